@@ -1,0 +1,168 @@
+/** One wrong field of a request, named by its proto path. */
+export interface FieldViolation {
+  readonly field: string;
+  readonly description: string;
+}
+
+/** The reasons published in `longshore.v1.ErrorReason`, without their prefix. */
+export type ErrorReason =
+  | "INVALID_REQUEST"
+  | "BAD_ARCHIVE"
+  | "DIGEST_MISMATCH"
+  | "NEVER_FITS"
+  | "NOT_ENFORCED"
+  | "WRONG_STATE"
+  | "NOT_FOUND"
+  | "REQUEST_ID_REUSED"
+  | "UPLOAD_IN_PROGRESS"
+  | "WRONG_OFFSET"
+  | "QUOTA_EXCEEDED"
+  | "RATE_LIMITED"
+  | "UNAVAILABLE"
+  | "UNAUTHENTICATED"
+  | "MISSING_SCOPE"
+  | "INTERNAL"
+  | "BAD_CURSOR"
+  | "UNSUPPORTED"
+  | "IMAGE_REFUSED";
+
+/** What every error that a user may see has in common; the transport maps `reason` to a status code. */
+export abstract class LongshoreError extends Error {
+  abstract readonly reason: ErrorReason;
+  /** Facts for programs, sent as ErrorInfo.metadata. */
+  readonly metadata: Readonly<Record<string, string>>;
+
+  constructor(message: string, metadata: Record<string, string> = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.metadata = metadata;
+  }
+}
+
+export class InvalidRequest extends LongshoreError {
+  readonly reason = "INVALID_REQUEST";
+  readonly violations: readonly FieldViolation[];
+
+  constructor(violations: readonly FieldViolation[]) {
+    const count = violations.length === 1 ? "1 problem" : `${violations.length} problems`;
+    super(`${count} with the request: ${violations.map((v) => `${v.field}: ${v.description}`).join("; ")}`);
+    this.violations = violations;
+  }
+}
+
+/** An archive broke a rule; `entry` is the offending entry's name as far as it could be read. */
+export class BadArchive extends LongshoreError {
+  readonly reason = "BAD_ARCHIVE";
+
+  constructor(rule: string, message: string, entry = "") {
+    super(message, { rule, entry });
+  }
+}
+
+export class DigestMismatch extends LongshoreError {
+  readonly reason = "DIGEST_MISMATCH";
+}
+
+export class NeverFits extends LongshoreError {
+  readonly reason = "NEVER_FITS";
+}
+
+export class NotEnforced extends LongshoreError {
+  readonly reason = "NOT_ENFORCED";
+}
+
+export class WrongState extends LongshoreError {
+  readonly reason = "WRONG_STATE";
+
+  constructor(message: string, state: string) {
+    super(message, { state });
+  }
+}
+
+export class NotFound extends LongshoreError {
+  readonly reason = "NOT_FOUND";
+  readonly resourceType: string;
+  readonly resourceName: string;
+
+  constructor(resourceType: string, resourceName: string, advice = "") {
+    super(`there is no ${resourceType} ${resourceName}${advice === "" ? "" : `; ${advice}`}`);
+    this.resourceType = resourceType;
+    this.resourceName = resourceName;
+  }
+}
+
+export class RequestIdReused extends LongshoreError {
+  readonly reason = "REQUEST_ID_REUSED";
+
+  constructor(requestId: string, taskId: string) {
+    super(
+      `request_id ${requestId} was already used for task ${taskId} with other content; use a new request_id for a new request`,
+      { task_id: taskId },
+    );
+  }
+}
+
+export class UploadInProgress extends LongshoreError {
+  readonly reason = "UPLOAD_IN_PROGRESS";
+  readonly retryAfterMillis = 1000;
+}
+
+export class WrongOffset extends LongshoreError {
+  readonly reason = "WRONG_OFFSET";
+
+  constructor(offset: number, committedBytes: number) {
+    super(`the upload goes on at byte ${committedBytes}, not at ${offset}; ask GetBlob and send the rest`, {
+      committed_bytes: String(committedBytes),
+    });
+  }
+}
+
+/** OUT_OF_RANGE of a download shares WRONG_OFFSET: the offset lies beyond the bytes there are. */
+export class OffsetBeyondEnd extends LongshoreError {
+  readonly reason = "WRONG_OFFSET";
+
+  constructor(offset: number, size: number) {
+    super(`offset ${offset} lies beyond the end; there are ${size} bytes`, { size_bytes: String(size) });
+  }
+}
+
+export class QuotaExceeded extends LongshoreError {
+  readonly reason = "QUOTA_EXCEEDED";
+  readonly subject: string;
+
+  constructor(subject: string, message: string) {
+    super(message);
+    this.subject = subject;
+  }
+}
+
+export class Unavailable extends LongshoreError {
+  readonly reason = "UNAVAILABLE";
+  readonly retryAfterMillis: number;
+
+  constructor(message: string, retryAfterMillis = 1000, options?: ErrorOptions) {
+    super(message, {}, options);
+    this.retryAfterMillis = retryAfterMillis;
+  }
+}
+
+export class BadCursor extends LongshoreError {
+  readonly reason = "BAD_CURSOR";
+}
+
+export class Unsupported extends LongshoreError {
+  readonly reason = "UNSUPPORTED";
+}
+
+export class ImageRefused extends LongshoreError {
+  readonly reason = "IMAGE_REFUSED";
+
+  constructor(image: string, rule: string, message: string) {
+    super(message, { image, rule });
+  }
+}
+
+/** A fault of ours. The message is for the log; a user gets the id under which it is found there. */
+export class SystemFault extends LongshoreError {
+  readonly reason = "INTERNAL";
+}

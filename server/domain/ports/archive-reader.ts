@@ -1,0 +1,41 @@
+import type { ArchiveLimits, ArchiveManifest, BlobFormat } from "../blob.ts";
+
+/** A check in progress. Exactly one of `finish` and the disposal without it ends it; both remove temporary files. */
+export interface ArchiveCheck extends AsyncDisposable {
+  /** Takes the next bytes of the upload, in order. Throws BadArchive as soon as a rule is broken. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** The last byte was written; `path` is where the whole upload lies. Throws BadArchive. */
+  finish(path: string): Promise<CheckedArchive>;
+}
+
+/** An accepted archive, re-encoded: the only form that is ever unpacked. */
+export interface CheckedArchive extends AsyncDisposable {
+  readonly manifest: ArchiveManifest;
+  /** Keeps the canonical tar and the list of paths under the digest of the upload. */
+  keep(sha256: string): Promise<void>;
+}
+
+/** One parser, one truth: validates uploads and holds the canonical tars derived from them. */
+export interface ArchiveReader {
+  /** Raised whenever a rule changes, so that old verdicts are made anew. */
+  readonly version: number;
+  readonly limits: ArchiveLimits;
+  /** The format that the first bytes (at least 512, or all there are) tell; RAW where they tell nothing. */
+  detect(head: Uint8Array): BlobFormat;
+  begin(format: Exclude<BlobFormat, "RAW">): Promise<ArchiveCheck>;
+  /** Whether a file of this path (or a folder, with `folder`) is in the kept archive. */
+  has(sha256: string, path: string, kind: "file" | "folder"): Promise<boolean>;
+  /** Path of the canonical tar; undefined when it was collected and must be derived anew. */
+  canonicalTar(sha256: string): Promise<string | undefined>;
+  remove(sha256: string): Promise<void>;
+}
+
+/** Reads the one tar a sandbox left behind; links, devices and paths outside are refused. */
+export interface ArtifactReader {
+  /** Calls `keep` for each file in order. Throws BadArchive; what was kept before stays kept. */
+  read(
+    tar: AsyncIterable<Uint8Array>,
+    keep: (path: string, content: AsyncIterable<Uint8Array>) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<void>;
+}

@@ -1,0 +1,139 @@
+import type { LimitSupport, TaskLimits } from "../limits.ts";
+import type { Resources } from "../resources.ts";
+import type { Isolation, Network, Program } from "../task.ts";
+
+/** Everything that makes two sandboxes interchangeable; a warm sandbox serves one shape. No client text is in it but the image's digest. */
+export interface SandboxShape {
+  /** Image by content digest, as `resolveImage` answered it. */
+  readonly imageDigest: string;
+  readonly isolation: Isolation;
+  readonly network: Network;
+  readonly limits: TaskLimits;
+  readonly gpuIds: readonly string[];
+}
+
+/** An order for the sandbox of one attempt. */
+export interface SandboxOrder {
+  /** Our ULID for a new sandbox: it names the container and its files; a warm one brings its own. */
+  readonly sandboxId: string;
+  readonly taskId: string;
+  readonly attempt: number;
+  readonly shape: SandboxShape;
+}
+
+/** A sandbox whose runner waits for its spec. */
+export interface Sandbox {
+  readonly id: string;
+  /** The engine's own id. */
+  readonly containerId: string;
+  readonly warm: boolean;
+}
+
+/** What the runner is told; executor-image/CONTRACT.md holds the wire form. */
+export interface RunnerSpec {
+  readonly attemptId: string;
+  readonly program: Program;
+  readonly code: string | null;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Base64. */
+  readonly stdin: string;
+  readonly workingDirectory: string;
+  readonly outputs: readonly string[];
+  readonly stopGraceMillis: number;
+  readonly deadline: Date | null;
+  readonly limits: TaskLimits;
+  /** Path of the canonical tar on the server; null for a snippet. */
+  readonly projectTar: string | null;
+}
+
+/** How the engine saw a sandbox end; the journal usually says more. */
+export interface SandboxExit {
+  /** Exit code of the runner; null when the sandbox vanished. */
+  readonly exitCode: number | null;
+  /** The engine's own word for memory; a hint only. */
+  readonly oomKilled: boolean;
+  /** The sandbox is gone without having ended: removed from outside, engine restarted. */
+  readonly lost: boolean;
+  readonly message: string;
+}
+
+export interface ImageInfo {
+  readonly name: string;
+  readonly digest: string;
+}
+
+export interface EngineTier {
+  readonly isolation: Isolation;
+  readonly runtime: string;
+  readonly limits: readonly LimitSupport[];
+  readonly networks: readonly Network[];
+}
+
+export interface EngineCapabilities {
+  readonly version: string;
+  /** The default first. */
+  readonly tiers: readonly EngineTier[];
+  /** What the host has, without reserve. */
+  readonly total: Resources;
+  readonly gpuIds: readonly string[];
+  readonly gpuModels: readonly string[];
+}
+
+export interface SandboxStatus {
+  readonly id: string;
+  readonly containerId: string;
+  readonly running: boolean;
+}
+
+/** The append-only journal of one sandbox, read by the server through its own descriptor. */
+export interface JournalSource {
+  size(): Promise<number>;
+  /** At most `length` bytes from `offset`; empty at the present end. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  /** Yields whenever the journal may have grown; ends when `signal` aborts. */
+  changes(signal: AbortSignal): AsyncIterable<void>;
+}
+
+/**
+ * What provides sandboxes. Every promise may reject with Unavailable when the engine cannot be reached.
+ * Order of an attempt: acquire, (the caller commits the container id), begin, ended, release.
+ */
+export interface Engine {
+  readonly name: string;
+  readonly kind: "docker" | "kubernetes" | "slurm" | "fake";
+  capabilities(): Promise<EngineCapabilities>;
+  /** Throws ImageRefused. */
+  resolveImage(name: string): Promise<ImageInfo>;
+  /** A warm sandbox of this shape without delay, if there is one; it will not be handed out again. */
+  takeWarm(shape: SandboxShape): Sandbox | undefined;
+  /** A new sandbox, started and waiting. On rejection or abort nothing of it is left. */
+  create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox>;
+  /** Hands the spec over. A sandbox that rejects it here has not run anything. */
+  begin(sandbox: Sandbox, spec: RunnerSpec): Promise<void>;
+  /** "terminate": the task gets SIGTERM and its grace; "kill": ends now, with whatever the runner can still write. */
+  stop(sandboxId: string, how: "terminate" | "kill"): Promise<void>;
+  /** Resolves when the sandbox has ended by itself or otherwise; rejects only on abort. Also for adopted ones. */
+  ended(sandboxId: string, signal: AbortSignal): Promise<SandboxExit>;
+  /** Removes container, mounts and volume; keeps the journal. Idempotent; also kills what still runs. */
+  release(sandboxId: string): Promise<void>;
+  /** All sandboxes of this installation, warm ones included. */
+  list(): Promise<SandboxStatus[]>;
+  /** Files of the sandbox that outlive its container. */
+  readonly files: SandboxFiles;
+  /** Ends warm sandboxes and watches; running attempts go on. */
+  close(): Promise<void>;
+}
+
+/** Journal and artifacts outlive the container until they are removed with the task. */
+export interface SandboxFiles {
+  journal(sandboxId: string): JournalSource;
+  /** The tar that the sandbox wrote, from the start. */
+  artifacts(sandboxId: string, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  /** After collect: the artifacts' tar is no longer needed. */
+  removeArtifacts(sandboxId: string): Promise<void>;
+  /** Removes everything; idempotent. */
+  remove(sandboxId: string): Promise<void>;
+  /** Ids of all sandboxes that still have files. */
+  list(): Promise<string[]>;
+}

@@ -1,0 +1,64 @@
+import type { Artifact, ResultReason, Task, TaskState } from "../task.ts";
+
+/** All conditions must hold; empty lists and nulls do not restrict. */
+export interface TaskQuery {
+  readonly tenant: string;
+  readonly owner: string;
+  readonly states: readonly TaskState[];
+  readonly reasons: readonly ResultReason[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAfter: Date | null;
+  readonly createdBefore: Date | null;
+  readonly limit: number;
+  /** Tasks older than this id only (newest first); empty begins at the newest. */
+  readonly afterId: string;
+}
+
+/** Thrown by `insert`: another task of the tenant has this request id. */
+export class RequestIdTaken extends Error {
+  readonly taskId: string;
+
+  constructor(taskId: string) {
+    super(`request id belongs to task ${taskId}`);
+    this.name = "RequestIdTaken";
+    this.taskId = taskId;
+  }
+}
+
+/** Thrown by `save`: the record is no longer at the version that the change was made from. */
+export class StaleTask extends Error {
+  constructor(id: string, version: number) {
+    super(`task ${id} is no longer at version ${version}`);
+    this.name = "StaleTask";
+  }
+}
+
+/**
+ * The durable record. Every promise settles after the commit. `save` writes the row, the attempts and stages that differ from
+ * `previous`, and one event row when the state changed, in one transaction; many calls of one event-loop turn may share a commit.
+ */
+export interface TaskStore {
+  /** Throws RequestIdTaken. */
+  insert(task: Task): Promise<void>;
+  /** `next.version` is `previous.version + 1`. Throws StaleTask. */
+  save(next: Task, previous: Task): Promise<void>;
+  get(id: string): Promise<Task | undefined>;
+  findByRequestId(tenant: string, requestId: string): Promise<Task | undefined>;
+  /** Newest first. */
+  list(query: TaskQuery): Promise<Task[]>;
+  /** Everything that still needs work, oldest first: not terminal, or with an attempt that is not released. */
+  unfinished(): Promise<Task[]>;
+  /** Removes the record with its attempts, stages, events and artifact rows; false when there was none. */
+  remove(id: string): Promise<boolean>;
+  /** Tasks whose expire time lies before `time`, oldest first, at most `limit`. */
+  expired(time: Date, limit: number): Promise<Task[]>;
+}
+
+/** Which files a task left behind; the bytes are blobs. */
+export interface ArtifactStore {
+  /** Replaces what is there for the task. */
+  replace(taskId: string, tenant: string, artifacts: readonly Artifact[]): Promise<void>;
+  /** By path, after `afterPath`, at most `limit`. */
+  list(taskId: string, afterPath: string, limit: number): Promise<Artifact[]>;
+  find(taskId: string, path: string): Promise<Artifact | undefined>;
+}

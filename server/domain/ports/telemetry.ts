@@ -1,0 +1,29 @@
+/** A finished span with its ids chosen beforehand, so that a span of an attempt stays whole across a restart of the server. */
+export interface SpanRecord {
+  /** 32 hex digits. */
+  readonly traceId: string;
+  /** 16 hex digits. */
+  readonly spanId: string;
+  /** Empty for a trace of our own. */
+  readonly parentSpanId: string;
+  readonly name: string;
+  readonly startTime: Date;
+  readonly endTime: Date;
+  readonly attributes: Readonly<Record<string, string | number | boolean>>;
+  /** One sentence when it failed; empty otherwise. */
+  readonly error: string;
+}
+
+export interface Telemetry {
+  record(span: SpanRecord): void;
+  /** Sends what is pending, bounded in time; never rejects because a collector is away. */
+  close(): Promise<void>;
+}
+
+/** Structured log lines of the server; never secrets, env values or code. */
+export interface Log {
+  debug(message: string, facts?: Readonly<Record<string, unknown>>): void;
+  info(message: string, facts?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, facts?: Readonly<Record<string, unknown>>): void;
+  error(message: string, facts?: Readonly<Record<string, unknown>>): void;
+}

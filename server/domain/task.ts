@@ -1,0 +1,239 @@
+import type { Budgets, Limit, TaskLimits } from "./limits.ts";
+import type { ResourceRequest } from "./resources.ts";
+
+export const TASK_STATES = [
+  "QUEUED",
+  "PREPARING",
+  "RUNNING",
+  "COLLECTING",
+  "CANCELLING",
+  "SUCCEEDED",
+  "FAILED",
+  "CANCELLED",
+] as const;
+export type TaskState = (typeof TASK_STATES)[number];
+
+export const TERMINAL_STATES = ["SUCCEEDED", "FAILED", "CANCELLED"] as const;
+export type TerminalState = (typeof TERMINAL_STATES)[number];
+
+export function isTerminal(state: TaskState): state is TerminalState {
+  return TERMINAL_STATES.some((terminal) => terminal === state);
+}
+
+export type Isolation = "CONTAINER" | "GVISOR";
+export type Network = "NONE" | "EGRESS";
+
+export const RESULT_REASONS = [
+  "EXITED",
+  "SIGNALED",
+  "TIMED_OUT",
+  "OUT_OF_MEMORY",
+  "STORAGE_FULL",
+  "OUTPUT_LIMIT",
+  "PROCESS_LIMIT",
+  "CANCELLED",
+  "ENVIRONMENT_FAILED",
+  "INPUT_FAILED",
+  "DEPENDENCY_FAILED",
+  "QUEUE_TIMED_OUT",
+  "BUDGET_EXCEEDED",
+  "LOST",
+  "SYSTEM_ERROR",
+] as const;
+export type ResultReason = (typeof RESULT_REASONS)[number];
+
+/** Our faults: may be retried as a new attempt and are never charged. */
+export function isSystemFault(reason: ResultReason): boolean {
+  return reason === "LOST" || reason === "SYSTEM_ERROR";
+}
+
+/** What a client asked for, as asked: a rerun is create(spec). Empty strings, 0 and null take the server's defaults. */
+export interface TaskSpec {
+  readonly taskType: string;
+  readonly code: string;
+  readonly resources: ResourceRequest | null;
+  readonly archiveSha256: string;
+  readonly entrypoint: string;
+  readonly args: readonly string[];
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Base64 of the bytes on standard input. */
+  readonly stdin: string;
+  readonly workingDirectory: string;
+  readonly image: string;
+  readonly outputs: readonly string[];
+  readonly budgets: Budgets | null;
+  readonly timeoutMillis: number | null;
+  readonly queueTimeoutMillis: number | null;
+  readonly totalTimeoutMillis: number | null;
+  readonly network: Network | null;
+  readonly isolation: Isolation | null;
+  readonly requireEnforced: readonly Limit[];
+  readonly engine: string;
+  readonly priority: number;
+  readonly maxAttempts: number;
+  readonly displayName: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly retentionMillis: number | null;
+  readonly requestId: string;
+}
+
+/** Why a queued task does not run yet. Amounts are in the unit of the limit: bytes, CPU millis, counts. */
+export interface Wait {
+  readonly kind: "CAPACITY" | "QUOTA" | "DEPENDENCY" | "ENVIRONMENT" | "ENGINE" | "PAUSED" | "RETRY";
+  readonly limit: Limit | null;
+  readonly needed: number;
+  readonly available: number;
+  /** 1 is next. */
+  readonly position: number;
+  readonly blockingTaskIds: readonly string[];
+  readonly since: Date;
+  readonly message: string;
+}
+
+/** Which limit, how far it got, and who acted. Values are bytes, counts, CPU millis or milliseconds. */
+export interface Termination {
+  readonly limit: Limit | null;
+  readonly limitValue: number;
+  readonly observedPeak: number;
+  readonly killer: "KERNEL" | "RUNNER" | "SERVER" | "CLIENT" | "ENGINE" | null;
+  readonly process: string;
+}
+
+export interface TaskResult {
+  readonly reason: ResultReason;
+  readonly exitCode: number | null;
+  readonly signal: number | null;
+  readonly termination: Termination | null;
+  readonly message: string;
+  readonly advice: string;
+  /** Last 4 KiB, invalid UTF-8 replaced. */
+  readonly stdoutTail: string;
+  readonly stderrTail: string;
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+  readonly limitsHit: readonly Limit[];
+  readonly artifactsError: string;
+}
+
+export interface Usage {
+  readonly cpuMicros: number;
+  readonly peakRamBytes: number;
+  readonly peakStorageBytes: number;
+  readonly peakProcesses: number;
+  readonly logBytes: number;
+  /** Time the requested resources were held and are charged for; 0 for a system fault. */
+  readonly chargedMillis: number;
+}
+
+export const NO_USAGE: Usage = {
+  cpuMicros: 0,
+  peakRamBytes: 0,
+  peakStorageBytes: 0,
+  peakProcesses: 0,
+  logBytes: 0,
+  chargedMillis: 0,
+};
+
+export interface Attempt {
+  /** From 1. */
+  readonly number: number;
+  readonly engine: string;
+  /** Our own id of the sandbox: names the container and its files. */
+  readonly sandboxId: string;
+  /** The engine's id; empty until the container exists. */
+  readonly containerId: string;
+  readonly imageDigest: string;
+  readonly isolation: Isolation;
+  readonly warm: boolean;
+  /** Whole GPUs held, by id. */
+  readonly gpuIds: readonly string[];
+  readonly startTime: Date;
+  /** When the user's code began to run, by the server's clock; null when it never did. */
+  readonly runStartTime: Date | null;
+  readonly endTime: Date | null;
+  readonly result: TaskResult | null;
+  readonly usage: Usage | null;
+  /** Its container and mounts are gone. */
+  readonly released: boolean;
+}
+
+export const STAGE_NAMES = [
+  "upload",
+  "validate",
+  "queue",
+  "environment",
+  "sandbox",
+  "stage_in",
+  "run",
+  "collect",
+  "cleanup",
+] as const;
+export type StageName = (typeof STAGE_NAMES)[number];
+
+/** A timed part of a task; one span with the same name and times. Attempt 0 is before the first. */
+export interface Stage {
+  readonly name: StageName;
+  readonly attempt: number;
+  readonly startTime: Date;
+  readonly endTime: Date | null;
+  readonly note: string;
+  /** Hex id of its span. */
+  readonly spanId: string;
+  /** One sentence when the stage failed. */
+  readonly error: string;
+}
+
+export interface Cancellation {
+  readonly reason: string;
+  readonly graceMillis: number;
+  readonly time: Date;
+}
+
+/** A request to run something and its durable record. Immutable: every change makes a new one with a higher version. */
+export interface Task {
+  /** ULID. */
+  readonly id: string;
+  readonly tenant: string;
+  readonly owner: string;
+  /** Counts the changes of the record; the event sequence of watches. */
+  readonly version: number;
+  readonly state: TaskState;
+  readonly spec: TaskSpec;
+  /** Digest of the spec's content, to tell a repeated request from another with the same request id. */
+  readonly specDigest: string;
+  readonly limits: TaskLimits;
+  readonly isolation: Isolation;
+  readonly network: Network;
+  /** Image in force, by name; the digest is the attempt's. */
+  readonly image: string;
+  /** What is run, resolved from spec: a script of the project, "module:function", or a command. */
+  readonly program: Program;
+  readonly archiveSha256: string;
+  readonly wait: Wait | null;
+  readonly result: TaskResult | null;
+  readonly attempts: readonly Attempt[];
+  readonly stages: readonly Stage[];
+  readonly cancellation: Cancellation | null;
+  readonly traceId: string;
+  readonly rootSpanId: string;
+  /** Span id of the caller's traceparent; empty when it sent none. */
+  readonly parentSpanId: string;
+  readonly createTime: Date;
+  readonly startTime: Date | null;
+  readonly endTime: Date | null;
+  readonly expireTime: Date | null;
+  readonly rerunOf: string;
+}
+
+export type Program =
+  | { readonly kind: "script"; readonly script: string }
+  | { readonly kind: "module"; readonly module: string; readonly function: string | null }
+  | { readonly kind: "command"; readonly command: readonly string[] };
+
+export interface Artifact {
+  /** Path below the workspace, "/" between parts. */
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+}
