@@ -1,0 +1,49 @@
+import type { Budgets } from "./limits.ts";
+import type { Engine, EngineTier } from "./ports/engine.ts";
+import type { Resources } from "./resources.ts";
+
+/** What this server can do, as clients are told. */
+export interface Capabilities {
+  readonly version: string;
+  /** The default first. */
+  readonly engines: readonly EngineSummary[];
+  readonly defaultResources: Resources;
+  readonly defaultBudgets: Budgets;
+  readonly maxBudgets: Budgets;
+  readonly defaultTimeoutMillis: number;
+  readonly maxTimeoutMillis: number;
+  readonly maxCodeBytes: number;
+  readonly maxUploadBytes: number;
+  readonly maxChunkBytes: number;
+  /** Image patterns that a request may name. */
+  readonly allowedImages: readonly string[];
+  readonly presignedUrls: boolean;
+}
+
+/** One place where tasks may run. */
+export interface EngineSummary {
+  readonly name: string;
+  readonly kind: Engine["kind"];
+  readonly version: string;
+  /** The default first. */
+  readonly tiers: readonly EngineTier[];
+  /** The most one task may ask for. */
+  readonly largestTask: Resources;
+  readonly gpuModels: readonly string[];
+}
+
+/** What one engine has, holds and can still take. */
+export interface Capacity {
+  readonly total: Resources;
+  /** Kept back by configuration. */
+  readonly reserve: Resources;
+  /** Held by starting and running attempts. */
+  readonly held: Resources;
+  /** Held by containers that are not ours. */
+  readonly foreign: Resources;
+  /** Left for the next task; idle warm sandboxes give way and count as free. */
+  readonly free: Resources;
+  readonly running: number;
+  readonly queued: number;
+  readonly warm: number;
+}
