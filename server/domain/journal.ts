@@ -26,7 +26,7 @@ export type JournalFrame = FramePlace &
       }
     | { readonly kind: "gap"; readonly stream: LogStream; readonly bytes: number }
     | { readonly kind: "usage"; readonly usage: UsageSample }
-    | { readonly kind: "end"; readonly end: RunnerEnd }
+    | { readonly kind: "end"; readonly ending: RunnerEnd }
     | { readonly kind: "unknown" }
   );
 
