@@ -1605,10 +1605,15 @@ export const CreateDownloadUrlResponse: MessageFns<CreateDownloadUrlResponse> = 
   },
 };
 
-/** Uploads and downloads of archives, datasets and artifacts. All calls see the caller's tenant only. */
+/**
+ * Uploads and downloads of archives, datasets and artifacts. All calls see the caller's tenant only.
+ * Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
+ * RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+ * A message over 4 MiB is RESOURCE_EXHAUSTED without details.
+ */
 export type BlobServiceService = typeof BlobServiceService;
 export const BlobServiceService = {
-  /** Tells what is stored of a digest. Errors: INVALID_ARGUMENT, UNAUTHENTICATED. A missing blob is an answer, not an error. */
+  /** Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   getBlob: {
     path: "/longshore.v1.BlobService/GetBlob" as const,
     requestStream: false as const,
@@ -1620,7 +1625,8 @@ export const BlobServiceService = {
   },
   /**
    * Stores bytes: header, then chunks of at most 1 MiB; resumes at committed_bytes; answers early when the blob is stored.
-   * Errors: INVALID_ARGUMENT (BAD_ARCHIVE, DIGEST_MISMATCH), OUT_OF_RANGE (WRONG_OFFSET), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), OUT_OF_RANGE (WRONG_OFFSET),
+   * ABORTED (UPLOAD_IN_PROGRESS), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   uploadBlob: {
     path: "/longshore.v1.BlobService/UploadBlob" as const,
@@ -1631,7 +1637,7 @@ export const BlobServiceService = {
     responseSerialize: (value: UploadBlobResponse): Buffer => Buffer.from(UploadBlobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): UploadBlobResponse => UploadBlobResponse.decode(value),
   },
-  /** Sends bytes from an offset. Errors: INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE. */
+  /** Sends bytes from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET). */
   downloadBlob: {
     path: "/longshore.v1.BlobService/DownloadBlob" as const,
     requestStream: false as const,
@@ -1642,7 +1648,10 @@ export const BlobServiceService = {
       Buffer.from(DownloadBlobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DownloadBlobResponse => DownloadBlobResponse.decode(value),
   },
-  /** Makes an address to PUT the bytes to; checked against the digest before first use. Errors: INVALID_ARGUMENT, UNIMPLEMENTED, RESOURCE_EXHAUSTED. */
+  /**
+   * Makes an address to PUT the bytes to; checked against the digest before first use.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   createUploadUrl: {
     path: "/longshore.v1.BlobService/CreateUploadUrl" as const,
     requestStream: false as const,
@@ -1654,7 +1663,7 @@ export const BlobServiceService = {
       Buffer.from(CreateUploadUrlResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateUploadUrlResponse => CreateUploadUrlResponse.decode(value),
   },
-  /** Makes an address to GET the bytes from. Errors: NOT_FOUND, UNIMPLEMENTED. */
+  /** Makes an address to GET the bytes from. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), UNIMPLEMENTED (UNSUPPORTED). */
   createDownloadUrl: {
     path: "/longshore.v1.BlobService/CreateDownloadUrl" as const,
     requestStream: false as const,
@@ -1669,23 +1678,27 @@ export const BlobServiceService = {
 } as const;
 
 export interface BlobServiceServer extends UntypedServiceImplementation {
-  /** Tells what is stored of a digest. Errors: INVALID_ARGUMENT, UNAUTHENTICATED. A missing blob is an answer, not an error. */
+  /** Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   getBlob: handleUnaryCall<GetBlobRequest, GetBlobResponse>;
   /**
    * Stores bytes: header, then chunks of at most 1 MiB; resumes at committed_bytes; answers early when the blob is stored.
-   * Errors: INVALID_ARGUMENT (BAD_ARCHIVE, DIGEST_MISMATCH), OUT_OF_RANGE (WRONG_OFFSET), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), OUT_OF_RANGE (WRONG_OFFSET),
+   * ABORTED (UPLOAD_IN_PROGRESS), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   uploadBlob: handleClientStreamingCall<UploadBlobRequest, UploadBlobResponse>;
-  /** Sends bytes from an offset. Errors: INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE. */
+  /** Sends bytes from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET). */
   downloadBlob: handleServerStreamingCall<DownloadBlobRequest, DownloadBlobResponse>;
-  /** Makes an address to PUT the bytes to; checked against the digest before first use. Errors: INVALID_ARGUMENT, UNIMPLEMENTED, RESOURCE_EXHAUSTED. */
+  /**
+   * Makes an address to PUT the bytes to; checked against the digest before first use.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   createUploadUrl: handleUnaryCall<CreateUploadUrlRequest, CreateUploadUrlResponse>;
-  /** Makes an address to GET the bytes from. Errors: NOT_FOUND, UNIMPLEMENTED. */
+  /** Makes an address to GET the bytes from. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), UNIMPLEMENTED (UNSUPPORTED). */
   createDownloadUrl: handleUnaryCall<CreateDownloadUrlRequest, CreateDownloadUrlResponse>;
 }
 
 export interface BlobServiceClient extends Client {
-  /** Tells what is stored of a digest. Errors: INVALID_ARGUMENT, UNAUTHENTICATED. A missing blob is an answer, not an error. */
+  /** Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   getBlob(
     request: GetBlobRequest,
     callback: (error: ServiceError | null, response: GetBlobResponse) => void,
@@ -1703,7 +1716,8 @@ export interface BlobServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Stores bytes: header, then chunks of at most 1 MiB; resumes at committed_bytes; answers early when the blob is stored.
-   * Errors: INVALID_ARGUMENT (BAD_ARCHIVE, DIGEST_MISMATCH), OUT_OF_RANGE (WRONG_OFFSET), ABORTED, RESOURCE_EXHAUSTED, UNAVAILABLE.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), OUT_OF_RANGE (WRONG_OFFSET),
+   * ABORTED (UPLOAD_IN_PROGRESS), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   uploadBlob(
     callback: (error: ServiceError | null, response: UploadBlobResponse) => void,
@@ -1721,7 +1735,7 @@ export interface BlobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: UploadBlobResponse) => void,
   ): ClientWritableStream<UploadBlobRequest>;
-  /** Sends bytes from an offset. Errors: INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE. */
+  /** Sends bytes from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET). */
   downloadBlob(
     request: DownloadBlobRequest,
     options?: Partial<CallOptions>,
@@ -1731,7 +1745,10 @@ export interface BlobServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<DownloadBlobResponse>;
-  /** Makes an address to PUT the bytes to; checked against the digest before first use. Errors: INVALID_ARGUMENT, UNIMPLEMENTED, RESOURCE_EXHAUSTED. */
+  /**
+   * Makes an address to PUT the bytes to; checked against the digest before first use.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   createUploadUrl(
     request: CreateUploadUrlRequest,
     callback: (error: ServiceError | null, response: CreateUploadUrlResponse) => void,
@@ -1747,7 +1764,7 @@ export interface BlobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateUploadUrlResponse) => void,
   ): ClientUnaryCall;
-  /** Makes an address to GET the bytes from. Errors: NOT_FOUND, UNIMPLEMENTED. */
+  /** Makes an address to GET the bytes from. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), UNIMPLEMENTED (UNSUPPORTED). */
   createDownloadUrl(
     request: CreateDownloadUrlRequest,
     callback: (error: ServiceError | null, response: CreateDownloadUrlResponse) => void,

@@ -32,7 +32,7 @@ export const ErrorReason = {
   REQUEST_ID_REUSED: 8,
   /** UPLOAD_IN_PROGRESS - ABORTED with RetryInfo: another stream uploads this digest or uses this request_id. */
   UPLOAD_IN_PROGRESS: 9,
-  /** WRONG_OFFSET - OUT_OF_RANGE: offset is not the committed size; metadata holds committed_bytes. */
+  /** WRONG_OFFSET - OUT_OF_RANGE: an upload's offset is not the committed size, or a download's lies beyond the end; metadata holds committed_bytes or size_bytes. */
   WRONG_OFFSET: 10,
   /** QUOTA_EXCEEDED - RESOURCE_EXHAUSTED with QuotaFailure. */
   QUOTA_EXCEEDED: 11,
@@ -44,7 +44,7 @@ export const ErrorReason = {
   UNAUTHENTICATED: 14,
   /** MISSING_SCOPE - PERMISSION_DENIED: the token lacks a scope; metadata holds scope. */
   MISSING_SCOPE: 15,
-  /** INTERNAL - INTERNAL with RequestInfo whose id is in the server's log. */
+  /** INTERNAL - INTERNAL with RequestInfo whose request_id is in the server's log; the message says nothing else. */
   INTERNAL: 16,
   /** BAD_CURSOR - INVALID_ARGUMENT: not a cursor of this task; expired bytes are a gap, not an error. */
   BAD_CURSOR: 17,

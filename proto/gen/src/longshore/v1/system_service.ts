@@ -1498,10 +1498,15 @@ export const Capacity: MessageFns<Capacity> = {
   },
 };
 
-/** About the server itself. */
+/**
+ * About the server itself.
+ * Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
+ * RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+ * A message over 4 MiB is RESOURCE_EXHAUSTED without details.
+ */
 export type SystemServiceService = typeof SystemServiceService;
 export const SystemServiceService = {
-  /** Limits, engines, tiers and sizes. Errors: UNAUTHENTICATED. */
+  /** Limits, engines, tiers and sizes. Errors: none of its own. */
   getCapabilities: {
     path: "/longshore.v1.SystemService/GetCapabilities" as const,
     requestStream: false as const,
@@ -1513,7 +1518,7 @@ export const SystemServiceService = {
       Buffer.from(GetCapabilitiesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetCapabilitiesResponse => GetCapabilitiesResponse.decode(value),
   },
-  /** What is held and free now. Errors: UNAUTHENTICATED, NOT_FOUND (engine). */
+  /** What is held and free now. Errors: NOT_FOUND (NOT_FOUND). */
   getCapacity: {
     path: "/longshore.v1.SystemService/GetCapacity" as const,
     requestStream: false as const,
@@ -1523,7 +1528,7 @@ export const SystemServiceService = {
     responseSerialize: (value: GetCapacityResponse): Buffer => Buffer.from(GetCapacityResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetCapacityResponse => GetCapacityResponse.decode(value),
   },
-  /** The same at once and then at every change, at most twice a second. Errors: those of GetCapacity. */
+  /** The same at once and then at every change, at most twice a second. Errors: NOT_FOUND (NOT_FOUND). */
   watchCapacity: {
     path: "/longshore.v1.SystemService/WatchCapacity" as const,
     requestStream: false as const,
@@ -1537,16 +1542,16 @@ export const SystemServiceService = {
 } as const;
 
 export interface SystemServiceServer extends UntypedServiceImplementation {
-  /** Limits, engines, tiers and sizes. Errors: UNAUTHENTICATED. */
+  /** Limits, engines, tiers and sizes. Errors: none of its own. */
   getCapabilities: handleUnaryCall<GetCapabilitiesRequest, GetCapabilitiesResponse>;
-  /** What is held and free now. Errors: UNAUTHENTICATED, NOT_FOUND (engine). */
+  /** What is held and free now. Errors: NOT_FOUND (NOT_FOUND). */
   getCapacity: handleUnaryCall<GetCapacityRequest, GetCapacityResponse>;
-  /** The same at once and then at every change, at most twice a second. Errors: those of GetCapacity. */
+  /** The same at once and then at every change, at most twice a second. Errors: NOT_FOUND (NOT_FOUND). */
   watchCapacity: handleServerStreamingCall<WatchCapacityRequest, WatchCapacityResponse>;
 }
 
 export interface SystemServiceClient extends Client {
-  /** Limits, engines, tiers and sizes. Errors: UNAUTHENTICATED. */
+  /** Limits, engines, tiers and sizes. Errors: none of its own. */
   getCapabilities(
     request: GetCapabilitiesRequest,
     callback: (error: ServiceError | null, response: GetCapabilitiesResponse) => void,
@@ -1562,7 +1567,7 @@ export interface SystemServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetCapabilitiesResponse) => void,
   ): ClientUnaryCall;
-  /** What is held and free now. Errors: UNAUTHENTICATED, NOT_FOUND (engine). */
+  /** What is held and free now. Errors: NOT_FOUND (NOT_FOUND). */
   getCapacity(
     request: GetCapacityRequest,
     callback: (error: ServiceError | null, response: GetCapacityResponse) => void,
@@ -1578,7 +1583,7 @@ export interface SystemServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetCapacityResponse) => void,
   ): ClientUnaryCall;
-  /** The same at once and then at every change, at most twice a second. Errors: those of GetCapacity. */
+  /** The same at once and then at every change, at most twice a second. Errors: NOT_FOUND (NOT_FOUND). */
   watchCapacity(
     request: WatchCapacityRequest,
     options?: Partial<CallOptions>,

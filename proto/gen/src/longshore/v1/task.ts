@@ -111,7 +111,7 @@ export function isolationToJSON(object: Isolation): string {
 
 /**
  * What a client asks to run. Exactly one of code, archive_sha256 (or SubmitTask's bytes) and command without either.
- * Not a oneof: a oneof would hide that a client gave two.
+ * Not a oneof: a oneof would hide that a client gave two. A set field that this server does not support is refused by name, never ignored.
  */
 export interface CreateTaskRequest {
   /** "execute_code", or empty for the same; anything else is INVALID_ARGUMENT. */
@@ -280,7 +280,7 @@ export interface Webhook {
 export interface Task {
   /** ULID made by the server. */
   id: string;
-  /** As asked, without values of secret_env; code and stdin only in VIEW_FULL. */
+  /** As asked, without values of secret_env; code and stdin only in TASK_VIEW_FULL. */
   spec:
     | CreateTaskRequest
     | undefined;

@@ -115,13 +115,16 @@ export interface TaskEvent {
     | undefined;
 }
 
-/** A run of bytes of one stream; exactly one of data and text is set. */
+/** A run of bytes of one stream; exactly one of data and text is set. Joined in order they are the stream, byte for byte. */
 export interface LogChunk {
   /** Which stream. */
   stream: LogChunk_Stream;
   /** The bytes. */
   data: Uint8Array;
-  /** The same as text where asked for and valid UTF-8; cut between characters. */
+  /**
+   * The same as text where asked for and valid UTF-8, cut between characters. What is not, such as a character that output
+   * of the other stream was written into, comes as data.
+   */
   text: string;
   /** Attempt that wrote it. */
   attempt: number;
@@ -2987,11 +2990,17 @@ export const DownloadArtifactResponse: MessageFns<DownloadArtifactResponse> = {
 
 /**
  * Runs other people's code. A caller that disconnects never cancels a task.
- * Every call may also end with UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE or INTERNAL.
+ * Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
+ * RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+ * A message over 4 MiB is RESOURCE_EXHAUSTED without details.
  */
 export type TaskServiceService = typeof TaskServiceService;
 export const TaskServiceService = {
-  /** Stores a task and answers once it is committed. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), NOT_FOUND, ALREADY_EXISTS, RESOURCE_EXHAUSTED. */
+  /**
+   * Stores a task and answers once it is committed. NOT_FOUND is about archive_sha256.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   createTask: {
     path: "/longshore.v1.TaskService/CreateTask" as const,
     requestStream: false as const,
@@ -3001,7 +3010,11 @@ export const TaskServiceService = {
     responseSerialize: (value: CreateTaskResponse): Buffer => Buffer.from(CreateTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateTaskResponse => CreateTaskResponse.decode(value),
   },
-  /** CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task. Errors: those of CreateTask. */
+  /**
+   * CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   runTask: {
     path: "/longshore.v1.TaskService/RunTask" as const,
     requestStream: false as const,
@@ -3011,7 +3024,11 @@ export const TaskServiceService = {
     responseSerialize: (value: RunTaskResponse): Buffer => Buffer.from(RunTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RunTaskResponse => RunTaskResponse.decode(value),
   },
-  /** Uploads an archive and creates its task in one call. Errors: those of CreateTask and UploadBlob. */
+  /**
+   * Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   submitTask: {
     path: "/longshore.v1.TaskService/SubmitTask" as const,
     requestStream: true as const,
@@ -3021,7 +3038,7 @@ export const TaskServiceService = {
     responseSerialize: (value: SubmitTaskResponse): Buffer => Buffer.from(SubmitTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SubmitTaskResponse => SubmitTaskResponse.decode(value),
   },
-  /** Reads one task. Errors: INVALID_ARGUMENT, NOT_FOUND. */
+  /** Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   getTask: {
     path: "/longshore.v1.TaskService/GetTask" as const,
     requestStream: false as const,
@@ -3031,7 +3048,7 @@ export const TaskServiceService = {
     responseSerialize: (value: GetTaskResponse): Buffer => Buffer.from(GetTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetTaskResponse => GetTaskResponse.decode(value),
   },
-  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (filter, page_token). */
+  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   listTasks: {
     path: "/longshore.v1.TaskService/ListTasks" as const,
     requestStream: false as const,
@@ -3043,7 +3060,7 @@ export const TaskServiceService = {
   },
   /**
    * Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
-   * Errors: INVALID_ARGUMENT (BAD_CURSOR), NOT_FOUND. On UNAVAILABLE call again with the last cursor.
+   * On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
    */
   watchTask: {
     path: "/longshore.v1.TaskService/WatchTask" as const,
@@ -3054,7 +3071,10 @@ export const TaskServiceService = {
     responseSerialize: (value: WatchTaskResponse): Buffer => Buffer.from(WatchTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchTaskResponse => WatchTaskResponse.decode(value),
   },
-  /** Asks for the end; again or on a terminal task it answers OK and changes nothing. Errors: NOT_FOUND. */
+  /**
+   * Asks for the end; again or on a terminal task it answers OK and changes nothing.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND).
+   */
   cancelTask: {
     path: "/longshore.v1.TaskService/CancelTask" as const,
     requestStream: false as const,
@@ -3064,7 +3084,11 @@ export const TaskServiceService = {
     responseSerialize: (value: CancelTaskResponse): Buffer => Buffer.from(CancelTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelTaskResponse => CancelTaskResponse.decode(value),
   },
-  /** Makes a new task of an old one's spec in any state. Errors: those of CreateTask; FAILED_PRECONDITION where its archive has expired. */
+  /**
+   * Makes a new task of an old one's spec in any state. NOT_FOUND is about the old task, or its archive where that has expired.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   rerunTask: {
     path: "/longshore.v1.TaskService/RerunTask" as const,
     requestStream: false as const,
@@ -3074,7 +3098,10 @@ export const TaskServiceService = {
     responseSerialize: (value: RerunTaskResponse): Buffer => Buffer.from(RerunTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RerunTaskResponse => RerunTaskResponse.decode(value),
   },
-  /** Removes record, logs and artifacts; usage rows stay. Errors: NOT_FOUND, FAILED_PRECONDITION (WRONG_STATE) unless terminal. */
+  /**
+   * Removes record, logs and artifacts of a terminal task; usage rows stay.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
+   */
   deleteTask: {
     path: "/longshore.v1.TaskService/DeleteTask" as const,
     requestStream: false as const,
@@ -3084,7 +3111,7 @@ export const TaskServiceService = {
     responseSerialize: (value: DeleteTaskResponse): Buffer => Buffer.from(DeleteTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteTaskResponse => DeleteTaskResponse.decode(value),
   },
-  /** Lists artifacts by path. Errors: INVALID_ARGUMENT, NOT_FOUND. */
+  /** Lists artifacts by path. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   listArtifacts: {
     path: "/longshore.v1.TaskService/ListArtifacts" as const,
     requestStream: false as const,
@@ -3095,7 +3122,7 @@ export const TaskServiceService = {
       Buffer.from(ListArtifactsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListArtifactsResponse => ListArtifactsResponse.decode(value),
   },
-  /** Sends an artifact from an offset. Errors: INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE. */
+  /** Sends an artifact from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET). */
   downloadArtifact: {
     path: "/longshore.v1.TaskService/DownloadArtifact" as const,
     requestStream: false as const,
@@ -3110,35 +3137,61 @@ export const TaskServiceService = {
 } as const;
 
 export interface TaskServiceServer extends UntypedServiceImplementation {
-  /** Stores a task and answers once it is committed. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), NOT_FOUND, ALREADY_EXISTS, RESOURCE_EXHAUSTED. */
+  /**
+   * Stores a task and answers once it is committed. NOT_FOUND is about archive_sha256.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   createTask: handleUnaryCall<CreateTaskRequest, CreateTaskResponse>;
-  /** CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task. Errors: those of CreateTask. */
+  /**
+   * CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   runTask: handleServerStreamingCall<CreateTaskRequest, RunTaskResponse>;
-  /** Uploads an archive and creates its task in one call. Errors: those of CreateTask and UploadBlob. */
+  /**
+   * Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   submitTask: handleClientStreamingCall<SubmitTaskRequest, SubmitTaskResponse>;
-  /** Reads one task. Errors: INVALID_ARGUMENT, NOT_FOUND. */
+  /** Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   getTask: handleUnaryCall<GetTaskRequest, GetTaskResponse>;
-  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (filter, page_token). */
+  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   listTasks: handleUnaryCall<ListTasksRequest, ListTasksResponse>;
   /**
    * Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
-   * Errors: INVALID_ARGUMENT (BAD_CURSOR), NOT_FOUND. On UNAVAILABLE call again with the last cursor.
+   * On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
    */
   watchTask: handleServerStreamingCall<WatchTaskRequest, WatchTaskResponse>;
-  /** Asks for the end; again or on a terminal task it answers OK and changes nothing. Errors: NOT_FOUND. */
+  /**
+   * Asks for the end; again or on a terminal task it answers OK and changes nothing.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND).
+   */
   cancelTask: handleUnaryCall<CancelTaskRequest, CancelTaskResponse>;
-  /** Makes a new task of an old one's spec in any state. Errors: those of CreateTask; FAILED_PRECONDITION where its archive has expired. */
+  /**
+   * Makes a new task of an old one's spec in any state. NOT_FOUND is about the old task, or its archive where that has expired.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   rerunTask: handleUnaryCall<RerunTaskRequest, RerunTaskResponse>;
-  /** Removes record, logs and artifacts; usage rows stay. Errors: NOT_FOUND, FAILED_PRECONDITION (WRONG_STATE) unless terminal. */
+  /**
+   * Removes record, logs and artifacts of a terminal task; usage rows stay.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
+   */
   deleteTask: handleUnaryCall<DeleteTaskRequest, DeleteTaskResponse>;
-  /** Lists artifacts by path. Errors: INVALID_ARGUMENT, NOT_FOUND. */
+  /** Lists artifacts by path. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   listArtifacts: handleUnaryCall<ListArtifactsRequest, ListArtifactsResponse>;
-  /** Sends an artifact from an offset. Errors: INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE. */
+  /** Sends an artifact from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET). */
   downloadArtifact: handleServerStreamingCall<DownloadArtifactRequest, DownloadArtifactResponse>;
 }
 
 export interface TaskServiceClient extends Client {
-  /** Stores a task and answers once it is committed. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), NOT_FOUND, ALREADY_EXISTS, RESOURCE_EXHAUSTED. */
+  /**
+   * Stores a task and answers once it is committed. NOT_FOUND is about archive_sha256.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   createTask(
     request: CreateTaskRequest,
     callback: (error: ServiceError | null, response: CreateTaskResponse) => void,
@@ -3154,14 +3207,22 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateTaskResponse) => void,
   ): ClientUnaryCall;
-  /** CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task. Errors: those of CreateTask. */
+  /**
+   * CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   runTask(request: CreateTaskRequest, options?: Partial<CallOptions>): ClientReadableStream<RunTaskResponse>;
   runTask(
     request: CreateTaskRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<RunTaskResponse>;
-  /** Uploads an archive and creates its task in one call. Errors: those of CreateTask and UploadBlob. */
+  /**
+   * Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   submitTask(
     callback: (error: ServiceError | null, response: SubmitTaskResponse) => void,
   ): ClientWritableStream<SubmitTaskRequest>;
@@ -3178,7 +3239,7 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SubmitTaskResponse) => void,
   ): ClientWritableStream<SubmitTaskRequest>;
-  /** Reads one task. Errors: INVALID_ARGUMENT, NOT_FOUND. */
+  /** Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   getTask(
     request: GetTaskRequest,
     callback: (error: ServiceError | null, response: GetTaskResponse) => void,
@@ -3194,7 +3255,7 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetTaskResponse) => void,
   ): ClientUnaryCall;
-  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (filter, page_token). */
+  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   listTasks(
     request: ListTasksRequest,
     callback: (error: ServiceError | null, response: ListTasksResponse) => void,
@@ -3212,7 +3273,7 @@ export interface TaskServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
-   * Errors: INVALID_ARGUMENT (BAD_CURSOR), NOT_FOUND. On UNAVAILABLE call again with the last cursor.
+   * On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
    */
   watchTask(request: WatchTaskRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchTaskResponse>;
   watchTask(
@@ -3220,7 +3281,10 @@ export interface TaskServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchTaskResponse>;
-  /** Asks for the end; again or on a terminal task it answers OK and changes nothing. Errors: NOT_FOUND. */
+  /**
+   * Asks for the end; again or on a terminal task it answers OK and changes nothing.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND).
+   */
   cancelTask(
     request: CancelTaskRequest,
     callback: (error: ServiceError | null, response: CancelTaskResponse) => void,
@@ -3236,7 +3300,11 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelTaskResponse) => void,
   ): ClientUnaryCall;
-  /** Makes a new task of an old one's spec in any state. Errors: those of CreateTask; FAILED_PRECONDITION where its archive has expired. */
+  /**
+   * Makes a new task of an old one's spec in any state. NOT_FOUND is about the old task, or its archive where that has expired.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
   rerunTask(
     request: RerunTaskRequest,
     callback: (error: ServiceError | null, response: RerunTaskResponse) => void,
@@ -3252,7 +3320,10 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RerunTaskResponse) => void,
   ): ClientUnaryCall;
-  /** Removes record, logs and artifacts; usage rows stay. Errors: NOT_FOUND, FAILED_PRECONDITION (WRONG_STATE) unless terminal. */
+  /**
+   * Removes record, logs and artifacts of a terminal task; usage rows stay.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
+   */
   deleteTask(
     request: DeleteTaskRequest,
     callback: (error: ServiceError | null, response: DeleteTaskResponse) => void,
@@ -3268,7 +3339,7 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteTaskResponse) => void,
   ): ClientUnaryCall;
-  /** Lists artifacts by path. Errors: INVALID_ARGUMENT, NOT_FOUND. */
+  /** Lists artifacts by path. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   listArtifacts(
     request: ListArtifactsRequest,
     callback: (error: ServiceError | null, response: ListArtifactsResponse) => void,
@@ -3284,7 +3355,7 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListArtifactsResponse) => void,
   ): ClientUnaryCall;
-  /** Sends an artifact from an offset. Errors: INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE. */
+  /** Sends an artifact from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET). */
   downloadArtifact(
     request: DownloadArtifactRequest,
     options?: Partial<CallOptions>,
