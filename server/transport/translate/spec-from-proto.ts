@@ -1,0 +1,79 @@
+import {
+  Limit,
+  type Resources,
+  type Budgets as WireBudgets,
+} from "@longshore/proto/longshore/v1/resources.ts";
+import { type CreateTaskRequest, Isolation, Network } from "@longshore/proto/longshore/v1/task.ts";
+import type { Budgets } from "#server/domain/limits.ts";
+import type { ResourceRequest } from "#server/domain/resources.ts";
+import type { TaskSpec } from "#server/domain/task.ts";
+import type { TaskRequest } from "../application.ts";
+import { FieldCheck } from "./field-check.ts";
+
+/** What is asked for and what its wire form alone shows to be wrong; whether it makes sense is for the application to say. */
+export function specFromProto(request: CreateTaskRequest): TaskRequest & { readonly check: FieldCheck } {
+  const check = new FieldCheck();
+  refuseUnsupported(request, check);
+  const spec: TaskSpec = {
+    taskType: request.taskType,
+    code: request.code,
+    resources: resourcesFromProto(request.resources),
+    archiveSha256: request.archiveSha256,
+    entrypoint: request.entrypoint,
+    args: request.args,
+    command: request.command,
+    env: request.env,
+    stdin: Buffer.from(request.stdin).toString("base64"),
+    workingDirectory: request.workingDirectory,
+    image: request.image,
+    outputs: request.outputs,
+    budgets: budgetsFromProto(request.budgets, check),
+    timeoutMillis: check.duration("timeout", request.timeout, "above 0"),
+    queueTimeoutMillis: check.duration("queue_timeout", request.queueTimeout, "above 0"),
+    totalTimeoutMillis: check.duration("total_timeout", request.totalTimeout, "above 0"),
+    network: check.choice("network", Network, request.network),
+    isolation: check.choice("isolation", Isolation, request.isolation),
+    requireEnforced: check.choices("require_enforced", Limit, request.requireEnforced),
+    engine: request.placement?.engine ?? "",
+    priority: request.priority,
+    maxAttempts: check.count("max_attempts", request.maxAttempts),
+    displayName: request.displayName,
+    labels: request.labels,
+    retentionMillis: check.duration("retention", request.retention, "0 or more"),
+    requestId: request.requestId,
+  };
+  return { spec, violations: check.violations, check };
+}
+
+/** A field that would be dropped silently promises something that does not happen. */
+function refuseUnsupported(request: CreateTaskRequest, check: FieldCheck): void {
+  const { placement } = request;
+  check.unsupported("secret_env", Object.keys(request.secretEnv).length > 0);
+  check.unsupported("environment", request.environment !== undefined);
+  check.unsupported("inputs", request.inputs.length > 0);
+  check.unsupported("placement.account", (placement?.account ?? "") !== "");
+  check.unsupported("placement.partition", (placement?.partition ?? "") !== "");
+  check.unsupported("placement.instance_type", (placement?.instanceType ?? "") !== "");
+  check.unsupported("expected_duration", request.expectedDuration !== undefined);
+  check.unsupported("depends_on", request.dependsOn.length > 0);
+  check.unsupported("use_result_cache", request.useResultCache);
+  check.unsupported("webhooks", request.webhooks.length > 0);
+  check.unsupported("experiment", request.experiment !== undefined);
+}
+
+export function resourcesFromProto(resources: Resources | undefined): ResourceRequest | null {
+  if (resources === undefined) return null;
+  const { cpu, gpu, ram, storage, gpuModel } = resources;
+  return { cpu, gpu, ram, storage, gpuModel };
+}
+
+function budgetsFromProto(budgets: WireBudgets | undefined, check: FieldCheck): Budgets | null {
+  if (budgets === undefined) return null;
+  return {
+    processes: check.count("budgets.max_processes", budgets.maxProcesses),
+    openFiles: check.count("budgets.max_open_files", budgets.maxOpenFiles),
+    inodes: check.size("budgets.max_inodes", budgets.maxInodes),
+    logBytes: check.size("budgets.max_log_bytes", budgets.maxLogBytes),
+    artifactBytes: check.size("budgets.max_artifact_bytes", budgets.maxArtifactBytes),
+  };
+}

@@ -1,0 +1,57 @@
+import { Limit, type Budgets as WireBudgets } from "@longshore/proto/longshore/v1/resources.ts";
+import { type CreateTaskRequest, Isolation, Network } from "@longshore/proto/longshore/v1/task.ts";
+import type { Budgets } from "#server/domain/limits.ts";
+import type { TaskSpec } from "#server/domain/task.ts";
+import { durationOfMillis, int64 } from "./to-wire.ts";
+
+/** The spec as it was asked for. The basic view leaves out what may be large: code and stdin. */
+export function specToProto(spec: TaskSpec, view: "basic" | "full"): CreateTaskRequest {
+  const full = view === "full";
+  return {
+    taskType: spec.taskType,
+    code: full ? spec.code : "",
+    resources: spec.resources ?? undefined,
+    archiveSha256: spec.archiveSha256,
+    entrypoint: spec.entrypoint,
+    args: [...spec.args],
+    command: [...spec.command],
+    env: { ...spec.env },
+    secretEnv: {},
+    stdin: full ? Buffer.from(spec.stdin, "base64") : new Uint8Array(),
+    workingDirectory: spec.workingDirectory,
+    image: spec.image,
+    environment: undefined,
+    inputs: [],
+    outputs: [...spec.outputs],
+    budgets: spec.budgets === null ? undefined : budgetsToProto(spec.budgets),
+    timeout: durationOfMillis(spec.timeoutMillis),
+    queueTimeout: durationOfMillis(spec.queueTimeoutMillis),
+    totalTimeout: durationOfMillis(spec.totalTimeoutMillis),
+    network: Network[spec.network ?? "UNSPECIFIED"],
+    isolation: Isolation[spec.isolation ?? "UNSPECIFIED"],
+    requireEnforced: spec.requireEnforced.map((limit) => Limit[limit]),
+    placement:
+      spec.engine === "" ? undefined : { engine: spec.engine, account: "", partition: "", instanceType: "" },
+    priority: spec.priority,
+    expectedDuration: undefined,
+    dependsOn: [],
+    maxAttempts: spec.maxAttempts,
+    useResultCache: false,
+    displayName: spec.displayName,
+    labels: { ...spec.labels },
+    webhooks: [],
+    retention: durationOfMillis(spec.retentionMillis),
+    requestId: spec.requestId,
+    experiment: undefined,
+  };
+}
+
+export function budgetsToProto(budgets: Budgets): WireBudgets {
+  return {
+    maxProcesses: budgets.processes,
+    maxOpenFiles: budgets.openFiles,
+    maxInodes: int64(budgets.inodes),
+    maxLogBytes: int64(budgets.logBytes),
+    maxArtifactBytes: int64(budgets.artifactBytes),
+  };
+}
