@@ -1,0 +1,119 @@
+import { type Kysely, type Selectable, sql } from "kysely";
+import { z } from "zod";
+import type { BlobRecord } from "../../domain/blob.ts";
+import type { BlobIndex } from "../../domain/ports/blob-store.ts";
+import { toDomainError } from "./fault.ts";
+import type { Tables } from "./schema.ts";
+import * as json from "./task-json.ts";
+import { checked, jsonText, whole } from "./task-row.ts";
+import type { Writer } from "./writer.ts";
+
+const columns = z.object({
+  tenant: z.string(),
+  sha256: z.string(),
+  size_bytes: whole,
+  format: z.enum(["RAW", "TAR", "TAR_GZ", "ZIP"]),
+  state: z.enum(["STORED", "REFUSED"]),
+  validator_version: whole,
+  create_time: whole.pipe(z.transform((value) => new Date(value))),
+  refusal: z.string(),
+  manifest: jsonText(json.manifest).nullable(),
+});
+
+export class SqlBlobIndex implements BlobIndex {
+  readonly #database: Kysely<Tables>;
+  readonly #writer: Writer;
+
+  constructor(database: Kysely<Tables>, writer: Writer) {
+    this.#database = database;
+    this.#writer = writer;
+  }
+
+  async find(tenant: string, sha256: string): Promise<BlobRecord | undefined> {
+    try {
+      const row = await this.#database
+        .selectFrom("blob")
+        .selectAll()
+        .where("tenant", "=", tenant)
+        .where("sha256", "=", sha256)
+        .executeTakeFirst();
+      return row === undefined ? undefined : fromBlobRow(row);
+    } catch (error) {
+      throw toDomainError(error, `find blob ${sha256}`);
+    }
+  }
+
+  put(record: BlobRecord): Promise<void> {
+    const { tenant, sha256, ...verdict } = toBlobRow(record);
+    return this.#writer.run(`record blob ${sha256}`, async (connection) => {
+      await connection
+        .insertInto("blob")
+        .values({ tenant, sha256, ...verdict })
+        .onConflict((conflict) => conflict.columns(["tenant", "sha256"]).doUpdateSet(verdict))
+        .execute();
+    });
+  }
+
+  remove(tenant: string, sha256: string): Promise<boolean> {
+    return this.#writer.run(`remove blob ${sha256}`, async (connection) => {
+      const { numDeletedRows } = await connection
+        .deleteFrom("blob")
+        .where("tenant", "=", tenant)
+        .where("sha256", "=", sha256)
+        .executeTakeFirstOrThrow();
+      return numDeletedRows > 0n;
+    });
+  }
+
+  async isReferenced(sha256: string): Promise<boolean> {
+    const naming = (table: "blob" | "artifact") =>
+      this.#database
+        .selectFrom(table)
+        .select(sql<number>`1`.as("found"))
+        .where("sha256", "=", sha256)
+        .limit(1);
+    try {
+      const found =
+        (await naming("blob").executeTakeFirst()) ??
+        (await naming("artifact").executeTakeFirst()) ??
+        (await this.#database
+          .selectFrom("task")
+          .select(sql<number>`1`.as("found"))
+          .where("archive_sha256", "=", sha256)
+          .limit(1)
+          .executeTakeFirst());
+      return found !== undefined;
+    } catch (error) {
+      throw toDomainError(error, `look for uses of blob ${sha256}`);
+    }
+  }
+}
+
+function toBlobRow(record: BlobRecord) {
+  return {
+    tenant: record.tenant,
+    sha256: record.sha256,
+    size_bytes: record.sizeBytes,
+    format: record.format,
+    state: record.state,
+    validator_version: record.validatorVersion,
+    create_time: record.createTime.getTime(),
+    refusal: record.refusal,
+    manifest: record.manifest === null ? null : JSON.stringify(record.manifest),
+  };
+}
+
+function fromBlobRow(row: Selectable<Tables["blob"]>): BlobRecord {
+  const found = checked(columns, row, `blob ${row.sha256} of tenant ${row.tenant}`);
+  return {
+    tenant: found.tenant,
+    sha256: found.sha256,
+    sizeBytes: found.size_bytes,
+    format: found.format,
+    state: found.state,
+    refusal: found.refusal,
+    validatorVersion: found.validator_version,
+    createTime: found.create_time,
+    manifest: found.manifest,
+  };
+}

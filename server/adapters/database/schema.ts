@@ -1,0 +1,182 @@
+import { defineEntity, p } from "@mikro-orm/core";
+import type { InferKyselyDB } from "@mikro-orm/sql";
+
+/*
+ * The tables, from which MikroORM derives the migrations. Two conventions hold for SQLite and PostgreSQL alike:
+ * a time is a count of milliseconds since 1970, because it sorts, compares and stays exact in both (a Date never passes
+ * 2^53); a truth value is 0 or 1, because SQLite has no other and a partial index needs one way of writing it.
+ * Small columns come before texts: SQLite reads a row from its beginning and follows overflow pages only when it must.
+ */
+
+const time = () => p.bigint("number");
+const flag = () => p.smallint();
+
+export const TaskTable = defineEntity({
+  name: "Task",
+  tableName: "task",
+  properties: {
+    id: p.text().primary(),
+    tenant: p.text(),
+    owner: p.text(),
+    version: p.integer(),
+    state: p.text(),
+    /** 1 while the task is not terminal or holds an attempt that is not released: what a boot has to look at. */
+    unfinished: flag(),
+    resultReason: p.text().nullable(),
+    createTime: time(),
+    startTime: time().nullable(),
+    endTime: time().nullable(),
+    expireTime: time().nullable(),
+    /** Null instead of empty, so that the unique index lets any number of tasks have none. */
+    requestId: p.text().nullable(),
+    archiveSha256: p.text().nullable().fieldName("archive_sha256"),
+    specDigest: p.text(),
+    isolation: p.text(),
+    network: p.text(),
+    image: p.text(),
+    traceId: p.text(),
+    rootSpanId: p.text(),
+    parentSpanId: p.text(),
+    rerunOf: p.text(),
+    limits: p.text(),
+    wait: p.text().nullable(),
+    cancellation: p.text().nullable(),
+    result: p.text().nullable(),
+  },
+  uniques: [{ name: "task_request_id", properties: ["tenant", "requestId"] }],
+  indexes: [
+    // create_time rides along so that a filter on it is answered from the index.
+    { name: "task_page", properties: ["tenant", "id", "createTime"] },
+    { name: "task_owner_page", properties: ["tenant", "owner", "id"] },
+    { name: "task_state_page", properties: ["tenant", "state", "id"] },
+    {
+      name: "task_reason_page",
+      properties: ["tenant", "resultReason", "id"],
+      where: "result_reason is not null",
+    },
+    { name: "task_unfinished", properties: ["id"], where: "unfinished = 1" },
+    { name: "task_expire_time", properties: ["expireTime", "id"], where: "expire_time is not null" },
+    { name: "task_archive", properties: ["archiveSha256"], where: "archive_sha256 is not null" },
+  ],
+});
+
+/** Its index would repeat the beginning of the primary key. */
+const ofTask = () => p.manyToOne(TaskTable).primary().deleteRule("cascade").index(false);
+
+/** Apart from the task, because a change of a row rewrites the whole row and a spec may carry a megabyte of code. */
+export const TaskSpecTable = defineEntity({
+  name: "TaskSpec",
+  tableName: "task_spec",
+  properties: {
+    task: ofTask,
+    program: p.text(),
+    spec: p.text(),
+  },
+});
+
+export const TaskLabelTable = defineEntity({
+  name: "TaskLabel",
+  tableName: "task_label",
+  properties: {
+    task: ofTask,
+    key: p.text().primary(),
+    value: p.text(),
+    tenant: p.text(),
+  },
+  indexes: [{ name: "task_label_page", properties: ["tenant", "key", "value", "task"] }],
+});
+
+export const AttemptTable = defineEntity({
+  name: "Attempt",
+  tableName: "attempt",
+  properties: {
+    task: ofTask,
+    number: p.integer().primary(),
+    engine: p.text(),
+    sandboxId: p.text(),
+    containerId: p.text(),
+    imageDigest: p.text(),
+    isolation: p.text(),
+    warm: flag(),
+    released: flag(),
+    startTime: time(),
+    runStartTime: time().nullable(),
+    endTime: time().nullable(),
+    gpuIds: p.text(),
+    usage: p.text().nullable(),
+    result: p.text().nullable(),
+  },
+});
+
+export const StageTable = defineEntity({
+  name: "Stage",
+  tableName: "stage",
+  properties: {
+    task: ofTask,
+    /** Place in the task's list of stages. */
+    position: p.integer().primary(),
+    name: p.text(),
+    attempt: p.integer(),
+    startTime: time(),
+    endTime: time().nullable(),
+    spanId: p.text(),
+    note: p.text(),
+    error: p.text(),
+  },
+});
+
+/** One row for each state that a task entered, written in the transaction that changed the state. */
+export const TaskEventTable = defineEntity({
+  name: "TaskEvent",
+  tableName: "task_event",
+  properties: {
+    task: ofTask,
+    version: p.integer().primary(),
+    time: time(),
+    state: p.text(),
+  },
+});
+
+export const ArtifactTable = defineEntity({
+  name: "Artifact",
+  tableName: "artifact",
+  properties: {
+    task: ofTask,
+    path: p.text().primary(),
+    tenant: p.text(),
+    sizeBytes: p.bigint("number"),
+    sha256: p.text().fieldName("sha256"),
+  },
+  indexes: [{ name: "artifact_sha256", properties: ["sha256"] }],
+});
+
+export const BlobTable = defineEntity({
+  name: "Blob",
+  tableName: "blob",
+  properties: {
+    tenant: p.text().primary(),
+    sha256: p.text().fieldName("sha256").primary(),
+    sizeBytes: p.bigint("number"),
+    format: p.text(),
+    state: p.text(),
+    validatorVersion: p.integer(),
+    createTime: time(),
+    refusal: p.text(),
+    manifest: p.text().nullable(),
+  },
+  indexes: [{ name: "blob_sha256", properties: ["sha256"] }],
+});
+
+export const ENTITIES = [
+  TaskTable,
+  TaskSpecTable,
+  TaskLabelTable,
+  AttemptTable,
+  StageTable,
+  TaskEventTable,
+  ArtifactTable,
+  BlobTable,
+] as const;
+
+/** Column names and types of every table, as queries see them. */
+export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;

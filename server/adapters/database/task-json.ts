@@ -1,0 +1,177 @@
+import { z } from "zod";
+import type { ArchiveManifest } from "../../domain/blob.ts";
+import type { Limit, TaskLimits } from "../../domain/limits.ts";
+import {
+  type Cancellation,
+  type Program,
+  RESULT_REASONS,
+  type TaskResult,
+  type TaskSpec,
+  type Usage,
+  type Wait,
+} from "../../domain/task.ts";
+
+/*
+ * What the text columns hold, checked when a row is read: a row that a person or a failing disk has changed must be named,
+ * not run. `satisfies` refuses a schema that lacks a field of the domain, which would be lost silently.
+ */
+
+const LIMITS = [
+  "CPU",
+  "RAM",
+  "STORAGE",
+  "GPU",
+  "PROCESSES",
+  "OPEN_FILES",
+  "INODES",
+  "LOG",
+  "ARTIFACTS",
+  "RUN_TIME",
+  "QUEUE_TIME",
+  "TOTAL_TIME",
+  "QUOTA",
+  "NETWORK",
+] as const satisfies readonly Limit[];
+
+export const isolation = z.enum(["CONTAINER", "GVISOR"]);
+export const network = z.enum(["NONE", "EGRESS"]);
+const limit = z.enum(LIMITS);
+const number = z.number();
+const text = z.string();
+const texts = z.array(text);
+
+/** Not z.record, which drops the key "__proto__": a hostile but possible name of a variable. */
+const textMap = z.custom<Record<string, string>>(
+  (value) =>
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((item) => typeof item === "string"),
+  "is not a map of texts",
+);
+
+const date = text.pipe(
+  z.transform((value, context) => {
+    const parsed = new Date(value);
+    if (Number.isNaN(parsed.getTime())) context.addIssue("is not a time");
+    return parsed;
+  }),
+);
+
+export const spec = z.object({
+  taskType: text,
+  code: text,
+  resources: z.object({ cpu: text, gpu: text, ram: text, storage: text, gpuModel: text }).nullable(),
+  archiveSha256: text,
+  entrypoint: text,
+  args: texts,
+  command: texts,
+  env: textMap,
+  stdin: text,
+  workingDirectory: text,
+  image: text,
+  outputs: texts,
+  budgets: z
+    .object({
+      processes: number,
+      openFiles: number,
+      inodes: number,
+      logBytes: number,
+      artifactBytes: number,
+    })
+    .nullable(),
+  timeoutMillis: number.nullable(),
+  queueTimeoutMillis: number.nullable(),
+  totalTimeoutMillis: number.nullable(),
+  network: network.nullable(),
+  isolation: isolation.nullable(),
+  requireEnforced: z.array(limit),
+  engine: text,
+  priority: number,
+  maxAttempts: number,
+  displayName: text,
+  labels: textMap,
+  retentionMillis: number.nullable(),
+  requestId: text,
+}) satisfies z.ZodType<TaskSpec>;
+
+export const program = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("script"), script: text }),
+  z.object({ kind: z.literal("module"), module: text, function: text.nullable() }),
+  z.object({ kind: z.literal("command"), command: texts }),
+]) satisfies z.ZodType<Program>;
+
+export const limits = z.object({
+  cpuMillis: number,
+  ramBytes: number,
+  storageBytes: number,
+  gpuCount: number,
+  processes: number,
+  openFiles: number,
+  inodes: number,
+  logBytes: number,
+  artifactBytes: number,
+  runMillis: number,
+  queueMillis: number.nullable(),
+  totalMillis: number.nullable(),
+}) satisfies z.ZodType<TaskLimits>;
+
+export const wait = z.object({
+  kind: z.enum(["CAPACITY", "QUOTA", "DEPENDENCY", "ENVIRONMENT", "ENGINE", "PAUSED", "RETRY"]),
+  limit: limit.nullable(),
+  needed: number,
+  available: number,
+  position: number,
+  blockingTaskIds: texts,
+  since: date,
+  message: text,
+}) satisfies z.ZodType<Wait>;
+
+export const result = z.object({
+  reason: z.enum(RESULT_REASONS),
+  exitCode: number.nullable(),
+  signal: number.nullable(),
+  termination: z
+    .object({
+      limit: limit.nullable(),
+      limitValue: number,
+      observedPeak: number,
+      killer: z.enum(["KERNEL", "RUNNER", "SERVER", "CLIENT", "ENGINE"]).nullable(),
+      process: text,
+    })
+    .nullable(),
+  message: text,
+  advice: text,
+  stdoutTail: text,
+  stderrTail: text,
+  stdoutBytes: number,
+  stderrBytes: number,
+  limitsHit: z.array(limit),
+  artifactsError: text,
+}) satisfies z.ZodType<TaskResult>;
+
+export const usage = z.object({
+  cpuMicros: number,
+  peakRamBytes: number,
+  peakStorageBytes: number,
+  peakProcesses: number,
+  logBytes: number,
+  chargedMillis: number,
+}) satisfies z.ZodType<Usage>;
+
+export const cancellation = z.object({
+  reason: text,
+  graceMillis: number,
+  time: date,
+}) satisfies z.ZodType<Cancellation>;
+
+export const manifest = z.object({
+  fileCount: number,
+  folderCount: number,
+  contentBytes: number,
+  tarBytes: number,
+  topLevelScripts: texts,
+  hasRequirements: z.boolean(),
+}) satisfies z.ZodType<ArchiveManifest>;
+
+export const gpuIds = texts;

@@ -1,0 +1,298 @@
+import { type ExpressionBuilder, type Kysely, type SelectQueryBuilder, sql } from "kysely";
+import { SystemFault } from "../../domain/errors.ts";
+import { RequestIdTaken, StaleTask, type TaskQuery, type TaskStore } from "../../domain/ports/task-store.ts";
+import type { Attempt, Stage, Task } from "../../domain/task.ts";
+import { toDomainError } from "./fault.ts";
+import type { Tables } from "./schema.ts";
+import {
+  changedColumns,
+  fromAttemptRow,
+  fromStageRow,
+  fromTaskRow,
+  type StoredTask,
+  toAttemptRow,
+  toStageRow,
+  toTaskRow,
+} from "./task-row.ts";
+import type { Writer } from "./writer.ts";
+
+/** Well below the 32,766 parameters of one SQLite statement. */
+const IDS_PER_QUERY = 500;
+
+export class SqlTaskStore implements TaskStore {
+  readonly #database: Kysely<Tables>;
+  readonly #writer: Writer;
+  readonly #now: () => Date;
+
+  constructor(database: Kysely<Tables>, writer: Writer, now: () => Date) {
+    this.#database = database;
+    this.#writer = writer;
+    this.#now = now;
+  }
+
+  insert(task: Task): Promise<void> {
+    return this.#writer.run(`insert task ${task.id}`, async (connection) => {
+      const { numInsertedOrUpdatedRows } = await connection
+        .insertInto("task")
+        .values(toTaskRow(task))
+        .onConflict((conflict) => conflict.doNothing())
+        .executeTakeFirstOrThrow();
+      if (numInsertedOrUpdatedRows === 0n) throw await whyNotInserted(connection, task);
+      await connection.insertInto("task_spec").values(toSpecRow(task)).execute();
+      await insertLabels(connection, task);
+      await writeAttempts(connection, task, []);
+      await writeStages(connection, task, []);
+      await insertEvent(connection, task, task.createTime);
+    });
+  }
+
+  save(next: Task, previous: Task): Promise<void> {
+    return this.#writer.run(`save task ${next.id}`, async (connection) => {
+      const { numUpdatedRows } = await connection
+        .updateTable("task")
+        .set(changedColumns(next, previous))
+        .where("id", "=", previous.id)
+        .where("version", "=", previous.version)
+        .executeTakeFirstOrThrow();
+      if (numUpdatedRows === 0n) throw new StaleTask(previous.id, previous.version);
+      if (next.spec !== previous.spec || next.program !== previous.program) {
+        await rewriteSpec(connection, next);
+      }
+      await writeAttempts(connection, next, previous.attempts);
+      await writeStages(connection, next, previous.stages);
+      if (next.state !== previous.state) await insertEvent(connection, next, this.#now());
+    });
+  }
+
+  async get(id: string): Promise<Task | undefined> {
+    const [task] = await this.#load(`read task ${id}`, (query) => query.where("task.id", "=", id));
+    return task;
+  }
+
+  async findByRequestId(tenant: string, requestId: string): Promise<Task | undefined> {
+    if (requestId === "") return undefined;
+    const [task] = await this.#load(`find request id ${requestId}`, (query) =>
+      query.where("task.tenant", "=", tenant).where("task.request_id", "=", requestId),
+    );
+    return task;
+  }
+
+  list(query: TaskQuery): Promise<Task[]> {
+    return this.#load("list tasks", (tasks) =>
+      tasks
+        .where((builder) => builder.and(conditions(builder, query)))
+        .orderBy("task.id", "desc")
+        .limit(query.limit),
+    );
+  }
+
+  unfinished(): Promise<Task[]> {
+    return this.#load("read unfinished tasks", (query) =>
+      // A literal, because a bound value would not let SQLite use the partial index.
+      query.where("task.unfinished", "=", sql.lit(1)).orderBy("task.id"),
+    );
+  }
+
+  expired(time: Date, limit: number): Promise<Task[]> {
+    return this.#load("read expired tasks", (query) =>
+      query
+        .where("task.expire_time", "<", time.getTime())
+        .orderBy("task.expire_time")
+        .orderBy("task.id")
+        .limit(limit),
+    );
+  }
+
+  remove(id: string): Promise<boolean> {
+    return this.#writer.run(`remove task ${id}`, async (connection) => {
+      const { numDeletedRows } = await connection
+        .deleteFrom("task")
+        .where("id", "=", id)
+        .executeTakeFirstOrThrow();
+      return numDeletedRows > 0n;
+    });
+  }
+
+  async #load(doing: string, restrict: (query: TaskSelection) => TaskSelection): Promise<Task[]> {
+    try {
+      const rows = await restrict(
+        this.#database
+          .selectFrom("task")
+          .innerJoin("task_spec", "task_spec.task_id", "task.id")
+          .selectAll("task")
+          .select(["task_spec.spec", "task_spec.program"]),
+      ).execute();
+      const ids = rows.map((row) => row.id);
+      const [attempts, stages] = [await this.#attempts(ids), await this.#stages(ids)];
+      return rows.map((row) => fromTaskRow(row, attempts.get(row.id) ?? [], stages.get(row.id) ?? []));
+    } catch (error) {
+      throw toDomainError(error, doing);
+    }
+  }
+
+  async #attempts(taskIds: readonly string[]): Promise<Map<string, Attempt[]>> {
+    const found = new Map<string, Attempt[]>();
+    for (const ids of portions(taskIds)) {
+      const rows = await this.#database
+        .selectFrom("attempt")
+        .selectAll()
+        .where("task_id", "in", ids)
+        .orderBy("task_id")
+        .orderBy("number")
+        .execute();
+      for (const row of rows) append(found, row.task_id, fromAttemptRow(row));
+    }
+    return found;
+  }
+
+  async #stages(taskIds: readonly string[]): Promise<Map<string, Stage[]>> {
+    const found = new Map<string, Stage[]>();
+    for (const ids of portions(taskIds)) {
+      const rows = await this.#database
+        .selectFrom("stage")
+        .selectAll()
+        .where("task_id", "in", ids)
+        .orderBy("task_id")
+        .orderBy("position")
+        .execute();
+      for (const row of rows) append(found, row.task_id, fromStageRow(row));
+    }
+    return found;
+  }
+}
+
+type TaskSelection = SelectQueryBuilder<Tables, "task" | "task_spec", StoredTask>;
+
+function conditions(builder: ExpressionBuilder<Tables, "task" | "task_spec">, query: TaskQuery) {
+  const all = [builder("task.tenant", "=", query.tenant)];
+  if (query.owner !== "") all.push(builder("task.owner", "=", query.owner));
+  if (query.states.length > 0) all.push(builder("task.state", "in", query.states));
+  if (query.reasons.length > 0) all.push(builder("task.result_reason", "in", query.reasons));
+  if (query.createdAfter !== null) all.push(builder("task.create_time", ">=", query.createdAfter.getTime()));
+  if (query.createdBefore !== null) all.push(builder("task.create_time", "<", query.createdBefore.getTime()));
+  if (query.afterId !== "") all.push(builder("task.id", "<", query.afterId));
+  for (const [key, value] of Object.entries(query.labels)) {
+    all.push(
+      builder(
+        "task.id",
+        "in",
+        builder
+          .selectFrom("task_label")
+          .select("task_label.task_id")
+          .where("task_label.tenant", "=", query.tenant)
+          .where("task_label.key", "=", key)
+          .where("task_label.value", "=", value),
+      ),
+    );
+  }
+  return all;
+}
+
+async function whyNotInserted(connection: Kysely<Tables>, task: Task): Promise<Error> {
+  const holder =
+    task.spec.requestId === ""
+      ? undefined
+      : await connection
+          .selectFrom("task")
+          .select("id")
+          .where("tenant", "=", task.tenant)
+          .where("request_id", "=", task.spec.requestId)
+          .executeTakeFirst();
+  return holder === undefined
+    ? new SystemFault(`there is already a task ${task.id}; ids must be unique`)
+    : new RequestIdTaken(holder.id);
+}
+
+function toSpecRow(task: Task) {
+  return { task_id: task.id, spec: JSON.stringify(task.spec), program: JSON.stringify(task.program) };
+}
+
+async function rewriteSpec(connection: Kysely<Tables>, task: Task): Promise<void> {
+  const { spec, program } = toSpecRow(task);
+  await connection.updateTable("task_spec").set({ spec, program }).where("task_id", "=", task.id).execute();
+  await connection.deleteFrom("task_label").where("task_id", "=", task.id).execute();
+  await insertLabels(connection, task);
+}
+
+async function insertLabels(connection: Kysely<Tables>, task: Task): Promise<void> {
+  const rows = Object.entries(task.spec.labels).map(([key, value]) => ({
+    task_id: task.id,
+    tenant: task.tenant,
+    key,
+    value,
+  }));
+  if (rows.length > 0) await connection.insertInto("task_label").values(rows).execute();
+}
+
+async function writeAttempts(
+  connection: Kysely<Tables>,
+  task: Task,
+  previous: readonly Attempt[],
+): Promise<void> {
+  const before = new Map(previous.map((attempt) => [attempt.number, attempt]));
+  for (const attempt of task.attempts) {
+    const known = before.get(attempt.number);
+    before.delete(attempt.number);
+    if (known === attempt) continue;
+    const row = toAttemptRow(task.id, attempt);
+    if (known === undefined) await connection.insertInto("attempt").values(row).execute();
+    else {
+      await connection
+        .updateTable("attempt")
+        .set(row)
+        .where("task_id", "=", task.id)
+        .where("number", "=", attempt.number)
+        .execute();
+    }
+  }
+  if (before.size === 0) return;
+  await connection
+    .deleteFrom("attempt")
+    .where("task_id", "=", task.id)
+    .where("number", "in", [...before.keys()])
+    .execute();
+}
+
+async function writeStages(
+  connection: Kysely<Tables>,
+  task: Task,
+  previous: readonly Stage[],
+): Promise<void> {
+  for (const [position, stage] of task.stages.entries()) {
+    if (previous[position] === stage) continue;
+    const row = toStageRow(task.id, stage, position);
+    if (position >= previous.length) await connection.insertInto("stage").values(row).execute();
+    else {
+      await connection
+        .updateTable("stage")
+        .set(row)
+        .where("task_id", "=", task.id)
+        .where("position", "=", position)
+        .execute();
+    }
+  }
+  if (previous.length <= task.stages.length) return;
+  await connection
+    .deleteFrom("stage")
+    .where("task_id", "=", task.id)
+    .where("position", ">=", task.stages.length)
+    .execute();
+}
+
+async function insertEvent(connection: Kysely<Tables>, task: Task, time: Date): Promise<void> {
+  await connection
+    .insertInto("task_event")
+    .values({ task_id: task.id, version: task.version, time: time.getTime(), state: task.state })
+    .execute();
+}
+
+function* portions(ids: readonly string[]): Iterable<string[]> {
+  for (let start = 0; start < ids.length; start += IDS_PER_QUERY)
+    yield ids.slice(start, start + IDS_PER_QUERY);
+}
+
+function append<T>(groups: Map<string, T[]>, key: string, item: T): void {
+  const group = groups.get(key);
+  if (group === undefined) groups.set(key, [item]);
+  else group.push(item);
+}
