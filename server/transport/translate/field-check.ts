@@ -20,12 +20,20 @@ export class FieldCheck {
 
   /** For requests that the application does not check further. */
   throwIfAny(): void {
-    if (this.violations.length > 0) throw new InvalidRequest(this.violations);
+    if (this.violations.length > 0) throw this.failure();
+  }
+
+  failure(): InvalidRequest {
+    return new InvalidRequest(this.violations);
   }
 
   required(field: string, value: string): string {
     if (value === "") this.add(field, "is required");
     return value;
+  }
+
+  empty(field: string, value: string, advice: string): void {
+    if (value !== "") this.add(field, `must be empty: it ${advice}`);
   }
 
   digest(field: string, value: string): string {

@@ -11,8 +11,7 @@ import type { TaskRequest } from "../application.ts";
 import { FieldCheck } from "./field-check.ts";
 
 /** What is asked for and what its wire form alone shows to be wrong; whether it makes sense is for the application to say. */
-export function specFromProto(request: CreateTaskRequest): TaskRequest & { readonly check: FieldCheck } {
-  const check = new FieldCheck();
+export function specFromProto(request: CreateTaskRequest, check = new FieldCheck()): TaskRequest {
   refuseUnsupported(request, check);
   const spec: TaskSpec = {
     taskType: request.taskType,
@@ -42,7 +41,7 @@ export function specFromProto(request: CreateTaskRequest): TaskRequest & { reado
     retentionMillis: check.duration("retention", request.retention, "0 or more"),
     requestId: request.requestId,
   };
-  return { spec, violations: check.violations, check };
+  return { spec, violations: check.violations };
 }
 
 /** A field that would be dropped silently promises something that does not happen. */

@@ -1,0 +1,77 @@
+import { status } from "@grpc/grpc-js";
+import { Unavailable } from "#server/domain/errors.ts";
+import type { Log } from "#server/domain/ports/telemetry.ts";
+import type { Caller } from "./application.ts";
+import { type ErrorStatus, statusOf } from "./errors.ts";
+import type { CallContext } from "./service-handlers.ts";
+
+/** Abort reason of a call whose client cancelled, vanished or ran out of time: nobody is there to answer. */
+class ClientGone extends Error {}
+
+/** One call from its first byte to its status. */
+export class ActiveCall implements CallContext {
+  readonly caller: Caller;
+  /** Not waited for when the server drains. */
+  readonly background: boolean;
+  readonly #path: string;
+  readonly #controller = new AbortController();
+  readonly #begin = performance.now();
+  #endsOnDrain = false;
+  #draining = false;
+
+  constructor(path: string, caller: Caller, background: boolean) {
+    this.#path = path;
+    this.caller = caller;
+    this.background = background;
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  endOnDrain(): AbortSignal {
+    this.#endsOnDrain = true;
+    if (this.#draining) this.drain();
+    return this.signal;
+  }
+
+  drain(): void {
+    this.#draining = true;
+    if (this.#endsOnDrain) this.end();
+  }
+
+  /** The server waits no longer. */
+  end(): void {
+    this.#controller.abort(
+      new Unavailable("the server is shutting down; call again to go on where this ended"),
+    );
+  }
+
+  clientGone(): void {
+    this.#controller.abort(new ClientGone("the client is gone"));
+  }
+
+  /** What to send for an error; undefined when nobody is left to read it. Once aborted, why counts, not what broke in its wake. */
+  failed(error: unknown, newId: () => string, log: Log): ErrorStatus | undefined {
+    const cause: unknown = this.signal.aborted ? this.signal.reason : error;
+    if (cause instanceof ClientGone) {
+      log.debug("call cancelled", this.#facts(status.CANCELLED));
+      return undefined;
+    }
+    const answer = statusOf(cause, newId);
+    const facts = { ...this.#facts(answer.code), reason: answer.reason };
+    if (answer.faultId === undefined) log.info("call refused", facts);
+    else log.error("call failed", { ...facts, fault_id: answer.faultId, err: cause });
+    return answer;
+  }
+
+  succeeded(log: Log): void {
+    log.debug("call done", this.#facts(status.OK));
+  }
+
+  #facts(code: status): Record<string, unknown> {
+    const { tenant, subject } = this.caller;
+    const millis = Math.round(performance.now() - this.#begin);
+    return { rpc: this.#path, code: status[code], millis, tenant, subject };
+  }
+}

@@ -1,0 +1,152 @@
+import type {
+  Metadata,
+  Server,
+  ServerReadableStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+  sendUnaryData,
+} from "@grpc/grpc-js";
+import { Unavailable } from "#server/domain/errors.ts";
+import type { Log } from "#server/domain/ports/telemetry.ts";
+import { ActiveCall } from "./active-call.ts";
+import { callerOf } from "./caller.ts";
+import type { ErrorStatus } from "./errors.ts";
+import { type Decoded, decoder, messageOf, messagesOf } from "./messages.ts";
+import type { CallContext, Method, ServiceHandlers } from "./service-handlers.ts";
+
+/** Messages handed to grpc-js and not yet to the socket; one may be 1 MiB, and each slow reader costs this much memory. */
+const MAX_QUEUED_MESSAGES = 4;
+
+type UnaryHandler = (request: unknown, context: CallContext) => Promise<unknown>;
+type StreamHandler = (request: unknown, context: CallContext) => AsyncIterable<unknown>;
+type UploadHandler = (parts: AsyncIterable<unknown>, context: CallContext) => Promise<unknown>;
+
+/** What every kind of call of grpc-js has. */
+interface Surface {
+  readonly metadata: Metadata;
+  readonly cancelled: boolean;
+  on(event: "cancelled", listener: () => void): unknown;
+}
+
+/** Wraps handlers for grpc-js: caller, abort signal, errors, log and backpressure in one place; knows every call in progress. */
+export class Calls {
+  readonly #log: Log;
+  readonly #newId: () => string;
+  readonly #active = new Set<ActiveCall>();
+  #draining = false;
+  #quiet: (() => void) | undefined;
+
+  constructor(log: Log, newId: () => string) {
+    this.#log = log;
+    this.#newId = newId;
+  }
+
+  /** Background services (health) answer while the server drains and are not waited for. */
+  serve<D extends Readonly<Record<string, Method>>>(
+    server: Server,
+    definition: D,
+    handlers: ServiceHandlers<D>,
+    { background = false } = {},
+  ): void {
+    for (const [name, method] of Object.entries(definition)) {
+      // ServiceHandlers has matched each handler to its method; grpc-js wants to be told the kind again as data.
+      const handler: unknown = handlers[name];
+      const encode = method.responseSerialize as (message: unknown) => Buffer;
+      const decode = decoder(method.requestDeserialize);
+      const { path } = method;
+      if (method.requestStream) {
+        const upload = this.#upload(path, handler as UploadHandler, background);
+        server.register(path, upload, encode, decode, "clientStream");
+      } else if (method.responseStream) {
+        const stream = this.#stream(path, handler as StreamHandler, background);
+        server.register(path, stream, encode, decode, "serverStream");
+      } else {
+        const unary = this.#unary(path, handler as UnaryHandler, background);
+        server.register(path, unary, encode, decode, "unary");
+      }
+    }
+  }
+
+  /** Refuses new calls, ends watches, and resolves when every other call has been answered. */
+  drain(): Promise<void> {
+    this.#draining = true;
+    for (const call of this.#active) call.drain();
+    return new Promise((resolve) => {
+      this.#quiet = resolve;
+      this.#tellQuiet();
+    });
+  }
+
+  /** Ends what still goes on. */
+  endAll(): void {
+    for (const call of this.#active) call.end();
+  }
+
+  #unary(path: string, handler: UnaryHandler, background: boolean) {
+    return (call: ServerUnaryCall<Decoded, unknown>, answer: sendUnaryData<unknown>): void => {
+      const body = async (context: CallContext) =>
+        answer(null, await handler(messageOf(call.request), context));
+      void this.#run(path, call, background, body, answer);
+    };
+  }
+
+  #upload(path: string, handler: UploadHandler, background: boolean) {
+    return (call: ServerReadableStream<Decoded, unknown>, answer: sendUnaryData<unknown>): void => {
+      const body = async (context: CallContext) =>
+        answer(null, await handler(messagesOf(call, context.signal), context));
+      void this.#run(path, call, background, body, answer);
+    };
+  }
+
+  #stream(path: string, handler: StreamHandler, background: boolean) {
+    return (call: ServerWritableStream<Decoded, unknown>): void => {
+      const body = async (context: CallContext) => {
+        for await (const message of handler(messageOf(call.request), context)) {
+          await write(call, message);
+          context.signal.throwIfAborted();
+        }
+        // A source may end quietly on abort; that is no regular end.
+        context.signal.throwIfAborted();
+        call.end();
+      };
+      void this.#run(path, call, background, body, (status) => call.emit("error", status));
+    };
+  }
+
+  async #run(
+    path: string,
+    surface: Surface,
+    background: boolean,
+    body: (context: CallContext) => Promise<void>,
+    fail: (status: ErrorStatus) => void,
+  ): Promise<void> {
+    const call = new ActiveCall(path, callerOf(surface.metadata), background);
+    this.#active.add(call);
+    // grpc-js also says "cancelled" after a regular end; by then nothing listens to the signal any more.
+    surface.on("cancelled", () => call.clientGone());
+    if (surface.cancelled) call.clientGone();
+    try {
+      if (this.#draining && !background) throw new Unavailable("the server is shutting down; try again");
+      await body(call);
+      call.succeeded(this.#log);
+    } catch (error) {
+      const status = call.failed(error, this.#newId, this.#log);
+      if (status !== undefined) fail(status);
+    } finally {
+      this.#active.delete(call);
+      this.#tellQuiet();
+    }
+  }
+
+  #tellQuiet(): void {
+    for (const call of this.#active) if (!call.background) return;
+    this.#quiet?.();
+  }
+}
+
+/** Resolves when the next message may be written; also when the call is destroyed, which aborts its signal. */
+function write(call: ServerWritableStream<Decoded, unknown>, message: unknown): Promise<void> | undefined {
+  const flushed = Promise.withResolvers<void>();
+  call.write(message, () => flushed.resolve());
+  return call.writableLength > MAX_QUEUED_MESSAGES ? flushed.promise : undefined;
+}

@@ -1,0 +1,107 @@
+import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
+import { HealthService } from "@longshore/proto/grpc/health/v1/health.ts";
+import { BlobServiceService } from "@longshore/proto/longshore/v1/blob_service.ts";
+import { SystemServiceService } from "@longshore/proto/longshore/v1/system_service.ts";
+import { TaskServiceService } from "@longshore/proto/longshore/v1/task_service.ts";
+import type { Log } from "#server/domain/ports/telemetry.ts";
+import type { Application } from "./application.ts";
+import { blobService } from "./blob-service.ts";
+import { Calls } from "./calls.ts";
+import { Health, healthService } from "./health.ts";
+import { Reflection, readDescriptors } from "./reflection.ts";
+import { systemService } from "./system-service.ts";
+import { taskService } from "./task-service.ts";
+
+const MAX_REQUEST_BYTES = 4 * 2 ** 20;
+
+/** How long connections may take to close once every call was answered. */
+const CLOSE_MILLIS = 1000;
+
+export interface GrpcServerOptions {
+  /** "host:port"; port 0 takes a free one. */
+  readonly listen: string;
+  readonly application: Application;
+  readonly log: Log;
+  /** Makes the ids under which faults are logged. */
+  readonly newId: () => string;
+  /** Calls open at once on one connection; a watch is one. */
+  readonly maxCallsPerConnection?: number;
+}
+
+export interface GrpcServer {
+  /** Where it listens, the port as it was bound. */
+  readonly address: string;
+  readonly health: Health;
+  /**
+   * Health says NOT_SERVING, new calls and watches end with UNAVAILABLE, and everything else has `graceMillis` to finish.
+   * Then connections are closed. Resolves when nothing is left.
+   */
+  drain(graceMillis: number): Promise<void>;
+  /** Cuts everything at once. */
+  close(): void;
+}
+
+export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
+  const { application, log, newId } = options;
+  const server = new Server(serverOptions(options));
+  const reflection = new Reflection(await readDescriptors());
+  const services = [TaskServiceService, BlobServiceService, SystemServiceService];
+  const health = new Health(services.map(nameOf));
+  const calls = new Calls(log, newId);
+  calls.serve(server, TaskServiceService, taskService(application));
+  calls.serve(server, BlobServiceService, blobService(application));
+  calls.serve(server, SystemServiceService, systemService(application));
+  calls.serve(server, HealthService, healthService(health), { background: true });
+  reflection.addTo(server);
+  const port = await bind(server, options.listen);
+
+  const drain = async (graceMillis: number): Promise<void> => {
+    health.serving = false;
+    await within(graceMillis, calls.drain());
+    calls.endAll();
+    reflection.close();
+    await within(CLOSE_MILLIS, new Promise((resolve) => server.tryShutdown(resolve)));
+    server.forceShutdown();
+  };
+  const address = options.listen.replace(/:\d+$/, `:${port}`);
+  return { address, health, drain, close: () => server.forceShutdown() };
+}
+
+function serverOptions({ maxCallsPerConnection = 1000 }: GrpcServerOptions): ServerOptions {
+  return {
+    // Chunks have 1 MiB; the rest is for code, stdin and arguments of one request.
+    "grpc.max_receive_message_length": MAX_REQUEST_BYTES,
+    "grpc.max_concurrent_streams": maxCallsPerConnection,
+    // Finds out about watchers whose machine vanished without a word.
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.keepalive_timeout_ms": 20_000,
+    // A debugging service that nobody asked for, at a cost for each call.
+    "grpc.enable_channelz": 0,
+  };
+}
+
+function bind(server: Server, listen: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(listen, ServerCredentials.createInsecure(), (error, port) => {
+      if (error === null) resolve(port);
+      else reject(new Error(`cannot listen on ${listen}: ${error.message}`, { cause: error }));
+    });
+  });
+}
+
+/** "longshore.v1.TaskService" of a service. */
+function nameOf(service: Readonly<Record<string, { readonly path: string }>>): string {
+  const [method] = Object.values(service);
+  return method?.path.split("/")[1] ?? "";
+}
+
+/** Resolves with the promise or after the time, whichever is first. */
+async function within(millis: number, promise: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, millis);
+  try {
+    await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
