@@ -33,12 +33,30 @@ export interface ArchiveManifest {
 
 /** Caps on what an archive may hold; all configurable. */
 export interface ArchiveLimits {
+  /** Files and folders, counting folders that only paths imply. */
   readonly maxEntries: number;
   /** Sum of the files' sizes after unpacking. */
   readonly maxContentBytes: number;
   /** Content bytes per uploaded byte, for gzip and zip. */
   readonly maxRatio: number;
+  /** Content up to this size is never refused for its ratio: small and well-compressed is not a bomb. */
+  readonly ratioGraceBytes: number;
   /** One entry's header bytes: PAX records, long names, zip extra fields and comments. */
   readonly maxHeaderBytes: number;
   readonly maxPathBytes: number;
+  /** Sum of all paths, which are held in memory while an archive is checked. */
+  readonly maxAllPathsBytes: number;
+  /** Names in one path. */
+  readonly maxDepth: number;
 }
+
+export const DEFAULT_ARCHIVE_LIMITS: ArchiveLimits = {
+  maxEntries: 100_000,
+  maxContentBytes: 8 * 2 ** 30,
+  maxRatio: 200,
+  ratioGraceBytes: 64 * 2 ** 20,
+  maxHeaderBytes: 256 * 2 ** 10,
+  maxPathBytes: 1024,
+  maxAllPathsBytes: 8 * 2 ** 20,
+  maxDepth: 64,
+};

@@ -210,6 +210,7 @@ export interface Task {
   /** What is run, resolved from spec: a script of the project, "module:function", or a command. */
   readonly program: Program;
   readonly archiveSha256: string;
+  /** Not stored: the scheduler tells it of a queued task whenever one is read. */
   readonly wait: Wait | null;
   readonly result: TaskResult | null;
   readonly attempts: readonly Attempt[];

@@ -5,7 +5,7 @@ export interface ArchiveCheck extends AsyncDisposable {
   /** Takes the next bytes of the upload, in order. Throws BadArchive as soon as a rule is broken. */
   write(chunk: Uint8Array): Promise<void>;
   /** The last byte was written; `path` is where the whole upload lies. Throws BadArchive. */
-  finish(path: string): Promise<CheckedArchive>;
+  finish(path: string, signal?: AbortSignal): Promise<CheckedArchive>;
 }
 
 /** An accepted archive, re-encoded: the only form that is ever unpacked. */

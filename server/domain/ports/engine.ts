@@ -84,6 +84,8 @@ export interface SandboxStatus {
   readonly id: string;
   readonly containerId: string;
   readonly running: boolean;
+  /** Idle in the engine's pool: belongs to no attempt, and is the engine's to remove. */
+  readonly warm: boolean;
 }
 
 /** The append-only journal of one sandbox, read by the server through its own descriptor. */
@@ -107,6 +109,8 @@ export interface Engine {
   resolveImage(name: string): Promise<ImageInfo>;
   /** A warm sandbox of this shape without delay, if there is one; it will not be handed out again. */
   takeWarm(shape: SandboxShape): Sandbox | undefined;
+  /** Warm sandboxes that idle now. */
+  warmCount(): number;
   /** A new sandbox, started and waiting. On rejection or abort nothing of it is left. */
   create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox>;
   /** Hands the spec over. A sandbox that rejects it here has not run anything. */

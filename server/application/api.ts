@@ -1,0 +1,151 @@
+import type { BlobFormat } from "#server/domain/blob.ts";
+import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
+import type { FieldViolation } from "#server/domain/errors.ts";
+import type { ResourceRequest } from "#server/domain/resources.ts";
+import type { Artifact, ResultReason, Task, TaskSpec, TaskState } from "#server/domain/task.ts";
+import type { TaskEvent } from "#server/domain/task-event.ts";
+
+/** Who calls. */
+export interface Caller {
+  readonly tenant: string;
+  readonly subject: string;
+  /** W3C traceparent that the caller sent, already checked for form; undefined when it sent none. */
+  readonly traceparent: string | undefined;
+}
+
+/**
+ * What the wire form alone shows to be wrong: enum numbers that do not exist, negative sizes, fields that this server does not
+ * support. The application adds its own and throws one InvalidRequest with all of them; it never goes on when this is not empty.
+ */
+export interface Checked {
+  readonly violations: readonly FieldViolation[];
+}
+
+export interface TaskRequest extends Checked {
+  readonly spec: TaskSpec;
+}
+
+export interface RerunRequest extends Checked {
+  /** Never empty. */
+  readonly id: string;
+  readonly requestId: string;
+  /** Set fields replace those of the old task. */
+  readonly resources: ResourceRequest | null;
+  readonly timeoutMillis: number | null;
+}
+
+export interface ListRequest extends Checked {
+  readonly owner: string;
+  readonly states: readonly TaskState[];
+  readonly reasons: readonly ResultReason[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAfter: Date | null;
+  readonly createdBefore: Date | null;
+  /** From 1 to 1000. */
+  readonly pageSize: number;
+  /** Empty for the first page. */
+  readonly pageToken: string;
+}
+
+export interface ArtifactsRequest extends Checked {
+  /** Never empty. */
+  readonly taskId: string;
+  /** From 1 to 1000. */
+  readonly pageSize: number;
+  readonly pageToken: string;
+}
+
+export interface WatchRequest {
+  readonly id: string;
+  /** Empty means from the beginning. */
+  readonly cursor: string;
+  /** False ends after what is there now. */
+  readonly follow: boolean;
+  /** Without a cursor: the last so many bytes of each stream; 0 means all. */
+  readonly tailBytes: number;
+  /** False sends no output. */
+  readonly logs: boolean;
+}
+
+/** First part of an upload. */
+export interface UploadHeader {
+  /** Lower-case hex digest; empty in SubmitTask where the client does not know it, then nothing resumes. */
+  readonly sha256: string;
+  /** 0 means unknown. */
+  readonly sizeBytes: number;
+  readonly offsetBytes: number;
+  /** Null: told by the first bytes. */
+  readonly format: BlobFormat | null;
+}
+
+/** How much of a digest is here, for the caller's tenant. */
+export interface BlobStatus {
+  readonly sha256: string;
+  readonly state: "MISSING" | "PARTIAL" | "STORED" | "REFUSED";
+  /** 0 where unknown. */
+  readonly sizeBytes: number;
+  readonly committedBytes: number;
+  readonly format: BlobFormat | null;
+  readonly refusal: string;
+  readonly expireTime: Date | null;
+}
+
+/** Bytes of a download and their place in it. */
+export interface Chunk {
+  readonly offset: number;
+  readonly chunk: Uint8Array;
+}
+
+/**
+ * What the transport calls; server/application provides it. Rejections are classes of domain/errors.ts, anything else is a fault.
+ * An aborted signal ends an iterable or rejects with the abort reason; iterables release what they hold on `return()`.
+ * Calls without a signal go on when their client is gone.
+ */
+export interface Application {
+  createTask(caller: Caller, request: TaskRequest): Promise<Task>;
+  /**
+   * Settles as soon as the answer is known, even before the last chunk. `chunks` has one reader, throws when the client is gone
+   * before the end of its upload or breaks the order of parts, and reads from the network no faster than it is read.
+   */
+  submitTask(
+    caller: Caller,
+    request: TaskRequest,
+    upload: UploadHeader,
+    chunks: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<Task>;
+  getTask(caller: Caller, id: string): Promise<Task>;
+  listTasks(caller: Caller, request: ListRequest): Promise<{ tasks: readonly Task[]; nextPageToken: string }>;
+  watchTask(caller: Caller, request: WatchRequest, signal: AbortSignal): AsyncIterable<TaskEvent>;
+  /** `graceMillis` null takes the default. */
+  cancelTask(caller: Caller, id: string, reason: string, graceMillis: number | null): Promise<Task>;
+  rerunTask(caller: Caller, request: RerunRequest): Promise<Task>;
+  deleteTask(caller: Caller, id: string): Promise<void>;
+  listArtifacts(
+    caller: Caller,
+    request: ArtifactsRequest,
+  ): Promise<{ artifacts: readonly Artifact[]; nextPageToken: string }>;
+  downloadArtifact(
+    caller: Caller,
+    taskId: string,
+    path: string,
+    offset: number,
+    signal: AbortSignal,
+  ): AsyncIterable<Chunk>;
+
+  getBlob(caller: Caller, sha256: string): Promise<BlobStatus>;
+  /** As submitTask about `chunks`. */
+  uploadBlob(
+    caller: Caller,
+    upload: UploadHeader,
+    chunks: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<BlobStatus>;
+  downloadBlob(caller: Caller, sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Chunk>;
+
+  getCapabilities(): Promise<Capabilities>;
+  /** Empty engine means the default. */
+  getCapacity(engine: string): Promise<Capacity>;
+  /** At once and then at every change. */
+  watchCapacity(engine: string, signal: AbortSignal): AsyncIterable<Capacity>;
+}

@@ -1,0 +1,23 @@
+import type { Policy } from "../domain/policy.ts";
+import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-reader.ts";
+import type { BlobStore } from "../domain/ports/blob-store.ts";
+import type { ArtifactStore } from "../domain/ports/task-store.ts";
+import type { Log } from "../domain/ports/telemetry.ts";
+import type { NewId } from "./identity.ts";
+import type { JournalHub } from "./journal-hub.ts";
+import type { TaskBook } from "./task-book.ts";
+
+/** What an attempt needs from its start to its cleanup. */
+export interface AttemptDeps {
+  readonly book: TaskBook;
+  /** One hub per engine name: sandboxes keep their files where their engine says. */
+  readonly journals: ReadonlyMap<string, JournalHub>;
+  readonly archives: ArchiveReader;
+  readonly artifactReader: ArtifactReader;
+  readonly artifacts: ArtifactStore;
+  readonly blobs: BlobStore;
+  readonly policy: Policy;
+  readonly log: Log;
+  readonly clock: () => Date;
+  readonly newId: NewId;
+}

@@ -1,0 +1,225 @@
+import type { Hold } from "../domain/capacity.ts";
+import { DamagedJournal, type JournalFrame, type RunnerEnd } from "../domain/journal.ts";
+import type { SandboxExit } from "../domain/ports/engine.ts";
+import type { Attempt as AttemptRecord, Stage, StageName, Task } from "../domain/task.ts";
+import { allows, findStage, later } from "../domain/transition.ts";
+import type { ServerKill } from "../domain/verdict.ts";
+import type { AttemptDeps } from "./attempt-deps.ts";
+import { AttemptLog } from "./attempt-log.ts";
+import { Latch } from "./changes.ts";
+import type { EngineHost } from "./engine-host.ts";
+import { stageSpanId } from "./identity.ts";
+
+/** Beyond the runner's own deadline: what it may need to kill, drain and collect before the server loses patience. */
+const BACKSTOP_SLACK_MILLIS = 5_000;
+/** Frame headers and coalescing make a journal a little longer than its payload. */
+const JOURNAL_SLACK_BYTES = 64 * 2 ** 20;
+
+/** What following an attempt to its end has shown. */
+export interface AttemptEnd {
+  readonly end: RunnerEnd | null;
+  readonly exit: SandboxExit | null;
+  readonly kill: ServerKill | null;
+  readonly damage: string;
+  /** The runner took its spec: from there on the user's code may have run. */
+  readonly accepted: boolean;
+  readonly runTime: Date | null;
+  /** Stages that were seen but not committed yet. */
+  readonly stages: readonly Stage[];
+  readonly log: AttemptLog;
+}
+
+/** Follows the journal of one attempt, from its first byte to its end, and commits what it tells. */
+export class Attempt {
+  readonly task: Task;
+  readonly record: AttemptRecord;
+  readonly host: EngineHost;
+  readonly hold: Hold;
+  readonly #deps: AttemptDeps;
+  readonly #log = new AttemptLog();
+  readonly #latch = new Latch();
+  #stages: Stage[] = [];
+  #exit: SandboxExit | null = null;
+  #end: RunnerEnd | null = null;
+  #kill: ServerKill | null = null;
+  #accepted = false;
+  #runTime: Date | null = null;
+  #timers: NodeJS.Timeout[] = [];
+  #ran = false;
+
+  constructor(deps: AttemptDeps, task: Task, record: AttemptRecord, host: EngineHost, hold: Hold) {
+    this.#deps = deps;
+    this.task = task;
+    this.record = record;
+    this.host = host;
+    this.hold = hold;
+  }
+
+  /** Resolves at the end of the attempt; rejects with the abort reason when the server stops watching. */
+  async follow(signal: AbortSignal): Promise<AttemptEnd> {
+    const { sandboxId } = this.record;
+    const hub = this.#deps.journals.get(this.host.engine.name);
+    if (hub === undefined) throw new Error(`engine ${this.host.engine.name} has no journals`);
+    const watching = new AbortController();
+    const both = AbortSignal.any([signal, watching.signal]);
+    const ended = this.host.engine.ended(sandboxId, both).then((exit) => {
+      this.#exit = exit;
+      this.#latch.set();
+    });
+    // An abort is how this watch normally ends; it is rethrown below where it was not ours.
+    const settled = ended.catch((error: unknown) => (both.aborted ? undefined : Promise.reject(error)));
+    let damage = "";
+    try {
+      this.#armDeadlines();
+      using reading = hub.open(sandboxId, 0, this.#latch);
+      while (this.#end === null) {
+        // Asked before the read: what was written before the sandbox ended is then never missed.
+        const final = this.#exit !== null;
+        const frames = await reading.poll();
+        if (frames !== undefined) await this.#take(frames);
+        else if (final) break;
+        else await this.#latch.wait(signal);
+        signal.throwIfAborted();
+      }
+    } catch (error) {
+      if (!(error instanceof DamagedJournal)) throw error;
+      damage = error.message;
+      await this.host.engine.stop(sandboxId, "kill");
+    } finally {
+      for (const timer of this.#timers) clearTimeout(timer);
+      watching.abort();
+      await settled;
+    }
+    return {
+      end: this.#end,
+      exit: this.#exit,
+      kill: this.#kill,
+      damage,
+      accepted: this.#accepted,
+      runTime: this.#runTime,
+      stages: this.#stages,
+      log: this.#log,
+    };
+  }
+
+  /** The server's own clock: the runner keeps the deadlines, but with a user's image its word is only a claim. */
+  #armDeadlines(): void {
+    const { limits, createTime } = this.task;
+    const spent = this.record.runStartTime === null ? 0 : this.#now() - this.record.runStartTime.getTime();
+    const slack = BACKSTOP_SLACK_MILLIS + this.#deps.policy.maxCollectMillis;
+    this.#killAfter(limits.runMillis - spent + this.#deps.policy.maxStageInMillis + slack, "deadline");
+    if (limits.totalMillis !== null) {
+      this.#killAfter(createTime.getTime() + limits.totalMillis - this.#now() + slack, "total_deadline");
+    }
+  }
+
+  #killAfter(millis: number, kill: ServerKill): void {
+    // Longer ones overflow the timer and would fire at once.
+    const timer = setTimeout(() => this.#killNow(kill), Math.min(Math.max(0, millis), 2 ** 31 - 1));
+    this.#timers.push(timer);
+  }
+
+  #killNow(kill: ServerKill): void {
+    this.#kill ??= kill;
+    this.#deps.log.warn("the server ends an attempt", { task: this.task.id, why: kill });
+    this.host.engine
+      .stop(this.record.sandboxId, "kill")
+      .catch((error: unknown) =>
+        this.#deps.log.error("stop failed", { task: this.task.id, error: String(error) }),
+      );
+  }
+
+  async #take(frames: readonly JournalFrame[]): Promise<void> {
+    let collecting = false;
+    for (const frame of frames) {
+      this.#log.take(frame);
+      if (frame.kind === "accepted") this.#accept(frame.time);
+      else if (frame.kind === "stage") {
+        this.#mark(frame.stage, frame.event, frame.time, frame.note);
+        collecting ||= frame.stage === "collect" && frame.event === "start";
+      } else if (frame.kind === "end") {
+        this.#end = frame.ending;
+        return;
+      }
+    }
+    const last = frames.at(-1);
+    if (last !== undefined && last.end > this.task.limits.logBytes + JOURNAL_SLACK_BYTES + this.#log.bytes) {
+      this.#killNow("output");
+    }
+    await this.#commit(collecting);
+  }
+
+  #accept(time: Date): void {
+    this.#accepted = true;
+    const at = this.#clamp(time);
+    const sandbox = this.#present("sandbox");
+    if (sandbox !== undefined && sandbox.endTime === null) {
+      this.#put({ ...sandbox, endTime: later(at, sandbox.startTime) });
+    }
+  }
+
+  #mark(name: StageName, event: "start" | "end", time: Date, note: string): void {
+    const at = this.#clamp(time);
+    const present = this.#present(name);
+    if (event === "start") {
+      if (name === "run") {
+        this.#runTime ??= at;
+        this.#ran = true;
+      }
+      if (present === undefined) {
+        const { number } = this.record;
+        this.#put({
+          name,
+          attempt: number,
+          startTime: at,
+          endTime: null,
+          note,
+          spanId: stageSpanId(this.task.id, name, number),
+          error: "",
+        });
+      }
+    } else if (present !== undefined && present.endTime === null) {
+      this.#put({
+        ...present,
+        endTime: later(at, present.startTime),
+        note: note === "" ? present.note : note,
+      });
+    }
+  }
+
+  /** Commits what was seen, unless the record has it: a journal is read again from its start after a restart. */
+  async #commit(collecting: boolean): Promise<void> {
+    const stages = this.#stages;
+    const runTime = this.#ran ? this.#runTime : null;
+    if (stages.length === 0) return;
+    await this.#deps.book.change(this.task.id, (task) => {
+      if (runTime !== null && task.attempts.at(-1)?.runStartTime === null && allows(task.state, "run")) {
+        return { kind: "run", time: runTime, stages };
+      }
+      if (collecting && allows(task.state, "collect")) return { kind: "collect", stages };
+      return { kind: "stages", stages };
+    });
+    this.#stages = [];
+  }
+
+  #present(name: StageName): Stage | undefined {
+    const { number } = this.record;
+    const pending = this.#stages.find((stage) => stage.name === name && stage.attempt === number);
+    const known = this.#deps.book.live(this.task.id);
+    return pending ?? (known === undefined ? undefined : findStage(known, name, number));
+  }
+
+  #put(stage: Stage): void {
+    this.#stages = [...this.#stages.filter((other) => other.name !== stage.name), stage];
+  }
+
+  /** The runner's clock is this host's, but its frames may be forged: never before the attempt, never in the future. */
+  #clamp(time: Date): Date {
+    const millis = Math.min(Math.max(time.getTime(), this.record.startTime.getTime()), this.#now());
+    return new Date(millis);
+  }
+
+  #now(): number {
+    return this.#deps.clock().getTime();
+  }
+}

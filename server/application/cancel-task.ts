@@ -1,0 +1,69 @@
+import { InvalidRequest } from "../domain/errors.ts";
+import type { Policy } from "../domain/policy.ts";
+import { isTerminal, type Task } from "../domain/task.ts";
+import { allows, closeStages } from "../domain/transition.ts";
+import { withoutAttempt } from "../domain/verdict.ts";
+import type { RunAttempts } from "./run-attempts.ts";
+import type { Scheduler } from "./scheduler.ts";
+import type { TaskBook } from "./task-book.ts";
+
+/** Asks for the end of a task; on one that is ending or has ended it changes nothing. */
+export class CancelTask {
+  readonly #book: TaskBook;
+  readonly #scheduler: Scheduler;
+  readonly #attempts: RunAttempts;
+  readonly #policy: Policy;
+  readonly #clock: () => Date;
+
+  constructor(deps: {
+    book: TaskBook;
+    scheduler: Scheduler;
+    attempts: RunAttempts;
+    policy: Policy;
+    clock: () => Date;
+  }) {
+    this.#book = deps.book;
+    this.#scheduler = deps.scheduler;
+    this.#attempts = deps.attempts;
+    this.#policy = deps.policy;
+    this.#clock = deps.clock;
+  }
+
+  async cancel(tenant: string, id: string, reason: string, graceMillis: number | null): Promise<Task> {
+    const policy = this.#policy;
+    const grace = graceMillis ?? policy.defaultStopGraceMillis;
+    if (grace < 0 || grace > policy.maxStopGraceMillis) {
+      throw new InvalidRequest([
+        { field: "grace", description: `must be between 0 and ${policy.maxStopGraceMillis / 1000} s` },
+      ]);
+    }
+    if (reason.length > 1000)
+      throw new InvalidRequest([{ field: "reason", description: "has more than 1000 characters" }]);
+    const task = await this.#book.get(id, tenant);
+    if (isTerminal(task.state)) return task;
+    const time = this.#clock();
+    const changed = await this.#book.change(id, (present) => {
+      if (present.state === "QUEUED") {
+        const message = `cancelled by a client while it was queued${reason === "" ? "" : `: ${reason}`}`;
+        const expireTime = new Date(
+          time.getTime() + (present.spec.retentionMillis ?? policy.defaultRetentionMillis),
+        );
+        const result = withoutAttempt("CANCELLED", message, "");
+        return {
+          kind: "end",
+          time,
+          result,
+          usage: null,
+          runTime: null,
+          expireTime,
+          stages: closeStages(present, time),
+        };
+      }
+      if (!allows(present.state, "cancel")) return undefined;
+      return { kind: "cancel", cancellation: { reason, graceMillis: grace, time } };
+    });
+    if (isTerminal(changed.state)) this.#scheduler.remove(id);
+    else this.#attempts.cancel(id);
+    return changed;
+  }
+}

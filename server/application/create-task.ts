@@ -1,0 +1,222 @@
+import { shortages } from "../domain/capacity.ts";
+import type { FieldViolation } from "../domain/errors.ts";
+import { InvalidRequest, NeverFits, QuotaExceeded, RequestIdReused, Unavailable } from "../domain/errors.ts";
+import type { TaskLimits } from "../domain/limits.ts";
+import type { Policy } from "../domain/policy.ts";
+import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
+import type { BlobIndex } from "../domain/ports/blob-store.ts";
+import { RequestIdTaken, type TaskStore } from "../domain/ports/task-store.ts";
+import { formatSize } from "../domain/resources.ts";
+import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
+import type { Program, Stage, Task, TaskSpec } from "../domain/task.ts";
+import type { Caller, TaskRequest } from "./api.ts";
+import { queueStage } from "./attempt-stages.ts";
+import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engine-host.ts";
+import { digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
+import type { Scheduler } from "./scheduler.ts";
+import type { TaskBook } from "./task-book.ts";
+
+export interface CreateTaskDeps {
+  readonly book: TaskBook;
+  readonly store: TaskStore;
+  readonly hosts: EngineHosts;
+  readonly scheduler: Scheduler;
+  readonly blobs: BlobIndex;
+  readonly archives: ArchiveReader;
+  readonly policy: Policy;
+  readonly clock: () => Date;
+  readonly newId: NewId;
+}
+
+/** What came before the request: the task it repeats, when the request and its upload began. */
+export interface Origin {
+  readonly rerunOf: string;
+  readonly startTime: Date;
+  /** When the archive's last byte had come, for a task that brought its own. */
+  readonly uploadEndTime: Date | null;
+}
+
+interface Checked {
+  readonly limits: TaskLimits;
+  readonly program: Program;
+  readonly host: EngineHost;
+}
+
+/** Checks a request and stores its task. Everything wrong is named in one answer, and nothing is stored for it. */
+export class CreateTask {
+  readonly #deps: CreateTaskDeps;
+
+  constructor(deps: CreateTaskDeps) {
+    this.#deps = deps;
+  }
+
+  async create(caller: Caller, request: TaskRequest, origin: Origin): Promise<Task> {
+    const { spec } = request;
+    const earlier = await this.findRepeated(caller, spec);
+    if (earlier !== undefined) return earlier;
+    this.#refuseWhilePaused();
+    const checked = await this.#check(caller, spec, request.violations);
+    const task = this.#make(caller, spec, checked, origin);
+    try {
+      await this.#deps.book.insert(task);
+    } catch (error) {
+      if (!(error instanceof RequestIdTaken)) throw error;
+      // Two equal requests at once: the other one was first.
+      const winner = await this.findRepeated(caller, spec);
+      if (winner === undefined) throw error;
+      return winner;
+    }
+    this.#deps.scheduler.enqueue(task);
+    return task;
+  }
+
+  /** What can be said before an archive has come: a wrong field is refused before gigabytes are sent for nothing. */
+  checkForm(spec: TaskSpec, wrong: readonly FieldViolation[]): void {
+    const violations = [...wrong];
+    const archiveSha256 = spec.archiveSha256 === "" ? "0".repeat(64) : spec.archiveSha256;
+    checkSpec({ ...spec, archiveSha256 }, this.#deps.policy, violations);
+    if (violations.length > 0) throw new InvalidRequest(violations);
+    this.#refuseWhilePaused();
+  }
+
+  /** The task of an earlier request with the same id and content. Throws RequestIdReused where the content differs. */
+  async findRepeated(caller: Caller, spec: TaskSpec): Promise<Task | undefined> {
+    if (spec.requestId === "") return undefined;
+    const earlier = await this.#deps.store.findByRequestId(caller.tenant, spec.requestId);
+    if (earlier === undefined) return undefined;
+    if (earlier.specDigest !== digestOfSpec(spec)) throw new RequestIdReused(spec.requestId, earlier.id);
+    return (await this.#deps.book.find(earlier.id)) ?? earlier;
+  }
+
+  #refuseWhilePaused(): void {
+    const { scheduler, policy } = this.#deps;
+    if (scheduler.pausedReason !== undefined) throw new Unavailable(scheduler.pausedReason, 2000);
+    if (scheduler.queuedCount >= policy.maxQueuedTasks) {
+      throw new QuotaExceeded(
+        "queued_tasks",
+        `${scheduler.queuedCount} tasks are queued, the most this server takes; try again when some have started`,
+      );
+    }
+  }
+
+  async #check(caller: Caller, spec: TaskSpec, wrong: readonly FieldViolation[]): Promise<Checked> {
+    const violations = [...wrong];
+    const { policy, hosts } = this.#deps;
+    const limits = checkSpec(spec, policy, violations);
+    const project = await this.#project(caller, spec, violations);
+    const program = await resolveProgram(spec, project, violations);
+    if (spec.engine !== "" && !hosts.names.includes(spec.engine)) {
+      violations.push({
+        field: "placement.engine",
+        description: `"${spec.engine.slice(0, 100)}" is no engine of this server; there are ${hosts.names.join(", ")}`,
+      });
+    }
+    if (violations.length > 0) throw new InvalidRequest(violations);
+    const host = hosts.get(spec.engine);
+    refuseWhatNeverFits(limits, host);
+    requireTier(
+      findTier(host, spec.isolation ?? policy.defaultIsolation),
+      spec.network ?? "NONE",
+      spec.requireEnforced,
+    );
+    await host.engine.resolveImage(spec.image === "" ? policy.defaultImage : spec.image);
+    return { limits, program, host };
+  }
+
+  /** Null for a snippet, a command, or an archive that is wrong anyway. */
+  async #project(caller: Caller, spec: TaskSpec, violations: FieldViolation[]): Promise<ProjectFacts | null> {
+    const { archiveSha256: digest } = spec;
+    if (!/^[0-9a-f]{64}$/.test(digest)) return null;
+    const { blobs, archives } = this.#deps;
+    const blob = await blobs.find(caller.tenant, digest);
+    const refuse = (description: string) => violations.push({ field: "archive_sha256", description });
+    if (blob === undefined) {
+      refuse("is not stored; send it with UploadBlob first");
+    } else if (blob.state === "REFUSED") {
+      refuse(`was refused: ${blob.refusal}`);
+    } else if (blob.manifest === null) {
+      refuse("is a blob of plain bytes; send the project as tar, tar.gz or zip");
+    } else {
+      return {
+        topLevelScripts: blob.manifest.topLevelScripts,
+        has: (path, kind) => archives.has(digest, path, kind),
+      };
+    }
+    return null;
+  }
+
+  #make(caller: Caller, spec: TaskSpec, checked: Checked, origin: Origin): Task {
+    const { clock, newId, policy } = this.#deps;
+    const createTime = clock();
+    const id = newId();
+    const [, traceId, parentSpanId] = caller.traceparent?.split("-") ?? [];
+    return {
+      id,
+      tenant: caller.tenant,
+      owner: caller.subject,
+      version: 1,
+      state: "QUEUED",
+      spec,
+      specDigest: digestOfSpec(spec),
+      limits: checked.limits,
+      isolation: spec.isolation ?? policy.defaultIsolation,
+      network: spec.network ?? "NONE",
+      image: spec.image === "" ? policy.defaultImage : spec.image,
+      program: checked.program,
+      archiveSha256: spec.archiveSha256,
+      wait: null,
+      result: null,
+      attempts: [],
+      stages: openingStages(id, origin, createTime),
+      cancellation: null,
+      traceId: traceId ?? newTraceId(),
+      rootSpanId: newSpanId(),
+      parentSpanId: parentSpanId ?? "",
+      createTime,
+      startTime: null,
+      endTime: null,
+      expireTime: null,
+      rerunOf: origin.rerunOf,
+    };
+  }
+}
+
+function openingStages(id: string, origin: Origin, now: Date): Stage[] {
+  const stage = (name: "upload" | "validate", startTime: Date, endTime: Date): Stage => ({
+    name,
+    attempt: 0,
+    startTime,
+    endTime,
+    note: "",
+    spanId: stageSpanId(id, name, 0),
+    error: "",
+  });
+  const uploaded = origin.uploadEndTime;
+  const stages = uploaded === null ? [] : [stage("upload", origin.startTime, uploaded)];
+  return [...stages, stage("validate", uploaded ?? origin.startTime, now), queueStage(id, 1, now)];
+}
+
+/** Compares with what the host has, never with what is free: what is only busy waits in the queue. */
+function refuseWhatNeverFits(limits: TaskLimits, host: EngineHost): void {
+  const most = host.ledger.largest;
+  const short = shortages(limits, most);
+  const first = short[0];
+  if (first === undefined) return;
+  if (first.limit === "GPU" && most.gpuCount === 0) {
+    throw new NeverFits(`resources.gpu: this server has no GPU (longshore capabilities)`, {
+      resource: "gpu",
+      asked: String(limits.gpuCount),
+      most: "0",
+    });
+  }
+  const sentences = short.map(({ limit, needed, available }) => {
+    const show = (value: number) =>
+      limit === "CPU" ? `${value / 1000} CPU` : limit === "GPU" ? `${value} GPU` : formatSize(value);
+    return `resources.${limit.toLowerCase()}: ${show(needed)} asked, at most ${show(available)} can ever be had here`;
+  });
+  throw new NeverFits(sentences.join("; "), {
+    resource: first.limit.toLowerCase(),
+    asked: String(first.needed),
+    most: String(first.available),
+  });
+}

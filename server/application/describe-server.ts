@@ -1,0 +1,80 @@
+import type { Capabilities, Capacity } from "../domain/capabilities.ts";
+import type { Policy } from "../domain/policy.ts";
+import { Latch } from "./changes.ts";
+import type { EngineHosts } from "./engine-host.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+/** At most twice a second: a busy server changes more often than anybody can read. */
+const LEAST_INTERVAL_MILLIS = 500;
+export const MAX_CHUNK_BYTES = 2 ** 20;
+
+/** What this server can do, and what it holds now. */
+export class DescribeServer {
+  readonly #hosts: EngineHosts;
+  readonly #scheduler: Scheduler;
+  readonly #policy: Policy;
+  readonly #version: string;
+
+  constructor(deps: { hosts: EngineHosts; scheduler: Scheduler; policy: Policy; version: string }) {
+    this.#hosts = deps.hosts;
+    this.#scheduler = deps.scheduler;
+    this.#policy = deps.policy;
+    this.#version = deps.version;
+  }
+
+  capabilities(): Capabilities {
+    const policy = this.#policy;
+    return {
+      version: this.#version,
+      engines: this.#hosts.all().map(({ engine, capabilities, ledger }) => ({
+        name: engine.name,
+        kind: engine.kind,
+        version: capabilities.version,
+        tiers: capabilities.tiers,
+        largestTask: ledger.largest,
+        gpuModels: capabilities.gpuModels,
+      })),
+      defaultResources: policy.defaultResources,
+      defaultBudgets: policy.defaultBudgets,
+      maxBudgets: policy.maxBudgets,
+      defaultTimeoutMillis: policy.defaultTimeoutMillis,
+      maxTimeoutMillis: policy.maxTimeoutMillis,
+      maxCodeBytes: policy.maxCodeBytes,
+      maxUploadBytes: policy.maxUploadBytes,
+      maxChunkBytes: MAX_CHUNK_BYTES,
+      allowedImages: policy.allowedImages,
+      presignedUrls: false,
+    };
+  }
+
+  capacity(engineName: string): Capacity {
+    const { ledger, engine } = this.#hosts.get(engineName);
+    const { total, reserve, held, foreign, free } = ledger;
+    return {
+      total,
+      reserve,
+      held,
+      foreign,
+      free,
+      running: ledger.holdCount,
+      queued: this.#scheduler.queuedCount,
+      warm: engine.warmCount(),
+    };
+  }
+
+  async *watchCapacity(engineName: string, signal: AbortSignal): AsyncGenerator<Capacity> {
+    const { engine } = this.#hosts.get(engineName);
+    const latch = new Latch();
+    const deaf = this.#scheduler.changes.listen(engine.name, () => latch.set());
+    try {
+      while (!signal.aborted) {
+        yield this.capacity(engineName);
+        await new Latch().wait(signal, LEAST_INTERVAL_MILLIS);
+        await latch.wait(signal);
+      }
+      signal.throwIfAborted();
+    } finally {
+      deaf();
+    }
+  }
+}

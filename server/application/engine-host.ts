@@ -1,0 +1,72 @@
+import type { CapacityLedger } from "../domain/capacity.ts";
+import { NotEnforced, NotFound } from "../domain/errors.ts";
+import type { Limit } from "../domain/limits.ts";
+import type { Engine, EngineCapabilities, EngineTier } from "../domain/ports/engine.ts";
+import type { Isolation, Network } from "../domain/task.ts";
+
+/** An engine with what it told of itself at start and what its attempts hold. */
+export interface EngineHost {
+  readonly engine: Engine;
+  readonly capabilities: EngineCapabilities;
+  readonly ledger: CapacityLedger;
+}
+
+export function findTier(host: EngineHost, isolation: Isolation): EngineTier {
+  const tier = host.capabilities.tiers.find((candidate) => candidate.isolation === isolation);
+  if (tier === undefined) {
+    const there = host.capabilities.tiers.map((candidate) => candidate.isolation.toLowerCase()).join(", ");
+    throw new NotEnforced(
+      `this server has no isolation tier "${isolation.toLowerCase()}"; it has ${there} (longshore capabilities)`,
+      { limit: "", mechanism: "isolation" },
+    );
+  }
+  return tier;
+}
+
+/** Throws NotEnforced unless the tier can hold the network policy and enforces every limit that the request insists on. */
+export function requireTier(tier: EngineTier, network: Network, enforced: readonly Limit[]): void {
+  if (!tier.networks.includes(network)) {
+    throw new NotEnforced(
+      `network "${network.toLowerCase()}" cannot be given in tier "${tier.isolation.toLowerCase()}" of this server (longshore capabilities)`,
+      { limit: "NETWORK", mechanism: "none" },
+    );
+  }
+  for (const limit of enforced) {
+    const support = tier.limits.find((candidate) => candidate.limit === limit);
+    if (support?.level === "ENFORCED") continue;
+    const level = support?.level.toLowerCase() ?? "unsupported";
+    throw new NotEnforced(
+      `limit ${limit.toLowerCase()} is ${level} in tier "${tier.isolation.toLowerCase()}", but the request insists on it${
+        support === undefined || support.advice === "" ? "" : `: ${support.advice}`
+      }`,
+      { limit, mechanism: support?.mechanism ?? "" },
+    );
+  }
+}
+
+/** The configured engines, the default first. */
+export class EngineHosts {
+  readonly #hosts: ReadonlyMap<string, EngineHost>;
+  readonly default: EngineHost;
+
+  constructor(hosts: readonly [EngineHost, ...EngineHost[]]) {
+    this.default = hosts[0];
+    this.#hosts = new Map(hosts.map((host) => [host.engine.name, host]));
+  }
+
+  get names(): string[] {
+    return [...this.#hosts.keys()];
+  }
+
+  all(): EngineHost[] {
+    return [...this.#hosts.values()];
+  }
+
+  /** Empty means the default. Throws NotFound. */
+  get(name: string): EngineHost {
+    const host = name === "" ? this.default : this.#hosts.get(name);
+    if (host === undefined)
+      throw new NotFound("engine", name.slice(0, 100), `there are ${this.names.join(", ")}`);
+    return host;
+  }
+}

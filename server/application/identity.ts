@@ -1,0 +1,37 @@
+import { createHash, randomBytes } from "node:crypto";
+import { monotonicFactory } from "ulid";
+import type { StageName, TaskSpec } from "../domain/task.ts";
+
+/** Makes ids that sort by time, also within one millisecond. */
+export type NewId = () => string;
+
+export function createIds(): NewId {
+  return monotonicFactory();
+}
+
+export function newTraceId(): string {
+  return randomBytes(16).toString("hex");
+}
+
+export function newSpanId(): string {
+  return randomBytes(8).toString("hex");
+}
+
+/** A stage's span is known before the stage begins and after any restart: the run's goes into the task's TRACEPARENT. */
+export function stageSpanId(taskId: string, stage: StageName, attempt: number): string {
+  return createHash("sha256").update(`${taskId} ${attempt} ${stage}`).digest("hex").slice(0, 16);
+}
+
+/** Digest of what a spec asks for, without the id of the request: equal for a repeat, different for another request. */
+export function digestOfSpec(spec: TaskSpec): string {
+  const { requestId: _, ...content } = spec;
+  return createHash("sha256").update(stableJson(content)).digest("hex");
+}
+
+function stableJson(value: unknown): string {
+  return JSON.stringify(value, (_key, item: unknown) =>
+    item !== null && typeof item === "object" && !Array.isArray(item)
+      ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : item,
+  );
+}

@@ -1,0 +1,61 @@
+import { InvalidRequest, UploadInProgress } from "../domain/errors.ts";
+import type { Task } from "../domain/task.ts";
+import type { Caller, TaskRequest, UploadHeader } from "./api.ts";
+import type { CreateTask } from "./create-task.ts";
+import type { UploadBlob } from "./upload-blob.ts";
+
+/** Upload and create in one call. A repeated request id is answered before its bytes are read again. */
+export class SubmitTask {
+  readonly #create: CreateTask;
+  readonly #upload: UploadBlob;
+  readonly #clock: () => Date;
+  /** Request ids whose bytes are on their way; a second stream of one is sent away. */
+  readonly #underWay = new Set<string>();
+
+  constructor(deps: { createTask: CreateTask; uploadBlob: UploadBlob; clock: () => Date }) {
+    this.#create = deps.createTask;
+    this.#upload = deps.uploadBlob;
+    this.#clock = deps.clock;
+  }
+
+  async submit(
+    caller: Caller,
+    request: TaskRequest,
+    upload: UploadHeader,
+    chunks: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<Task> {
+    const startTime = this.#clock();
+    if (request.spec.archiveSha256 !== "") {
+      throw new InvalidRequest([
+        ...request.violations,
+        {
+          field: "header.task.archive_sha256",
+          description: "must be empty; the archive follows in this stream",
+        },
+      ]);
+    }
+    const promised = { ...request.spec, archiveSha256: upload.sha256 };
+    this.#create.checkForm(promised, request.violations);
+    if (upload.sha256 !== "") {
+      const earlier = await this.#create.findRepeated(caller, promised);
+      if (earlier !== undefined) return earlier;
+    }
+    const { requestId } = request.spec;
+    const key = `${caller.tenant} ${requestId}`;
+    if (requestId !== "" && this.#underWay.has(key)) {
+      throw new UploadInProgress(
+        `another stream brings the archive of request_id ${requestId}; try again when it has ended`,
+      );
+    }
+    if (requestId !== "") this.#underWay.add(key);
+    try {
+      const stored = await this.#upload.upload(caller.tenant, { ...upload, archive: true }, chunks, signal);
+      const spec = { ...request.spec, archiveSha256: stored.sha256 };
+      const origin = { rerunOf: "", startTime, uploadEndTime: this.#clock() };
+      return await this.#create.create(caller, { spec, violations: [] }, origin);
+    } finally {
+      this.#underWay.delete(key);
+    }
+  }
+}

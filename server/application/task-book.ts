@@ -1,0 +1,99 @@
+import { NotFound } from "../domain/errors.ts";
+import type { TaskStore } from "../domain/ports/task-store.ts";
+import type { Task } from "../domain/task.ts";
+import { apply, isFinished, type TaskChange } from "../domain/transition.ts";
+import { Changes } from "./changes.ts";
+
+/** Decides what happens to the present task; undefined leaves it as it is. Must not wait: it runs between two commits. */
+export type Decide = (task: Task) => TaskChange | undefined;
+
+interface LiveTask {
+  task: Task;
+  /** Settles when the latest change is committed; the next one begins after it. */
+  tail: Promise<unknown>;
+}
+
+/**
+ * The tasks under way, in memory and in the store. All changes of a task go through here one after the other, are committed
+ * before anybody sees them, and are then told to those who watch. Finished tasks live in the store alone.
+ */
+export class TaskBook {
+  readonly #store: TaskStore;
+  readonly #live = new Map<string, LiveTask>();
+  /** Tells that a task changed, by id. */
+  readonly changes = new Changes();
+
+  /** Called after each commit; `previous` is undefined for a new task. */
+  readonly #onCommit: (next: Task, previous: Task | undefined) => void;
+
+  constructor(store: TaskStore, onCommit: (next: Task, previous: Task | undefined) => void) {
+    this.#store = store;
+    this.#onCommit = onCommit;
+  }
+
+  /** Commits a new task. Throws RequestIdTaken. */
+  async insert(task: Task): Promise<void> {
+    await this.#store.insert(task);
+    this.#onCommit(task, undefined);
+    this.adopt(task);
+  }
+
+  /** Takes up a task that the store already holds. */
+  adopt(task: Task): void {
+    this.#live.set(task.id, { task, tail: Promise.resolve() });
+    this.changes.tell(task.id);
+  }
+
+  async find(id: string): Promise<Task | undefined> {
+    return this.#live.get(id)?.task ?? (await this.#store.get(id));
+  }
+
+  /** The task of this tenant; another tenant's is not found either. */
+  async get(id: string, tenant: string): Promise<Task> {
+    const task = await this.find(id);
+    if (task === undefined || task.tenant !== tenant)
+      throw new NotFound("task", id.slice(0, 100), "see longshore ps");
+    return task;
+  }
+
+  /** The task as it stands in memory; undefined when it is finished or unknown. */
+  live(id: string): Task | undefined {
+    return this.#live.get(id)?.task;
+  }
+
+  allLive(): Task[] {
+    return [...this.#live.values()].map((entry) => entry.task);
+  }
+
+  /** Applies what `decide` makes of the present task and answers the committed one. Throws WrongState. */
+  async change(id: string, decide: Decide): Promise<Task> {
+    const entry = this.#live.get(id) ?? (await this.#load(id));
+    const turn = entry.tail.then(() => this.#commit(entry, decide));
+    // The next change must come after this one whether or not it succeeds; the caller of this one gets its error.
+    entry.tail = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #commit(entry: LiveTask, decide: Decide): Promise<Task> {
+    const change = decide(entry.task);
+    if (change === undefined) return entry.task;
+    const next = apply(entry.task, change);
+    const previous = entry.task;
+    await this.#store.save(next, previous);
+    entry.task = next;
+    this.#onCommit(next, previous);
+    if (isFinished(next)) this.#live.delete(next.id);
+    this.changes.tell(next.id);
+    return next;
+  }
+
+  async #load(id: string): Promise<LiveTask> {
+    const task = await this.#store.get(id);
+    if (task === undefined) throw new NotFound("task", id);
+    const present = this.#live.get(id);
+    if (present !== undefined) return present;
+    const entry = { task, tail: Promise.resolve() };
+    if (!isFinished(task)) this.#live.set(id, entry);
+    return entry;
+  }
+}

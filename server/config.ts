@@ -1,0 +1,304 @@
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { z } from "zod";
+import type { ArchiveLimits } from "./domain/blob.ts";
+import type { Policy } from "./domain/policy.ts";
+import { parseSize } from "./domain/resources.ts";
+
+const DURATION_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+const duration = z.string().transform((text, context) => {
+  const match = /^(\d+)(ms|s|m|h|d)$/.exec(text);
+  const unit = DURATION_UNITS[match?.[2] ?? ""];
+  if (match?.[1] === undefined || unit === undefined) {
+    context.addIssue({ code: "custom", message: "is not a duration such as 30s, 10m or 7d" });
+    return z.NEVER;
+  }
+  return Number(match[1]) * unit;
+});
+const size = z.string().transform((text, context) => {
+  const bytes = parseSize(text);
+  if (bytes !== undefined) return bytes;
+  context.addIssue({ code: "custom", message: "is not a size such as 512MB or 1GB" });
+  return z.NEVER;
+});
+const count = z
+  .string()
+  .regex(/^\d{1,9}$/, "is not a whole number")
+  .transform(Number);
+const cpus = z
+  .string()
+  .regex(/^\d{1,6}(\.\d{1,3})?$/, 'is not a number of CPUs such as "2" or "0.5"')
+  .transform((text) => Math.round(Number(text) * 1000));
+const flag = z.enum(["true", "false"], "is neither true nor false").transform((text) => text === "true");
+const list = z.string().transform((text) =>
+  text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== ""),
+);
+const text = z.string().min(1, "is empty");
+
+/** One environment variable: what it means, what it is when unset, and how it is read. */
+interface Setting<T extends z.ZodType> {
+  readonly about: string;
+  readonly fallback: string;
+  readonly schema: T;
+}
+
+function setting<T extends z.ZodType>(schema: T, fallback: string, about: string): Setting<T> {
+  return { schema, fallback, about };
+}
+
+const isRoot = process.getuid?.() === 0;
+
+/** Every setting there is; `scripts/serve --help` and .env.example are made of it. */
+export const SETTINGS = {
+  LONGSHORE_LISTEN: setting(
+    z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, "is not host:port"),
+    "127.0.0.1:50051",
+    "address and port of the gRPC service",
+  ),
+  LONGSHORE_ALLOW_INSECURE: setting(
+    flag,
+    "false",
+    "serve on other addresses than loopback without tokens and TLS; everybody who reaches the port can run code",
+  ),
+  LONGSHORE_DATA_DIR: setting(
+    text.transform((path) => resolve(path)),
+    isRoot ? "/var/lib/longshore" : join(homedir(), ".local/share/longshore"),
+    "folder for the database, uploads, journals and artifacts; must be a path that Docker can mount from",
+  ),
+  LONGSHORE_DATABASE_URL: setting(
+    z.string(),
+    "",
+    "database; empty means SQLite in the data folder (sqlite:///path/to/file.db)",
+  ),
+  LONGSHORE_DOCKER: setting(
+    text,
+    process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock",
+    "Docker's own address; a local daemon, because sandboxes mount from the data folder",
+  ),
+  LONGSHORE_EXECUTOR_IMAGE: setting(
+    text,
+    "longshore/executor:dev",
+    "image of sandboxes when a request names none (scripts/build-image)",
+  ),
+  LONGSHORE_ALLOWED_IMAGES: setting(
+    list,
+    "",
+    "other images that a request may name: exact names or globs, separated by commas",
+  ),
+  LONGSHORE_DEFAULT_CPU: setting(cpus, "1", "CPUs of a task that asks for none"),
+  LONGSHORE_DEFAULT_RAM: setting(size, "512MB", "memory of a task that asks for none"),
+  LONGSHORE_DEFAULT_STORAGE: setting(size, "1GB", "disk of a task that asks for none"),
+  LONGSHORE_RESERVE_CPU: setting(cpus, "0", "CPUs kept back for the host"),
+  LONGSHORE_RESERVE_RAM: setting(size, "1GB", "memory kept back for the host and this server"),
+  LONGSHORE_RESERVE_STORAGE: setting(size, "2GB", "disk kept back for the host and this server"),
+  LONGSHORE_DEFAULT_TIMEOUT: setting(duration, "30s", "longest run of a task that says nothing"),
+  LONGSHORE_MAX_TIMEOUT: setting(duration, "24h", "longest run that a task may ask for"),
+  LONGSHORE_DEFAULT_ISOLATION: setting(
+    z.enum(["container", "gvisor"]),
+    "container",
+    "isolation tier of a task that asks for none",
+  ),
+  LONGSHORE_STOP_GRACE: setting(
+    duration,
+    "5s",
+    "time between SIGTERM and SIGKILL when a cancel says nothing",
+  ),
+  LONGSHORE_MAX_STOP_GRACE: setting(duration, "60s", "longest such time that a cancel may ask for"),
+  LONGSHORE_STAGE_IN_TIMEOUT: setting(duration, "5m", "longest unpacking of a project inside its sandbox"),
+  LONGSHORE_COLLECT_TIMEOUT: setting(duration, "5m", "longest collecting of a task's artifacts"),
+  LONGSHORE_RETENTION: setting(duration, "7d", "how long record, logs and artifacts stay after the end"),
+  LONGSHORE_MAX_RETENTION: setting(duration, "90d", "longest retention that a task may ask for"),
+  LONGSHORE_MAX_QUEUED: setting(count, "20000", "most tasks in the queue"),
+  LONGSHORE_MAX_CODE: setting(size, "1MB", "longest snippet; larger code comes as a project"),
+  LONGSHORE_MAX_UPLOAD: setting(size, "10GB", "largest upload"),
+  LONGSHORE_MAX_ARCHIVE_ENTRIES: setting(count, "100000", "most files and folders in an archive"),
+  LONGSHORE_MAX_ARCHIVE_CONTENT: setting(size, "20GB", "most bytes that an archive may hold unpacked"),
+  LONGSHORE_MAX_ARCHIVE_RATIO: setting(count, "500", "most unpacked bytes per uploaded byte"),
+  LONGSHORE_MAX_ARCHIVE_HEADER: setting(size, "1MB", "most header bytes of one archive entry"),
+  LONGSHORE_PROCESSES: setting(count, "256", "processes and threads of a task that says nothing"),
+  LONGSHORE_MAX_PROCESSES: setting(count, "4096", "most that a task may ask for"),
+  LONGSHORE_OPEN_FILES: setting(count, "1024", "open files per process of a task that says nothing"),
+  LONGSHORE_MAX_OPEN_FILES: setting(count, "65536", "most that a task may ask for"),
+  LONGSHORE_INODES: setting(count, "65536", "files and folders of a task that says nothing"),
+  LONGSHORE_MAX_INODES: setting(count, "4000000", "most that a task may ask for"),
+  LONGSHORE_LOG_BUDGET: setting(size, "64MB", "output kept of a task that says nothing"),
+  LONGSHORE_MAX_LOG_BUDGET: setting(size, "4GB", "most that a task may ask for"),
+  LONGSHORE_ARTIFACT_BUDGET: setting(size, "1GB", "artifact bytes of a task that says nothing"),
+  LONGSHORE_MAX_ARTIFACT_BUDGET: setting(size, "10GB", "most that a task may ask for"),
+  LONGSHORE_WARM_COUNT: setting(count, "4", "most warm sandboxes that idle; 0 turns warm starts off"),
+  LONGSHORE_WARM_RAM: setting(size, "2GB", "most memory limits that idle warm sandboxes may add up to"),
+  LONGSHORE_FIRST_UID: setting(
+    count,
+    "700000",
+    "first of the user ids that sandboxes run as; must be used by nobody else",
+  ),
+  LONGSHORE_UID_COUNT: setting(count, "10000", "how many there are"),
+  LONGSHORE_LOG_LEVEL: setting(
+    z.enum(["debug", "info", "warn", "error"]),
+    "info",
+    "least level of the server's own log",
+  ),
+} as const;
+
+type SettingName = keyof typeof SETTINGS;
+type Values = { [K in SettingName]: z.output<(typeof SETTINGS)[K]["schema"]> };
+
+export interface Config {
+  readonly listen: string;
+  readonly dataDirectory: string;
+  readonly databaseUrl: string;
+  readonly docker: string;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+  readonly policy: Policy;
+  readonly archiveLimits: ArchiveLimits;
+  readonly warm: { readonly count: number; readonly ramBytes: number };
+  readonly uids: { readonly first: number; readonly count: number };
+}
+
+/** Thrown with every wrong setting named at once. */
+export class ConfigError extends Error {
+  constructor(problems: readonly string[]) {
+    super(
+      `${problems.length === 1 ? "1 setting is" : `${problems.length} settings are`} wrong:\n${problems.map((p) => `  ${p}`).join("\n")}`,
+    );
+    this.name = "ConfigError";
+  }
+}
+
+/** Reads and checks the environment; an empty variable counts as unset. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const problems: string[] = [];
+  const shape = Object.fromEntries(Object.entries(SETTINGS).map(([name, { schema }]) => [name, schema]));
+  const raw = Object.fromEntries(
+    Object.entries(SETTINGS).map(([name, { fallback }]) => [
+      name,
+      env[name] === undefined || env[name] === "" ? fallback : env[name],
+    ]),
+  );
+  for (const name of Object.keys(env)) {
+    if (name.startsWith("LONGSHORE_") && !(name in SETTINGS) && !CLIENT_SETTINGS.has(name)) {
+      problems.push(`${name} is no setting of this server (scripts/serve --help lists them)`);
+    }
+  }
+  const parsed = z.object(shape).safeParse(raw);
+  if (!parsed.success) {
+    problems.push(
+      ...parsed.error.issues.map(
+        (issue) => `${issue.path.join(".")} "${raw[String(issue.path[0])]}" ${issue.message}`,
+      ),
+    );
+    throw new ConfigError(problems);
+  }
+  // The shape was made of SETTINGS itself; zod cannot follow Object.fromEntries.
+  const values = parsed.data as Values;
+  const host = values.LONGSHORE_LISTEN.replace(/:\d+$/, "");
+  if (!/^(127\.\d+\.\d+\.\d+|localhost|\[::1\])$/.test(host) && !values.LONGSHORE_ALLOW_INSECURE) {
+    problems.push(
+      `LONGSHORE_LISTEN ${values.LONGSHORE_LISTEN} is reached from other machines, and there are no tokens and no TLS: whoever reaches it can run code. Listen on 127.0.0.1, or set LONGSHORE_ALLOW_INSECURE=true if the network is trusted`,
+    );
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  return Object.freeze(toConfig(values));
+}
+
+/** Variables of the clients and scripts, which may share the environment. */
+const CLIENT_SETTINGS = new Set(["LONGSHORE_SERVER", "LONGSHORE_CACHE_DIR"]);
+
+function toConfig(v: Values): Config {
+  return {
+    listen: v.LONGSHORE_LISTEN,
+    dataDirectory: v.LONGSHORE_DATA_DIR,
+    databaseUrl:
+      v.LONGSHORE_DATABASE_URL === ""
+        ? `sqlite://${v.LONGSHORE_DATA_DIR}/longshore.db`
+        : v.LONGSHORE_DATABASE_URL,
+    docker: v.LONGSHORE_DOCKER,
+    logLevel: v.LONGSHORE_LOG_LEVEL,
+    policy: toPolicy(v),
+    archiveLimits: {
+      maxEntries: v.LONGSHORE_MAX_ARCHIVE_ENTRIES,
+      maxContentBytes: v.LONGSHORE_MAX_ARCHIVE_CONTENT,
+      maxRatio: v.LONGSHORE_MAX_ARCHIVE_RATIO,
+      maxHeaderBytes: v.LONGSHORE_MAX_ARCHIVE_HEADER,
+      maxPathBytes: 1024,
+    },
+    warm: { count: v.LONGSHORE_WARM_COUNT, ramBytes: v.LONGSHORE_WARM_RAM },
+    uids: { first: v.LONGSHORE_FIRST_UID, count: v.LONGSHORE_UID_COUNT },
+  };
+}
+
+function toPolicy(v: Values): Policy {
+  return {
+    defaultResources: {
+      cpuMillis: v.LONGSHORE_DEFAULT_CPU,
+      ramBytes: v.LONGSHORE_DEFAULT_RAM,
+      storageBytes: v.LONGSHORE_DEFAULT_STORAGE,
+      gpuCount: 0,
+    },
+    defaultBudgets: {
+      processes: v.LONGSHORE_PROCESSES,
+      openFiles: v.LONGSHORE_OPEN_FILES,
+      inodes: v.LONGSHORE_INODES,
+      logBytes: v.LONGSHORE_LOG_BUDGET,
+      artifactBytes: v.LONGSHORE_ARTIFACT_BUDGET,
+    },
+    maxBudgets: {
+      processes: v.LONGSHORE_MAX_PROCESSES,
+      openFiles: v.LONGSHORE_MAX_OPEN_FILES,
+      inodes: v.LONGSHORE_MAX_INODES,
+      logBytes: v.LONGSHORE_MAX_LOG_BUDGET,
+      artifactBytes: v.LONGSHORE_MAX_ARTIFACT_BUDGET,
+    },
+    defaultTimeoutMillis: v.LONGSHORE_DEFAULT_TIMEOUT,
+    maxTimeoutMillis: v.LONGSHORE_MAX_TIMEOUT,
+    maxCodeBytes: v.LONGSHORE_MAX_CODE,
+    maxStdinBytes: 2 ** 20,
+    maxUploadBytes: v.LONGSHORE_MAX_UPLOAD,
+    defaultIsolation: v.LONGSHORE_DEFAULT_ISOLATION === "gvisor" ? "GVISOR" : "CONTAINER",
+    defaultImage: v.LONGSHORE_EXECUTOR_IMAGE,
+    allowedImages: v.LONGSHORE_ALLOWED_IMAGES,
+    defaultRetentionMillis: v.LONGSHORE_RETENTION,
+    maxRetentionMillis: v.LONGSHORE_MAX_RETENTION,
+    maxStageInMillis: v.LONGSHORE_STAGE_IN_TIMEOUT,
+    maxCollectMillis: v.LONGSHORE_COLLECT_TIMEOUT,
+    defaultStopGraceMillis: v.LONGSHORE_STOP_GRACE,
+    maxStopGraceMillis: v.LONGSHORE_MAX_STOP_GRACE,
+    reserve: {
+      cpuMillis: v.LONGSHORE_RESERVE_CPU,
+      ramBytes: v.LONGSHORE_RESERVE_RAM,
+      storageBytes: v.LONGSHORE_RESERVE_STORAGE,
+      gpuCount: 0,
+    },
+    maxQueuedTasks: v.LONGSHORE_MAX_QUEUED,
+  };
+}
+
+/** The text of `--help`. */
+export function helpText(): string {
+  const lines = Object.entries(SETTINGS).map(
+    ([name, { about, fallback }]) => `  ${name}=${fallback}\n      ${about}`,
+  );
+  return [
+    "Longshore server: runs other people's code, each task alone in a container made for it.",
+    "",
+    "usage: scripts/serve [--help]",
+    "",
+    "It is set by environment variables, or by a file .env in the current folder. With their defaults:",
+    "",
+    ...lines,
+    "",
+    "  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER and the other standard OTEL_* variables",
+    "      where traces go; off when none is set",
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,140 @@
+import type { Limit } from "./limits.ts";
+import type { Resources } from "./resources.ts";
+
+export const NO_RESOURCES: Resources = { cpuMillis: 0, ramBytes: 0, storageBytes: 0, gpuCount: 0 };
+
+const LIMIT_OF = [
+  ["cpuMillis", "CPU"],
+  ["ramBytes", "RAM"],
+  ["storageBytes", "STORAGE"],
+  ["gpuCount", "GPU"],
+] as const satisfies readonly (readonly [keyof Resources, Limit])[];
+
+/** The first resource that is short. */
+export interface Shortage {
+  readonly limit: Limit;
+  readonly needed: number;
+  readonly available: number;
+}
+
+export function addResources(a: Resources, b: Resources): Resources {
+  return combine(a, b, (x, y) => x + y);
+}
+
+/** a - b, never below 0. */
+export function subtractResources(a: Resources, b: Resources): Resources {
+  return combine(a, b, (x, y) => Math.max(0, x - y));
+}
+
+function combine(a: Resources, b: Resources, f: (x: number, y: number) => number): Resources {
+  return {
+    cpuMillis: f(a.cpuMillis, b.cpuMillis),
+    ramBytes: f(a.ramBytes, b.ramBytes),
+    storageBytes: f(a.storageBytes, b.storageBytes),
+    gpuCount: f(a.gpuCount, b.gpuCount),
+  };
+}
+
+/** Every resource of which `needed` asks for more than is available. */
+export function shortages(needed: Resources, available: Resources): Shortage[] {
+  return LIMIT_OF.filter(([key]) => needed[key] > available[key]).map(([key, limit]) => ({
+    limit,
+    needed: needed[key],
+    available: available[key],
+  }));
+}
+
+/** What a task holds while it starts and runs. */
+export interface Hold {
+  readonly taskId: string;
+  readonly resources: Resources;
+  readonly gpuIds: readonly string[];
+}
+
+/**
+ * What starting and running attempts hold against the host. A hold is made once and given back once; giving back
+ * what is not held is a fault of ours and throws.
+ */
+export class CapacityLedger {
+  readonly #total: Resources;
+  readonly #reserve: Resources;
+  readonly #gpuIds: readonly string[];
+  readonly #holds = new Map<string, Hold>();
+  #held: Resources = NO_RESOURCES;
+  #foreign: Resources = NO_RESOURCES;
+
+  constructor(total: Resources, reserve: Resources, gpuIds: readonly string[] = []) {
+    this.#total = total;
+    this.#reserve = reserve;
+    this.#gpuIds = gpuIds;
+  }
+
+  get total(): Resources {
+    return this.#total;
+  }
+
+  get reserve(): Resources {
+    return this.#reserve;
+  }
+
+  get held(): Resources {
+    return this.#held;
+  }
+
+  /** Held by containers that are not ours. */
+  get foreign(): Resources {
+    return this.#foreign;
+  }
+
+  set foreign(resources: Resources) {
+    this.#foreign = resources;
+  }
+
+  get holdCount(): number {
+    return this.#holds.size;
+  }
+
+  /** The most one task may ask for: never compared with what is free. */
+  get largest(): Resources {
+    return subtractResources(this.#total, this.#reserve);
+  }
+
+  get free(): Resources {
+    return subtractResources(this.largest, addResources(this.#held, this.#foreign));
+  }
+
+  /** Holds the resources, or tells what is short. */
+  tryHold(taskId: string, resources: Resources): Hold | Shortage {
+    if (this.#holds.has(taskId)) throw new Error(`task ${taskId} already holds resources`);
+    const short = shortages(resources, this.free)[0];
+    if (short !== undefined) return short;
+    return this.#take({ taskId, resources, gpuIds: this.#freeGpus().slice(0, resources.gpuCount) });
+  }
+
+  /** Takes up a hold from before a restart, whether or not it fits: it is running. */
+  adopt(hold: Hold): void {
+    if (!this.#holds.has(hold.taskId)) this.#take(hold);
+  }
+
+  giveBack(taskId: string): void {
+    const hold = this.#holds.get(taskId);
+    if (hold === undefined) throw new Error(`task ${taskId} holds nothing`);
+    this.#holds.delete(taskId);
+    this.#held = subtractResources(this.#held, hold.resources);
+  }
+
+  holds(taskId: string): boolean {
+    return this.#holds.has(taskId);
+  }
+
+  #take(hold: Hold): Hold {
+    this.#holds.set(hold.taskId, hold);
+    this.#held = addResources(this.#held, hold.resources);
+    return hold;
+  }
+
+  #freeGpus(): string[] {
+    const taken = new Set([...this.#holds.values()].flatMap((hold) => hold.gpuIds));
+    return this.#gpuIds.filter((id) => !taken.has(id));
+  }
+}

@@ -1,0 +1,29 @@
+import type { Budgets } from "./limits.ts";
+import type { Resources } from "./resources.ts";
+import type { Isolation } from "./task.ts";
+
+/** What the operator allows and what an absent field becomes. Times in milliseconds. */
+export interface Policy {
+  readonly defaultResources: Resources;
+  readonly defaultBudgets: Budgets;
+  readonly maxBudgets: Budgets;
+  readonly defaultTimeoutMillis: number;
+  readonly maxTimeoutMillis: number;
+  readonly maxCodeBytes: number;
+  readonly maxStdinBytes: number;
+  readonly maxUploadBytes: number;
+  readonly defaultIsolation: Isolation;
+  readonly defaultImage: string;
+  /** Exact names or globs of images that a request may name. */
+  readonly allowedImages: readonly string[];
+  readonly defaultRetentionMillis: number;
+  readonly maxRetentionMillis: number;
+  /** Longest unpacking of a project, and longest collecting of artifacts. */
+  readonly maxStageInMillis: number;
+  readonly maxCollectMillis: number;
+  readonly defaultStopGraceMillis: number;
+  readonly maxStopGraceMillis: number;
+  /** RAM, storage (and CPU, 0 by default) kept back for the host. */
+  readonly reserve: Resources;
+  readonly maxQueuedTasks: number;
+}
