@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { BlobRecord } from "#server/domain/blob.ts";
+import type { BlobIndex } from "#server/domain/ports/blob-store.ts";
+import { SAMPLE_TIME, sampleId, sampleTask } from "../support/fakes/sample-task.ts";
+import type { TaskStores } from "./task-store.ts";
+
+interface Stores extends TaskStores {
+  readonly blobs: BlobIndex;
+}
+
+const DIGEST = "ab".repeat(32);
+const OTHER = "cd".repeat(32);
+
+const stored: BlobRecord = {
+  tenant: "tenant",
+  sha256: DIGEST,
+  sizeBytes: 5 * 2 ** 40,
+  format: "TAR_GZ",
+  state: "STORED",
+  refusal: "",
+  validatorVersion: 1,
+  createTime: SAMPLE_TIME,
+  manifest: {
+    fileCount: 2,
+    folderCount: 1,
+    contentBytes: 100,
+    tarBytes: 2048,
+    topLevelScripts: ["main.py", "ünï.py"],
+    hasRequirements: true,
+  },
+};
+
+const refused: BlobRecord = {
+  ...stored,
+  state: "REFUSED",
+  refusal: 'entry "../x" leaves the project',
+  validatorVersion: 2,
+  manifest: null,
+};
+
+/** What every BlobIndex must do; `open` answers an empty one beside empty stores of tasks and artifacts. */
+export function blobIndexContract(name: string, open: () => Promise<Stores>): void {
+  describe(`BlobIndex: ${name}`, () => {
+    test("each tenant sees its own verdict only", async () => {
+      await using stores = await open();
+      await stores.blobs.put(stored);
+      await stores.blobs.put({ ...refused, tenant: "other" });
+      assert.deepEqual(await stores.blobs.find("tenant", DIGEST), stored);
+      assert.deepEqual(await stores.blobs.find("other", DIGEST), { ...refused, tenant: "other" });
+      assert.equal(await stores.blobs.find("nobody", DIGEST), undefined);
+      assert.equal(await stores.blobs.find("tenant", OTHER), undefined);
+    });
+
+    test("a later verdict replaces the earlier", async () => {
+      await using stores = await open();
+      await stores.blobs.put(refused);
+      await stores.blobs.put(stored);
+      assert.deepEqual(await stores.blobs.find("tenant", DIGEST), stored);
+    });
+
+    test("many verdicts on one digest at once leave one", async () => {
+      await using stores = await open();
+      await Promise.all(
+        [1, 2, 3].map((validatorVersion) => stores.blobs.put({ ...refused, validatorVersion })),
+      );
+      assert.deepEqual(await stores.blobs.find("tenant", DIGEST), { ...refused, validatorVersion: 3 });
+      assert.equal(await stores.blobs.remove("tenant", DIGEST), true);
+      assert.equal(await stores.blobs.remove("tenant", DIGEST), false);
+      assert.equal(await stores.blobs.find("tenant", DIGEST), undefined);
+    });
+
+    test("a digest is referenced while a blob row of any tenant names it", async () => {
+      await using stores = await open();
+      assert.equal(await stores.blobs.isReferenced(DIGEST), false);
+      await stores.blobs.put(stored);
+      await stores.blobs.put({ ...stored, tenant: "other" });
+      await stores.blobs.remove("tenant", DIGEST);
+      assert.equal(await stores.blobs.isReferenced(DIGEST), true);
+      await stores.blobs.remove("other", DIGEST);
+      assert.equal(await stores.blobs.isReferenced(DIGEST), false);
+    });
+
+    test("a digest is referenced while a task or an artifact names it", async () => {
+      await using stores = await open();
+      await stores.tasks.insert(sampleTask(1, { archiveSha256: DIGEST }));
+      await stores.artifacts.replace(sampleId(1), "tenant", [{ path: "a", sizeBytes: 1, sha256: OTHER }]);
+      assert.equal(await stores.blobs.isReferenced(DIGEST), true);
+      assert.equal(await stores.blobs.isReferenced(OTHER), true);
+      await stores.tasks.remove(sampleId(1));
+      assert.equal(await stores.blobs.isReferenced(DIGEST), false);
+      assert.equal(await stores.blobs.isReferenced(OTHER), false);
+    });
+  });
+}

@@ -1,0 +1,331 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import {
+  type ArtifactStore,
+  RequestIdTaken,
+  StaleTask,
+  type TaskQuery,
+  type TaskStore,
+} from "#server/domain/ports/task-store.ts";
+import type { Artifact, Task } from "#server/domain/task.ts";
+import { arbitraryChange, arbitraryTask } from "../support/fakes/arbitrary-task.ts";
+import {
+  next,
+  SAMPLE_RESULT,
+  SAMPLE_TIME,
+  sampleAttempt,
+  sampleId,
+  sampleStage,
+  sampleTask,
+  succeeded,
+} from "../support/fakes/sample-task.ts";
+
+export interface TaskStores extends AsyncDisposable {
+  readonly tasks: TaskStore;
+  readonly artifacts: ArtifactStore;
+}
+
+const everything: TaskQuery = {
+  tenant: "tenant",
+  owner: "",
+  states: [],
+  reasons: [],
+  labels: {},
+  createdAfter: null,
+  createdBefore: null,
+  limit: 100,
+  afterId: "",
+};
+
+const places = (tasks: readonly Task[]) => tasks.map((task) => Number(task.id.slice(4)));
+
+/** What every TaskStore with its ArtifactStore must do; `open` answers empty ones. */
+export function taskStoreContract(name: string, open: () => Promise<TaskStores>): void {
+  describe(`TaskStore: ${name}`, () => {
+    recordTests(open);
+    listTests(open);
+    upkeepTests(open);
+    artifactTests(open);
+    propertyTests(open);
+  });
+}
+
+function recordTests(open: () => Promise<TaskStores>): void {
+  test("a task comes back as it was inserted; an unknown id does not", async () => {
+    await using stores = await open();
+    const task = sampleTask(1, {}, { env: { NAME: "wörld 🚢", ["__proto__"]: "kept" } });
+    await stores.tasks.insert(task);
+    assert.deepEqual(await stores.tasks.get(task.id), task);
+    assert.equal(await stores.tasks.get(sampleId(2)), undefined);
+  });
+
+  test("a save changes the task, its attempts and its stages", async () => {
+    await using stores = await open();
+    const queued = sampleTask(1);
+    await stores.tasks.insert(queued);
+    const preparing = next(queued, {
+      state: "PREPARING",
+      attempts: [sampleAttempt(1)],
+      stages: [sampleStage("queue", 0), sampleStage("sandbox", 1)],
+    });
+    await stores.tasks.save(preparing, queued);
+    assert.deepEqual(await stores.tasks.get(queued.id), preparing);
+    const [queue] = preparing.stages;
+    assert.ok(queue);
+    const again = next(preparing, {
+      attempts: [sampleAttempt(1, { released: true, endTime: SAMPLE_TIME }), sampleAttempt(2)],
+      stages: [
+        queue,
+        sampleStage("sandbox", 1, { endTime: SAMPLE_TIME, error: "failed" }),
+        sampleStage("run", 2),
+      ],
+    });
+    await stores.tasks.save(again, preparing);
+    assert.deepEqual(await stores.tasks.get(queued.id), again);
+  });
+
+  test("a save from a version that has passed is refused and changes nothing", async () => {
+    await using stores = await open();
+    const first = sampleTask(1);
+    await stores.tasks.insert(first);
+    const second = next(first, { state: "PREPARING" });
+    await stores.tasks.save(second, first);
+    const rival = next(first, { state: "CANCELLED", attempts: [sampleAttempt(1)] });
+    await assert.rejects(stores.tasks.save(rival, first), StaleTask);
+    await assert.rejects(stores.tasks.save(next(sampleTask(2), {}), sampleTask(2)), StaleTask);
+    assert.deepEqual(await stores.tasks.get(first.id), second);
+  });
+
+  test("a request id names one task of its tenant", async () => {
+    await using stores = await open();
+    await stores.tasks.insert(sampleTask(1, {}, { requestId: "request" }));
+    await assert.rejects(stores.tasks.insert(sampleTask(2, {}, { requestId: "request" })), (error) => {
+      assert.ok(error instanceof RequestIdTaken);
+      assert.equal(error.taskId, sampleId(1));
+      return true;
+    });
+    assert.equal(await stores.tasks.get(sampleId(2)), undefined);
+    await stores.tasks.insert(sampleTask(3, { tenant: "other" }, { requestId: "request" }));
+    await stores.tasks.insert(sampleTask(4));
+    await stores.tasks.insert(sampleTask(5));
+    assert.equal((await stores.tasks.findByRequestId("tenant", "request"))?.id, sampleId(1));
+    assert.equal((await stores.tasks.findByRequestId("other", "request"))?.id, sampleId(3));
+    assert.equal(await stores.tasks.findByRequestId("nobody", "request"), undefined);
+    assert.equal(await stores.tasks.findByRequestId("tenant", ""), undefined);
+  });
+
+  test("of many changes at once those that fail do so alone", async () => {
+    await using stores = await open();
+    const tasks = Array.from({ length: 40 }, (_, place) => sampleTask(place));
+    await Promise.all(tasks.map((task) => stores.tasks.insert(task)));
+    const outcomes = await Promise.allSettled([
+      ...tasks.map((task) => stores.tasks.save(succeeded(task), task)),
+      stores.tasks.save(next(sampleTask(3), { state: "FAILED" }), sampleTask(3)),
+      stores.tasks.insert(sampleTask(3)),
+      stores.tasks.insert(sampleTask(50, {}, { requestId: "same" })),
+      stores.tasks.insert(sampleTask(51, {}, { requestId: "same" })),
+      stores.tasks.insert(sampleTask(52)),
+    ]);
+    assert.deepEqual(
+      outcomes.flatMap(({ status }, index) => (status === "rejected" ? [index] : [])),
+      [40, 41, 43],
+    );
+    const found = await stores.tasks.list(everything);
+    assert.deepEqual(places(found), [52, 50, ...tasks.map((_, index) => 39 - index)]);
+    assert.deepEqual(await stores.tasks.get(sampleId(3)), succeeded(sampleTask(3)));
+  });
+
+  test("changes of one task asked for at once happen in order", async () => {
+    await using stores = await open();
+    const first = sampleTask(1);
+    const second = next(first, { state: "PREPARING", attempts: [sampleAttempt(1)] });
+    const third = succeeded(second);
+    await Promise.all([
+      stores.tasks.insert(first),
+      stores.tasks.save(second, first),
+      stores.tasks.save(third, second),
+    ]);
+    assert.deepEqual(await stores.tasks.get(first.id), third);
+  });
+
+  test("a megabyte of code with every kind of character comes back", async () => {
+    await using stores = await open();
+    const code = `${"x".repeat(2 ** 20)}\u0000é漢🚢'"\\\n\u2028`;
+    const task = sampleTask(1, {}, { code, stdin: "A".repeat(2 ** 20) });
+    await stores.tasks.insert(task);
+    assert.deepEqual(await stores.tasks.get(task.id), task);
+  });
+}
+
+function listTests(open: () => Promise<TaskStores>): void {
+  const at = (minutes: number) => new Date(SAMPLE_TIME.getTime() + minutes * 60_000);
+
+  async function filled(): Promise<TaskStores> {
+    const stores = await open();
+    for (let place = 0; place < 12; place += 1) {
+      const labels = { team: place % 2 === 0 ? "red" : "blue", half: place < 6 ? "first" : "second" };
+      const task = sampleTask(
+        place,
+        { createTime: at(place), owner: place % 3 === 0 ? "ann" : "bob" },
+        { labels },
+      );
+      await stores.tasks.insert(task);
+      if (place % 4 === 0) await stores.tasks.save(succeeded(task), task);
+      if (place % 4 === 1) {
+        const result = { ...SAMPLE_RESULT, reason: "TIMED_OUT" as const };
+        await stores.tasks.save(next(task, { state: "FAILED", result }), task);
+      }
+    }
+    await stores.tasks.insert(sampleTask(99, { tenant: "other" }, { labels: { team: "red" } }));
+    return stores;
+  }
+
+  test("tasks of one tenant are listed, newest first, page by page", async () => {
+    await using stores = await filled();
+    const first = await stores.tasks.list({ ...everything, limit: 5 });
+    assert.deepEqual(places(first), [11, 10, 9, 8, 7]);
+    const second = await stores.tasks.list({ ...everything, limit: 5, afterId: sampleId(7) });
+    assert.deepEqual(places(second), [6, 5, 4, 3, 2]);
+    const last = await stores.tasks.list({ ...everything, limit: 5, afterId: sampleId(2) });
+    assert.deepEqual(places(last), [1, 0]);
+    assert.deepEqual(places(await stores.tasks.list({ ...everything, tenant: "other" })), [99]);
+    assert.deepEqual(await stores.tasks.list({ ...everything, tenant: "nobody" }), []);
+    assert.deepEqual(first[3]?.attempts, succeeded(sampleTask(8)).attempts);
+  });
+
+  const cases: readonly (readonly [string, Partial<TaskQuery>, readonly number[]])[] = [
+    ["a state", { states: ["SUCCEEDED"] }, [8, 4, 0]],
+    ["several states", { states: ["SUCCEEDED", "FAILED"] }, [9, 8, 5, 4, 1, 0]],
+    ["a reason", { reasons: ["TIMED_OUT"] }, [9, 5, 1]],
+    ["an owner", { owner: "ann" }, [9, 6, 3, 0]],
+    ["a label", { labels: { team: "red" } }, [10, 8, 6, 4, 2, 0]],
+    ["all labels", { labels: { team: "red", half: "first" } }, [4, 2, 0]],
+    ["a label nobody has", { labels: { team: "green" } }, []],
+    ["a key that every object has", { labels: { toString: "x" } }, []],
+    ["a time from, inclusive", { createdAfter: at(9) }, [11, 10, 9]],
+    ["a time to, exclusive", { createdBefore: at(2) }, [1, 0]],
+    [
+      "everything at once",
+      {
+        states: ["QUEUED", "SUCCEEDED"],
+        labels: { team: "red", half: "second" },
+        owner: "bob",
+        createdAfter: at(1),
+        createdBefore: at(11),
+        afterId: sampleId(10),
+      },
+      [8],
+    ],
+  ];
+  for (const [what, query, expected] of cases) {
+    test(`a list is restricted to ${what}`, async () => {
+      await using stores = await filled();
+      assert.deepEqual(places(await stores.tasks.list({ ...everything, ...query })), expected);
+    });
+  }
+}
+
+function upkeepTests(open: () => Promise<TaskStores>): void {
+  test("unfinished tasks are those not terminal or still holding a sandbox, oldest first", async () => {
+    await using stores = await open();
+    const queued = sampleTask(3);
+    const done = sampleTask(1);
+    const held = sampleTask(2);
+    for (const task of [queued, done, held]) await stores.tasks.insert(task);
+    const released = succeeded(done);
+    await stores.tasks.save(released, done);
+    const failed = next(held, {
+      state: "FAILED",
+      attempts: [sampleAttempt(1), sampleAttempt(2, { released: true })],
+    });
+    await stores.tasks.save(failed, held);
+    assert.deepEqual(await stores.tasks.unfinished(), [failed, queued]);
+    await stores.tasks.save(
+      next(failed, { attempts: failed.attempts.map((attempt) => ({ ...attempt, released: true })) }),
+      failed,
+    );
+    assert.deepEqual(places(await stores.tasks.unfinished()), [3]);
+  });
+
+  test("expired tasks come by expire time, a limited number", async () => {
+    await using stores = await open();
+    const after = (millis: number) => new Date(SAMPLE_TIME.getTime() + millis);
+    await stores.tasks.insert(sampleTask(1, { expireTime: after(300) }));
+    await stores.tasks.insert(sampleTask(2, { expireTime: after(100) }));
+    await stores.tasks.insert(sampleTask(3, { expireTime: after(200) }));
+    await stores.tasks.insert(sampleTask(4));
+    assert.deepEqual(places(await stores.tasks.expired(after(300), 10)), [2, 3]);
+    assert.deepEqual(places(await stores.tasks.expired(after(1000), 2)), [2, 3]);
+    assert.deepEqual(await stores.tasks.expired(after(100), 10), []);
+  });
+
+  test("a removed task is gone with its files and frees its request id", async () => {
+    await using stores = await open();
+    const task = sampleTask(1, {}, { requestId: "request", labels: { team: "red" } });
+    await stores.tasks.insert(task);
+    await stores.tasks.save(succeeded(task), task);
+    await stores.artifacts.replace(task.id, task.tenant, [{ path: "a", sizeBytes: 1, sha256: "1" }]);
+    assert.equal(await stores.tasks.remove(task.id), true);
+    assert.equal(await stores.tasks.remove(task.id), false);
+    assert.equal(await stores.tasks.get(task.id), undefined);
+    assert.deepEqual(await stores.artifacts.list(task.id, "", 10), []);
+    assert.deepEqual(await stores.tasks.list({ ...everything, labels: { team: "red" } }), []);
+    await assert.rejects(stores.tasks.save(next(succeeded(task), {}), succeeded(task)), StaleTask);
+    await stores.tasks.insert(sampleTask(2, {}, { requestId: "request" }));
+  });
+}
+
+function artifactTests(open: () => Promise<TaskStores>): void {
+  const artifact = (path: string): Artifact => ({ path, sizeBytes: 2 ** 40, sha256: path.repeat(2) });
+
+  test("artifacts are listed by path, page by page, and found by path", async () => {
+    await using stores = await open();
+    await stores.tasks.insert(sampleTask(1));
+    const id = sampleId(1);
+    const sorted = ["B", "a", "a/b", "a/ü", "b", "\uffff", "🚢"].map(artifact);
+    await stores.artifacts.replace(id, "tenant", [...sorted].reverse());
+    assert.deepEqual(await stores.artifacts.list(id, "", 3), sorted.slice(0, 3));
+    assert.deepEqual(await stores.artifacts.list(id, "a/b", 100), sorted.slice(3));
+    assert.deepEqual(await stores.artifacts.find(id, "a/ü"), artifact("a/ü"));
+    assert.equal(await stores.artifacts.find(id, "nothing"), undefined);
+    assert.deepEqual(await stores.artifacts.list(sampleId(2), "", 10), []);
+  });
+
+  test("replacing artifacts leaves only the new ones", async () => {
+    await using stores = await open();
+    await stores.tasks.insert(sampleTask(1));
+    const many = Array.from({ length: 1_234 }, (_, index) => artifact(String(index).padStart(5, "0")));
+    await stores.artifacts.replace(sampleId(1), "tenant", [artifact("old")]);
+    await stores.artifacts.replace(sampleId(1), "tenant", many);
+    assert.deepEqual(await stores.artifacts.list(sampleId(1), "", 10_000), many);
+    await stores.artifacts.replace(sampleId(1), "tenant", []);
+    assert.deepEqual(await stores.artifacts.list(sampleId(1), "", 10), []);
+  });
+
+  test("artifacts of a task that is not there are refused", async () => {
+    await using stores = await open();
+    await assert.rejects(stores.artifacts.replace(sampleId(1), "tenant", [artifact("a")]));
+  });
+}
+
+function propertyTests(open: () => Promise<TaskStores>): void {
+  test("any task and any change of it come back exactly", async () => {
+    await using stores = await open();
+    let place = 0;
+    await fc.assert(
+      fc.asyncProperty(arbitraryTask, arbitraryChange, async (content, change) => {
+        place += 1;
+        // Request ids are unique by another test; here they only have to differ.
+        const requestId = content.spec.requestId === "" ? "" : `${place}${content.spec.requestId}`;
+        const task: Task = { ...content, id: sampleId(place), spec: { ...content.spec, requestId } };
+        await stores.tasks.insert(task);
+        assert.deepEqual(await stores.tasks.get(task.id), task);
+        const changed = next(task, change);
+        await stores.tasks.save(changed, task);
+        assert.deepEqual(await stores.tasks.get(task.id), changed);
+      }),
+      { numRuns: 150 },
+    );
+  });
+}

@@ -1,0 +1,178 @@
+import type { BlobRecord } from "#server/domain/blob.ts";
+import type { BlobIndex } from "#server/domain/ports/blob-store.ts";
+import {
+  type ArtifactStore,
+  RequestIdTaken,
+  StaleTask,
+  type TaskQuery,
+  type TaskStore,
+} from "#server/domain/ports/task-store.ts";
+import { type Artifact, isTerminal, type Task } from "#server/domain/task.ts";
+
+interface Rows {
+  readonly tasks: Map<string, Task>;
+  readonly artifacts: Map<string, readonly Artifact[]>;
+  readonly blobs: Map<string, BlobRecord>;
+}
+
+/** The three stores of the database over maps; they see each other's rows as the tables do. */
+export class MemoryDatabase implements AsyncDisposable {
+  readonly tasks: MemoryTaskStore;
+  readonly artifacts: MemoryArtifactStore;
+  readonly blobs: MemoryBlobIndex;
+
+  constructor() {
+    const rows: Rows = { tasks: new Map(), artifacts: new Map(), blobs: new Map() };
+    this.tasks = new MemoryTaskStore(rows);
+    this.artifacts = new MemoryArtifactStore(rows);
+    this.blobs = new MemoryBlobIndex(rows);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Nothing is held.
+  }
+}
+
+export class MemoryTaskStore implements TaskStore {
+  readonly #rows: Rows;
+
+  constructor(rows: Rows) {
+    this.#rows = rows;
+  }
+
+  async insert(task: Task): Promise<void> {
+    const holder = this.#holder(task.tenant, task.spec.requestId);
+    if (holder !== undefined) throw new RequestIdTaken(holder.id);
+    if (this.#rows.tasks.has(task.id)) throw new Error(`there is already a task ${task.id}`);
+    this.#rows.tasks.set(task.id, task);
+  }
+
+  async save(next: Task, previous: Task): Promise<void> {
+    if (this.#rows.tasks.get(previous.id)?.version !== previous.version) {
+      throw new StaleTask(previous.id, previous.version);
+    }
+    this.#rows.tasks.set(next.id, next);
+  }
+
+  async get(id: string): Promise<Task | undefined> {
+    return this.#rows.tasks.get(id);
+  }
+
+  async findByRequestId(tenant: string, requestId: string): Promise<Task | undefined> {
+    return this.#holder(tenant, requestId);
+  }
+
+  async list(query: TaskQuery): Promise<Task[]> {
+    return this.#byId()
+      .reverse()
+      .filter((task) => matches(task, query))
+      .slice(0, query.limit);
+  }
+
+  async unfinished(): Promise<Task[]> {
+    return this.#byId().filter(
+      (task) => !isTerminal(task.state) || task.attempts.some((attempt) => !attempt.released),
+    );
+  }
+
+  async remove(id: string): Promise<boolean> {
+    this.#rows.artifacts.delete(id);
+    return this.#rows.tasks.delete(id);
+  }
+
+  async expired(time: Date, limit: number): Promise<Task[]> {
+    const expiry = (task: Task) => task.expireTime?.getTime() ?? Number.POSITIVE_INFINITY;
+    return this.#byId()
+      .filter((task) => expiry(task) < time.getTime())
+      .sort((a, b) => expiry(a) - expiry(b))
+      .slice(0, limit);
+  }
+
+  #holder(tenant: string, requestId: string): Task | undefined {
+    if (requestId === "") return undefined;
+    return this.#byId().find((task) => task.tenant === tenant && task.spec.requestId === requestId);
+  }
+
+  #byId(): Task[] {
+    return [...this.#rows.tasks.values()].sort((a, b) => compareText(a.id, b.id));
+  }
+}
+
+function matches(task: Task, query: TaskQuery): boolean {
+  return (
+    task.tenant === query.tenant &&
+    (query.owner === "" || task.owner === query.owner) &&
+    (query.states.length === 0 || query.states.includes(task.state)) &&
+    (query.reasons.length === 0 || (task.result !== null && query.reasons.includes(task.result.reason))) &&
+    (query.createdAfter === null || task.createTime >= query.createdAfter) &&
+    (query.createdBefore === null || task.createTime < query.createdBefore) &&
+    (query.afterId === "" || compareText(task.id, query.afterId) < 0) &&
+    Object.entries(query.labels).every(
+      ([key, value]) => Object.hasOwn(task.spec.labels, key) && task.spec.labels[key] === value,
+    )
+  );
+}
+
+/** Databases compare the bytes of the UTF-8 form; JavaScript's `<` puts what lies beyond U+FFFF elsewhere. */
+function compareText(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+export class MemoryArtifactStore implements ArtifactStore {
+  readonly #rows: Rows;
+
+  constructor(rows: Rows) {
+    this.#rows = rows;
+  }
+
+  async replace(taskId: string, _tenant: string, artifacts: readonly Artifact[]): Promise<void> {
+    if (!this.#rows.tasks.has(taskId)) throw new Error(`there is no task ${taskId}`);
+    this.#rows.artifacts.set(
+      taskId,
+      [...artifacts].sort((a, b) => compareText(a.path, b.path)),
+    );
+  }
+
+  async list(taskId: string, afterPath: string, limit: number): Promise<Artifact[]> {
+    const all = this.#rows.artifacts.get(taskId) ?? [];
+    return all.filter(({ path }) => compareText(path, afterPath) > 0).slice(0, limit);
+  }
+
+  async find(taskId: string, path: string): Promise<Artifact | undefined> {
+    return this.#rows.artifacts.get(taskId)?.find((artifact) => artifact.path === path);
+  }
+}
+
+export class MemoryBlobIndex implements BlobIndex {
+  readonly #rows: Rows;
+
+  constructor(rows: Rows) {
+    this.#rows = rows;
+  }
+
+  async find(tenant: string, sha256: string): Promise<BlobRecord | undefined> {
+    return this.#rows.blobs.get(key(tenant, sha256));
+  }
+
+  async put(record: BlobRecord): Promise<void> {
+    this.#rows.blobs.set(key(record.tenant, record.sha256), record);
+  }
+
+  async remove(tenant: string, sha256: string): Promise<boolean> {
+    return this.#rows.blobs.delete(key(tenant, sha256));
+  }
+
+  async isReferenced(sha256: string): Promise<boolean> {
+    const { tasks, artifacts, blobs } = this.#rows;
+    return (
+      [...blobs.values()].some((blob) => blob.sha256 === sha256) ||
+      [...tasks.values()].some((task) => task.archiveSha256 === sha256) ||
+      [...artifacts.values()].some((list) => list.some((artifact) => artifact.sha256 === sha256))
+    );
+  }
+}
+
+/** A digest has one length, so no tenant's name can make two keys equal. */
+function key(tenant: string, sha256: string): string {
+  return `${sha256} ${tenant}`;
+}
