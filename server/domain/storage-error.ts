@@ -1,4 +1,4 @@
-import { Unavailable } from "../../domain/errors.ts";
+import { Unavailable } from "./errors.ts";
 
 export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && "code" in error && codes.some((code) => error.code === code);

@@ -1,0 +1,42 @@
+import type { ArchiveLimits } from "../../domain/blob.ts";
+import type { ArtifactReader } from "../../domain/ports/archive-reader.ts";
+import { ByteReader } from "./byte-reader.ts";
+import { Inventory } from "./inventory.ts";
+import { readTar } from "./tar-reader.ts";
+
+/** Artifacts come out of a sandbox: the tar is as hostile as an upload, and is read by the same rules. */
+export class TarArtifactReader implements ArtifactReader {
+  readonly #limits: ArchiveLimits;
+
+  /** `maxContentBytes` and `maxEntries` cap what one task may leave behind. */
+  constructor(limits: ArchiveLimits) {
+    this.#limits = limits;
+  }
+
+  async read(
+    tar: AsyncIterable<Uint8Array>,
+    keep: (path: string, content: AsyncIterable<Uint8Array>) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const inventory = new Inventory(this.#limits);
+    const input = new ByteReader(untilAborted(tar, signal));
+    try {
+      for await (const entry of readTar(input, this.#limits)) {
+        const { path } = inventory.admit(entry);
+        if (entry.kind === "file") await keep(path, entry.content);
+      }
+    } finally {
+      await input.close();
+    }
+  }
+}
+
+async function* untilAborted(
+  source: AsyncIterable<Uint8Array>,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of source) {
+    signal?.throwIfAborted();
+    yield chunk;
+  }
+}
