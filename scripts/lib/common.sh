@@ -5,6 +5,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # Outside the work tree, so that a fresh clone finds what an older one has built.
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/longshore
 mkdir -p "$cache"
+# Where Debian keeps dockerd and mkfs; a plain user's PATH lacks it.
+export PATH="$PATH:/usr/sbin:/sbin"
 
 # Progress goes to stderr: stdout belongs to what the script was asked for.
 say() { printf '%s\n' "$*" >&2; }
@@ -44,7 +46,7 @@ require_linux() {
   fail "the Longshore server needs Linux; this is $(uname -s)" \
     "Run scripts/quickstart on a Linux machine (Debian 12 needs nothing beforehand), then from here:" \
     "  ssh -N -L 50051:127.0.0.1:50051 THAT-MACHINE &" \
-    "  npm ci && node clients/cli/bin/longshore.js run hello.py          (Node 20 or later)" \
+    "  npm ci && node --conditions=longshore-source clients/cli/bin/longshore.js run hello.py     (Node 24 or later)" \
     "The clients need neither Docker nor Linux."
 }
 

@@ -115,7 +115,11 @@ ensure_docker() {
   fi
   note_live_restore
   # Sized volumes are ext4 images; without mkfs the server falls back to tmpfs.
-  if ! have mkfs.ext4 && [ ! -x /sbin/mkfs.ext4 ]; then
-    if on_debian && is_root; then apt_install "storage limits" e2fsprogs; else say "note        mkfs.ext4 is missing (package e2fsprogs): storage will be limited by tmpfs, counted as RAM."; fi
+  if ! have mkfs.ext4; then
+    if on_debian && is_root; then
+      apt_install "storage limits" e2fsprogs
+    else
+      say "note        mkfs.ext4 is missing (package e2fsprogs): storage will be limited by tmpfs, counted as RAM."
+    fi
   fi
 }

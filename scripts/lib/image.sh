@@ -31,9 +31,13 @@ pull() {
 }
 
 build_from_registry() {
+  local log=$cache/docker-build.log
   say "building    $executor_image  from $python_image"
-  docker build --quiet --build-arg "PYTHON_IMAGE=$python_image" --label "$inputs_label=$1" --label longshore.executor.base=registry \
-    --tag "$executor_image" "$root/executor-image" >/dev/null
+  if ! docker build --build-arg "PYTHON_IMAGE=$python_image" --label "$inputs_label=$1" --label longshore.executor.base=registry \
+    --tag "$executor_image" "$root/executor-image" >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    fail "docker build of executor-image/Dockerfile failed" "The whole output is in $log."
+  fi
 }
 
 # Makes $1 unless the cache has it. A tar that was cut short never gets the name that counts.
