@@ -33,7 +33,6 @@ export function taskService(application: Application): ServiceHandlers<typeof Ta
       if (header.archive === undefined) check.add("header.archive", "is required");
       if (header.task === undefined || header.archive === undefined) throw check.failure();
       const request = specFromProto(header.task, check);
-      check.empty("archive_sha256", request.spec.archiveSha256, "goes into header.archive here");
       const upload = uploadFromProto(header.archive, "header.archive", "optional", check);
       const task = await application.submitTask(caller, request, upload, chunks, signal);
       return { task: taskToProto(task, "basic") };

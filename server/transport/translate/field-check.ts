@@ -32,10 +32,6 @@ export class FieldCheck {
     return value;
   }
 
-  empty(field: string, value: string, advice: string): void {
-    if (value !== "") this.add(field, `must be empty: it ${advice}`);
-  }
-
   digest(field: string, value: string): string {
     if (!SHA256.test(value)) this.add(field, "must be a SHA-256 digest: 64 lower-case hex digits");
     return value;

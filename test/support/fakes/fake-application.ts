@@ -1,0 +1,222 @@
+import { createHash } from "node:crypto";
+import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
+import { InvalidRequest, NotFound, OffsetBeyondEnd, WrongState } from "#server/domain/errors.ts";
+import { isTerminal, type Task, type TaskSpec } from "#server/domain/task.ts";
+import type { TaskEvent } from "#server/domain/task-event.ts";
+import type { Application, BlobStatus, Caller, Checked } from "#server/transport/application.ts";
+
+const RESOURCES = { cpuMillis: 1000, ramBytes: 2 ** 29, storageBytes: 2 ** 30, gpuCount: 0 };
+const BUDGETS = {
+  processes: 256,
+  openFiles: 1024,
+  inodes: 10_000,
+  logBytes: 2 ** 26,
+  artifactBytes: 2 ** 30,
+};
+
+export const CAPACITY: Capacity = {
+  total: RESOURCES,
+  reserve: { ...RESOURCES, cpuMillis: 0 },
+  held: RESOURCES,
+  foreign: RESOURCES,
+  free: RESOURCES,
+  running: 1,
+  queued: 2,
+  warm: 3,
+};
+
+const CAPABILITIES: Capabilities = {
+  version: "0.0.0",
+  engines: [
+    {
+      name: "docker",
+      kind: "docker",
+      version: "20.10",
+      tiers: [
+        {
+          isolation: "CONTAINER",
+          runtime: "runc",
+          limits: [{ limit: "RAM", level: "ENFORCED", mechanism: "cgroup", advice: "" }],
+          networks: ["NONE", "EGRESS"],
+        },
+      ],
+      largestTask: RESOURCES,
+      gpuModels: [],
+    },
+  ],
+  defaultResources: RESOURCES,
+  defaultBudgets: BUDGETS,
+  maxBudgets: BUDGETS,
+  defaultTimeoutMillis: 30_000,
+  maxTimeoutMillis: 3_600_000,
+  maxCodeBytes: 2 ** 20,
+  maxUploadBytes: 2 ** 30,
+  maxChunkBytes: 2 ** 20,
+  allowedImages: ["python:*"],
+  presignedUrls: false,
+};
+
+/** A queued task as it is right after it was made. */
+export function taskOf(id: string, spec: TaskSpec, caller: Caller, changes: Partial<Task> = {}): Task {
+  return {
+    id,
+    tenant: caller.tenant,
+    owner: caller.subject,
+    version: 1,
+    state: "QUEUED",
+    spec,
+    specDigest: "",
+    limits: { ...RESOURCES, ...BUDGETS, runMillis: 30_000, queueMillis: null, totalMillis: null },
+    isolation: "CONTAINER",
+    network: "NONE",
+    image: "longshore/executor",
+    program: { kind: "script", script: "main.py" },
+    archiveSha256: spec.archiveSha256,
+    wait: null,
+    result: null,
+    attempts: [],
+    stages: [],
+    cancellation: null,
+    traceId: "4bf92f3577b34da6a3ce929d0e0e4736",
+    rootSpanId: "00f067aa0ba902b7",
+    parentSpanId: "",
+    createTime: new Date(1_700_000_000_000),
+    startTime: null,
+    endTime: null,
+    expireTime: null,
+    rerunOf: "",
+    ...changes,
+  };
+}
+
+/** An application of maps: enough state for every RPC to answer, and to be wrong in the ways a client can cause. */
+export class FakeApplication implements Application {
+  readonly tasks = new Map<string, Task>();
+  readonly blobs = new Map<string, Buffer>();
+  /** What watches yield after the first snapshot. */
+  events: readonly TaskEvent[] = [];
+
+  async createTask(caller: Caller, request: Checked & { spec: TaskSpec }): Promise<Task> {
+    const violations = [...request.violations];
+    const { code, archiveSha256, command } = request.spec;
+    if (code === "" && archiveSha256 === "" && command.length === 0) {
+      violations.push({ field: "code", description: "is empty" });
+    }
+    refuse(violations);
+    const task = taskOf(`task-${this.tasks.size + 1}`, request.spec, caller);
+    this.tasks.set(task.id, task);
+    return task;
+  }
+
+  async submitTask(...[caller, request, , chunks]: Parameters<Application["submitTask"]>): Promise<Task> {
+    refuse(request.violations);
+    const { sha256 } = await this.#store(chunks);
+    return this.createTask(caller, { spec: { ...request.spec, archiveSha256: sha256 }, violations: [] });
+  }
+
+  async getTask(_caller: Caller, id: string): Promise<Task> {
+    const task = this.tasks.get(id);
+    if (task === undefined) throw new NotFound("task", id);
+    return task;
+  }
+
+  async listTasks(...[, request]: Parameters<Application["listTasks"]>) {
+    const violations = [...request.violations];
+    if (request.pageToken !== "") violations.push({ field: "page_token", description: "is not one of ours" });
+    refuse(violations);
+    return { tasks: [...this.tasks.values()].reverse(), nextPageToken: "" };
+  }
+
+  async *watchTask(
+    ...[caller, { id, logs }]: Parameters<Application["watchTask"]>
+  ): AsyncGenerator<TaskEvent> {
+    const task = await this.getTask(caller, id);
+    yield { kind: "task", cursor: "first", time: task.createTime, task };
+    for (const event of this.events) if (logs || event.kind !== "log") yield event;
+  }
+
+  async cancelTask(caller: Caller, id: string): Promise<Task> {
+    const task = { ...(await this.getTask(caller, id)), state: "CANCELLED" } as const;
+    this.tasks.set(id, task);
+    return task;
+  }
+
+  async rerunTask(...[caller, request]: Parameters<Application["rerunTask"]>): Promise<Task> {
+    const { spec } = await this.getTask(caller, request.id);
+    return this.createTask(caller, { spec, violations: request.violations });
+  }
+
+  async deleteTask(caller: Caller, id: string): Promise<void> {
+    const task = await this.getTask(caller, id);
+    if (!isTerminal(task.state)) throw new WrongState("cancel it first", task.state);
+    this.tasks.delete(id);
+  }
+
+  async listArtifacts(...[caller, request]: Parameters<Application["listArtifacts"]>) {
+    refuse(request.violations);
+    await this.getTask(caller, request.taskId);
+    return { artifacts: [{ path: "out.bin", sizeBytes: 3, sha256: "0".repeat(64) }], nextPageToken: "" };
+  }
+
+  async *downloadArtifact(...[caller, id, path, offset]: Parameters<Application["downloadArtifact"]>) {
+    await this.getTask(caller, id);
+    if (path !== "out.bin") throw new NotFound("artifact", path);
+    yield* slices(Buffer.from("abc"), offset);
+  }
+
+  async getBlob(_caller: Caller, sha256: string): Promise<BlobStatus> {
+    return this.#status(sha256);
+  }
+
+  async uploadBlob(...[, , chunks]: Parameters<Application["uploadBlob"]>): Promise<BlobStatus> {
+    return this.#store(chunks);
+  }
+
+  async *downloadBlob(...[, sha256, offset]: Parameters<Application["downloadBlob"]>) {
+    const blob = this.blobs.get(sha256);
+    if (blob === undefined) throw new NotFound("blob", sha256);
+    yield* slices(blob, offset);
+  }
+
+  async getCapabilities(): Promise<Capabilities> {
+    return CAPABILITIES;
+  }
+
+  async getCapacity(engine: string): Promise<Capacity> {
+    if (engine !== "" && engine !== "docker") throw new NotFound("engine", engine);
+    return CAPACITY;
+  }
+
+  async *watchCapacity(engine: string): AsyncGenerator<Capacity> {
+    yield await this.getCapacity(engine);
+  }
+
+  async #store(chunks: AsyncIterable<Uint8Array>): Promise<BlobStatus> {
+    const bytes = Buffer.concat(await Array.fromAsync(chunks));
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    this.blobs.set(sha256, bytes);
+    return this.#status(sha256);
+  }
+
+  #status(sha256: string): BlobStatus {
+    const size = this.blobs.get(sha256)?.length;
+    return {
+      sha256,
+      state: size === undefined ? "MISSING" : "STORED",
+      sizeBytes: size ?? 0,
+      committedBytes: size ?? 0,
+      format: size === undefined ? null : "RAW",
+      refusal: "",
+      expireTime: null,
+    };
+  }
+}
+
+function refuse(violations: Checked["violations"]): void {
+  if (violations.length > 0) throw new InvalidRequest(violations);
+}
+
+function* slices(bytes: Buffer, offset: number) {
+  if (offset > bytes.length) throw new OffsetBeyondEnd(offset, bytes.length);
+  yield { offset, chunk: bytes.subarray(offset) };
+}

@@ -1,0 +1,59 @@
+import { randomUUID } from "node:crypto";
+import { credentials, type Interceptor } from "@grpc/grpc-js";
+import { HealthClient } from "@longshore/proto/grpc/health/v1/health.ts";
+import { BlobServiceClient } from "@longshore/proto/longshore/v1/blob_service.ts";
+import { SystemServiceClient } from "@longshore/proto/longshore/v1/system_service.ts";
+import { TaskServiceClient } from "@longshore/proto/longshore/v1/task_service.ts";
+import type { Log } from "#server/domain/ports/telemetry.ts";
+import type { Application } from "#server/transport/application.ts";
+import { type GrpcServer, startGrpcServer } from "#server/transport/server.ts";
+
+export interface LogLine {
+  readonly level: keyof Log;
+  readonly message: string;
+  readonly facts: Readonly<Record<string, unknown>>;
+}
+
+/** Keeps what is logged. */
+export class LogLines implements Log {
+  readonly lines: LogLine[] = [];
+  readonly debug = this.#keep("debug");
+  readonly info = this.#keep("info");
+  readonly warn = this.#keep("warn");
+  readonly error = this.#keep("error");
+
+  #keep(level: keyof Log): Log["info"] {
+    return (message, facts = {}) => void this.lines.push({ level, message, facts });
+  }
+}
+
+/** The transport over an application, on a free port of loopback, with clients; closed with the test. */
+export class TransportServer implements AsyncDisposable {
+  readonly server: GrpcServer;
+  readonly log: LogLines;
+  readonly tasks: TaskServiceClient;
+  readonly blobs: BlobServiceClient;
+  readonly system: SystemServiceClient;
+  readonly health: HealthClient;
+
+  static async start(application: Application, interceptors: Interceptor[] = []): Promise<TransportServer> {
+    const log = new LogLines();
+    const server = await startGrpcServer({ listen: "127.0.0.1:0", application, log, newId: randomUUID });
+    return new TransportServer(server, log, interceptors);
+  }
+
+  private constructor(server: GrpcServer, log: LogLines, interceptors: Interceptor[]) {
+    const insecure = credentials.createInsecure();
+    this.server = server;
+    this.log = log;
+    this.tasks = new TaskServiceClient(server.address, insecure, { interceptors });
+    this.blobs = new BlobServiceClient(server.address, insecure, { interceptors });
+    this.system = new SystemServiceClient(server.address, insecure, { interceptors });
+    this.health = new HealthClient(server.address, insecure, { interceptors });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of [this.tasks, this.blobs, this.system, this.health]) client.close();
+    this.server.close();
+  }
+}
