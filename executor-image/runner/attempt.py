@@ -78,7 +78,7 @@ class Attempt:
         answer = {"files": 0}
         if spec.input_bytes or spec.code is not None or spec.working_directory:
             answer = self._unpack()
-        note = "%d files" % answer["files"] if "files" in answer else answer.get("error", "")
+        note = _count(answer["files"], "file") if "files" in answer else answer.get("error", "")
         self._stage("stage_in", "end", note)
         if self._cause is None:
             self._interrupted()
@@ -118,6 +118,8 @@ class Attempt:
         self._stage("run", "start")
         self._run_started = time.monotonic()
         pid = self._pid = self._start()
+        if pid is None:
+            return
         self._reaper.watch(pid)
         self._feeder.feed()
         self._pipes.close_task_ends()
@@ -136,6 +138,8 @@ class Attempt:
                 return waiting.pid
             waiting.close()
             self._kill_all()
+        if self._cause is not None:
+            return None
         return program.start(self._settings, self._spec, self._pipes)
 
     def _is_ready(self, waiting):
@@ -166,9 +170,10 @@ class Attempt:
         next_usage = self._run_started + USAGE_SECONDS
         while True:
             # With tiny output held back, the task is left alone for a moment instead of being read line by line.
-            ready = only_events.poll(1) if self._pump.holds() else poll.poll(self._wait_ms(next_sample))
             if self._pump.holds():
-                ready = poll.poll(0)
+                only_events.poll(1)
+                self._pump.flush_due()
+            ready = poll.poll(0 if self._pump.holds() else self._wait_ms(next_sample))
             for fd, _ in ready:
                 if fd in by_fd:
                     self._move(by_fd[fd], poll)
@@ -289,20 +294,22 @@ class Attempt:
         self._stage("collect", "start")
         limits = self._spec.limits
         deadline = time.monotonic() + limits.artifact_ms / 1000
-        asked = self._events.kill_asked, self._events.stop_asked
+        asked = self._events.asked
         try:
             fd = os.open(ARTIFACTS, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as problem:
             return {**NO_ARTIFACTS, "error": "no place for artifacts: %s" % problem.strerror}
         try:
-            job = lambda output: collect.collect(self._spec.outputs, limits, deadline, output)  # noqa: E731
-            helper = Helper(self._settings, self._events, self._reaper, job, [fd])
+            helper = Helper(
+                *(self._settings, self._events, self._reaper),
+                lambda output: collect.collect(self._spec.outputs, limits, deadline, output),
+                keep=[fd],
+            )
         finally:
             os.close(fd)
-        stopped = lambda: (self._events.kill_asked, self._events.stop_asked) != asked  # noqa: E731
-        in_time = helper.wait(deadline + COLLECT_GRACE, stopped)
+        in_time = helper.wait(deadline + COLLECT_GRACE, lambda: self._events.asked != asked)
         artifacts = _checked_artifacts(helper.answer, in_time)
-        self._stage("collect", "end", "%d artifacts, %d bytes" % (artifacts["count"], artifacts["bytes"]))
+        self._stage("collect", "end", "%s, %d bytes" % (_count(artifacts["count"], "artifact"), artifacts["bytes"]))
         return artifacts
 
     # Frames
@@ -329,6 +336,10 @@ class Attempt:
             },
             "artifacts": artifacts,
         }
+
+
+def _count(number, noun):
+    return "%d %s%s" % (number, noun, "" if number == 1 else "s")
 
 
 def _signal_group(pid, number):

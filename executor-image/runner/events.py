@@ -16,6 +16,7 @@ class Events:
     def __init__(self):
         self.stop_asked = False
         self.kill_asked = False
+        self.asked = 0
         self.fd, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._stop)
@@ -26,9 +27,11 @@ class Events:
 
     def _stop(self, _number, _frame):
         self.stop_asked = True
+        self.asked += 1
 
     def _kill(self, _number, _frame):
         self.kill_asked = True
+        self.asked += 1
 
     def clear(self):
         try:

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 HOME = "/home/task"
 WORKSPACE = "/workspace"
@@ -33,11 +34,11 @@ class Pipes:
             self.stdin, self.to_stdin = os.pipe2(os.O_CLOEXEC)
             self.from_stdout, self.stdout = os.pipe2(os.O_CLOEXEC)
             self.from_stderr, self.stderr = os.pipe2(os.O_CLOEXEC)
-            for fd in (self.stdout, self.stderr):
-                _widen(fd)
         finally:
             os.setresuid(0, 0, 0)
             os.setresgid(0, 0, 0)
+        for fd in (self.stdout, self.stderr):
+            _widen(fd)
         for fd in (self.to_stdin, self.from_stdout, self.from_stderr):
             os.set_blocking(fd, False)
 
@@ -47,8 +48,6 @@ class Pipes:
 
 
 def _widen(fd):
-    from fcntl import fcntl
-
     size = PIPE_BYTES
     while size > 4096:
         try:
@@ -84,8 +83,6 @@ def become_task(settings, stdin, stdout, stderr, extra=(), open_files=None):
 
 
 def _arrange_descriptors(fds):
-    from fcntl import F_DUPFD_CLOEXEC, fcntl
-
     # Copied out of the way first: a source may sit where another one has to go.
     high = [fcntl(fd, F_DUPFD_CLOEXEC, RUNNER_DESCRIPTORS) for fd in fds]
     for target, fd in enumerate(high):

@@ -67,8 +67,7 @@ class Prestarted:
         env = {**identity.base_env(settings), "PYTHONPATH": BOOT}
         self.pid = os.fork()
         if self.pid == 0:
-            argv = [INTERPRETER, "-u", "main.py"]
-            execute(settings, pipes, argv, env, identity.WORKSPACE, extra=(control, status))
+            _wait_for_program(settings, pipes, env, (control, status))
         os.close(control)
         os.close(status)
         self.preloads = bool(settings.preload)
@@ -119,6 +118,15 @@ class Prestarted:
                 return
 
 
+def _wait_for_program(settings, pipes, env, extra):
+    try:
+        _become(settings, pipes, identity.WORKSPACE, extra)
+        os.execvpe(INTERPRETER, [INTERPRETER, "-u", "main.py"], env)
+    finally:
+        # Whatever is wrong here, the plain way of starting the program will meet it too, and can tell.
+        os._exit(1)
+
+
 def suits(spec):
     return spec.program.kind != "command" and not has_early_variable(spec.env)
 
@@ -126,20 +134,24 @@ def suits(spec):
 def start(settings, spec, pipes):
     """Forks and executes the program; returns the pid of the main process."""
     argv = command_line(spec.program, spec.args)
-    env = environment_variables(settings, spec)
     pid = os.fork()
     if pid == 0:
-        execute(settings, pipes, argv, env, working_directory(spec), open_files=spec.limits.open_files)
+        _execute(settings, spec, pipes, argv)
     return pid
 
 
-def execute(settings, pipes, argv, env, cwd, extra=(), open_files=None):
+def _become(settings, pipes, cwd, extra=(), open_files=None):
+    identity.become_task(settings, pipes.stdin, pipes.stdout, pipes.stderr, extra, open_files)
+    if settings.environment:
+        identity.link_environment(settings, sys.version_info)
+    os.chdir(cwd)
+
+
+def _execute(settings, spec, pipes, argv):
     """In a forked child; does not return."""
     try:
-        identity.become_task(settings, pipes.stdin, pipes.stdout, pipes.stderr, extra, open_files)
-        if settings.environment:
-            identity.link_environment(settings, sys.version_info)
-        os.chdir(cwd)
+        env = environment_variables(settings, spec)
+        _become(settings, pipes, working_directory(spec), open_files=spec.limits.open_files)
         os.execvpe(argv[0], argv, env)
     except OSError as error:
         message = "longshore: cannot run %s: %s\n" % (argv[0], error.strerror)

@@ -59,8 +59,14 @@ class Pump:
 
     def move(self, stream):
         """Reads once; keeps tiny output back while it comes too fast for frames of its own."""
-        added = stream.fill()
-        if added >= TINY or stream.held >= TINY or time.monotonic() - self._last_frame >= TINY_INTERVAL:
+        stream.fill()
+        if stream.held >= TINY:
+            self.flush()
+        else:
+            self.flush_due()
+
+    def flush_due(self):
+        if time.monotonic() - self._last_frame >= TINY_INTERVAL:
             self.flush()
 
     def holds(self):

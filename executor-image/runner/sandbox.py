@@ -29,7 +29,7 @@ class Sandbox:
         """Returns PID 1's exit status."""
         # Loaded now, while the interpreter beside it starts too.
         from attempt import Attempt
-        from journal import ACCEPTED, END, Journal
+        from journal import ACCEPTED, END, Journal, JournalFull
         from limits import Counters
 
         self.counters = Counters()
@@ -49,12 +49,16 @@ class Sandbox:
         except BadSpec as problem:
             self.journal.record(END, _refusal("The server sent a spec that breaks the contract: %s." % problem))
             return 0
+        except JournalFull as problem:
+            # No end frame fits. The engine sees this sandbox die; a full disk is the server's to tell of.
+            sys.stderr.write("longshore runner: the journal cannot be written: %s\n" % problem)
+            return 3
         except Exception as problem:
             # Whatever went wrong in here, the server must learn that this attempt is over.
+            sys.excepthook(*sys.exc_info())
             self._kill_everything()
             text = "%s: %s" % (type(problem).__name__, problem)
             self.journal.record(END, _refusal("The runner failed: %s." % text[:1000]))
-            sys.excepthook(*sys.exc_info())
             return 1
         return 0
 
