@@ -35,7 +35,8 @@ install_packages() {
   local log
   log=$(mktemp)
   if ! (cd "$root" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >"$log" 2>&1 </dev/null; then
-    tail -n 20 "$log" >&2
+    # npm says what is wrong first, and how it is used after.
+    head -n 12 "$log" >&2
     fail "npm ci failed in $root" "The whole output is in $log; behind a company proxy, npm config get registry shows which registry it asked."
   fi
   rm -f "$log"
