@@ -29,9 +29,12 @@ try {
     print(event);
     if (event.event?.$case === "task") last = event.event.value;
   }
+} catch (error) {
+  // grpc-js rejects with Errors only; the server's own words, without a stack, are what a user can act on.
+  console.error(`error: ${error instanceof Error ? error.message : String(error)}`);
 } finally {
   client.close();
 }
 const succeeded = last?.state === Task_State.SUCCEEDED;
-console.error(`${succeeded ? "succeeded" : "did not succeed"}   task ${last?.id}`);
+console.error(`${succeeded ? "succeeded" : "did not succeed"}   task ${last?.id ?? "unknown"}`);
 process.exitCode = succeeded ? 0 : 1;
