@@ -1,0 +1,157 @@
+import { readFile } from "node:fs/promises";
+import type { Limit, LimitSupport } from "../../domain/limits.ts";
+import type { EngineCapabilities, EngineTier } from "../../domain/ports/engine.ts";
+import { formatSize } from "../../domain/resources.ts";
+import type { ProbeResult } from "./boot-probe.ts";
+import type { HostFacts } from "./daemon.ts";
+import { findGpus, type Gpu } from "./gpus.ts";
+import { RUNNER_RAM_BYTES } from "./host-config.ts";
+import type { DockerEngineOptions } from "./options.ts";
+import { sandboxesFolder } from "./sandbox-paths.ts";
+import { freeBytes } from "./storage.ts";
+
+type Support = Omit<LimitSupport, "limit">;
+
+/** What decides how well limits hold; found out once, when the server starts. */
+export interface LimitFacts {
+  readonly host: HostFacts;
+  readonly probe: ProbeResult;
+  readonly gpus: readonly Gpu[];
+  readonly hostSwapBytes: number;
+}
+
+export async function describeCapabilities(
+  host: HostFacts,
+  probe: ProbeResult,
+  options: DockerEngineOptions,
+): Promise<EngineCapabilities> {
+  // Without NVIDIA's runtime the daemon cannot give a device away, whatever nvidia-smi says.
+  const gpus = host.runtimes.includes("nvidia") ? await findGpus(options.log) : [];
+  const facts: LimitFacts = { host, probe, gpus, hostSwapBytes: await swapBytes() };
+  const tiers: EngineTier[] = [
+    {
+      isolation: "CONTAINER",
+      runtime: `${options.runtimes.container} ${host.runcVersion}`.trim(),
+      limits: limitTable(containerLimits(facts)),
+      networks: ["NONE"],
+    },
+  ];
+  return {
+    version: `Docker ${host.engineVersion}`,
+    tiers,
+    total: {
+      cpuMillis: host.cpus * 1000,
+      ramBytes: host.memoryBytes,
+      storageBytes:
+        probe.storage === "loop" ? await freeBytes(sandboxesFolder(options.dataDirectory)) : host.memoryBytes,
+      gpuCount: gpus.length,
+    },
+    gpuIds: gpus.map(({ id }) => id),
+    gpuModels: [...new Set(gpus.map(({ model }) => model))],
+  };
+}
+
+/** Every limit there is, once; the record type makes a forgotten one a type error. */
+export function containerLimits(facts: LimitFacts): Readonly<Record<Limit, Support>> {
+  const { host } = facts;
+  const cgroup = `cgroup v${host.cgroupVersion}`;
+  return {
+    CPU: host.cpuQuota
+      ? enforced(`${cgroup} CPU quota`)
+      : advisory("CPU shares only", "use a kernel with CONFIG_CFS_BANDWIDTH"),
+    RAM: ramSupport(facts, cgroup),
+    STORAGE: storageSupport(facts.probe),
+    GPU:
+      facts.gpus.length > 0
+        ? enforced("whole devices, given to one task at a time by id")
+        : unsupported(
+            "the host offers no GPU",
+            "install the NVIDIA driver and container toolkit, and restart the server",
+          ),
+    PROCESSES: host.pidsLimit
+      ? enforced(`${cgroup} pids limit`)
+      : unsupported("no pids cgroup", "use a kernel with CONFIG_CGROUP_PIDS"),
+    OPEN_FILES: enforced("RLIMIT_NOFILE of every process"),
+    INODES:
+      facts.probe.storage === "engine-tmpfs"
+        ? advisory("per folder, not in total", facts.probe.storageAdvice)
+        : enforced("inodes of the sandbox's own file system"),
+    ...SERVER_LIMITS,
+    NETWORK: enforced("network namespace without interfaces but loopback"),
+  };
+}
+
+/** Held by the runner and the server, whatever the isolation. */
+const SERVER_LIMITS = {
+  LOG: enforced("counted by the runner; RLIMIT_FSIZE bounds the journal if the runner is overcome"),
+  ARTIFACTS: enforced("counted by the runner; RLIMIT_FSIZE bounds the file if the runner is overcome"),
+  RUN_TIME: enforced("the runner's clock, backed by the server's"),
+  QUEUE_TIME: enforced("the server's clock"),
+  TOTAL_TIME: enforced("the runner's clock, backed by the server's"),
+  QUOTA: enforced("the server, at admission"),
+} as const;
+
+function ramSupport({ host, hostSwapBytes }: LimitFacts, cgroup: string): Support {
+  if (!host.memoryLimit) return unsupported("no memory cgroup", "boot the host with cgroup_enable=memory");
+  const mechanism = `${cgroup} memory limit: the RAM asked for and ${formatSize(RUNNER_RAM_BYTES)} for the runner`;
+  if (host.swapLimit || hostSwapBytes === 0) return enforced(`${mechanism}; no swap`);
+  return advisory(
+    `${mechanism}, but the host may swap beyond it`,
+    "boot the host with swapaccount=1, or turn swap off",
+  );
+}
+
+function storageSupport(probe: ProbeResult): Support {
+  switch (probe.storage) {
+    case "loop":
+      return enforced("an ext4 file system of this size per sandbox, loop-mounted");
+    case "tmpfs":
+      return {
+        ...enforced("a tmpfs of this size per sandbox; what is stored counts as RAM"),
+        advice: probe.storageAdvice,
+      };
+    case "engine-tmpfs":
+      return advisory(
+        "a tmpfs of this size for each of /workspace, /tmp and HOME; what is stored counts as RAM",
+        probe.storageAdvice,
+      );
+  }
+}
+
+function limitTable(supports: Readonly<Record<Limit, Support>>): LimitSupport[] {
+  return LIMIT_ORDER.map((limit) => ({ limit, ...supports[limit] }));
+}
+
+const LIMIT_ORDER: readonly Limit[] = [
+  "CPU",
+  "RAM",
+  "STORAGE",
+  "GPU",
+  "PROCESSES",
+  "OPEN_FILES",
+  "INODES",
+  "LOG",
+  "ARTIFACTS",
+  "RUN_TIME",
+  "QUEUE_TIME",
+  "TOTAL_TIME",
+  "QUOTA",
+  "NETWORK",
+];
+
+function enforced(mechanism: string): Support {
+  return { level: "ENFORCED", mechanism, advice: "" };
+}
+
+function advisory(mechanism: string, advice: string): Support {
+  return { level: "ADVISORY", mechanism, advice };
+}
+
+function unsupported(mechanism: string, advice: string): Support {
+  return { level: "UNSUPPORTED", mechanism, advice };
+}
+
+async function swapBytes(): Promise<number> {
+  const kibibytes = /^SwapTotal:\s+(\d+) kB$/m.exec(await readFile("/proc/meminfo", "utf8"))?.[1];
+  return Number(kibibytes ?? 0) * 1024;
+}

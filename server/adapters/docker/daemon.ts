@@ -1,0 +1,225 @@
+import type { Duplex } from "node:stream";
+import Docker, {
+  type ContainerCreateOptions,
+  type ContainerInfo,
+  type ContainerInspectInfo,
+  type DockerOptions,
+  type ImageInspectInfo,
+} from "dockerode";
+import { SystemFault } from "../../domain/errors.ts";
+import { CallGate } from "./call-gate.ts";
+import { engineError, isMissing, statusOf } from "./docker-errors.ts";
+
+/** Not running, or gone already: what a kill or a removal wanted has happened. */
+const ALREADY_SO = new Set([304, 404, 409]);
+
+export interface ContainerState {
+  readonly id: string;
+  readonly running: boolean;
+  /** The daemon is taking it away: somebody asked for its removal. */
+  readonly removing: boolean;
+  readonly exitCode: number;
+  readonly oomKilled: boolean;
+  readonly error: string;
+  /** The process on the host; 0 when not running. */
+  readonly pid: number;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface HostFacts {
+  readonly engineVersion: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly runtimes: readonly string[];
+  readonly runcVersion: string;
+  readonly cgroupVersion: string;
+  readonly memoryLimit: boolean;
+  readonly swapLimit: boolean;
+  readonly cpuQuota: boolean;
+  readonly pidsLimit: boolean;
+  readonly liveRestore: boolean;
+}
+
+/** The few calls that are made to the Docker daemon, with its errors turned into ours and the costly ones capped. */
+export class Daemon {
+  readonly #docker: Docker;
+  readonly gate: CallGate;
+
+  constructor(connection: DockerOptions | undefined, parallelCalls: number) {
+    this.#docker = new Docker(connection);
+    this.gate = new CallGate(parallelCalls);
+  }
+
+  /** Without a signal on purpose: a create that is cut off half-way may leave a container that nobody knows. */
+  async create(
+    name: string,
+    options: ContainerCreateOptions,
+    patience: "urgent" | "patient" = "urgent",
+  ): Promise<string> {
+    return this.gate.run(async () => {
+      try {
+        return (await this.#docker.createContainer({ name, ...options })).id;
+      } catch (error) {
+        throw engineError(error, `create container ${name}`);
+      }
+    }, patience);
+  }
+
+  /** The raw connection to a container's streams; writes go to its stdin, reads are Docker's multiplexed output. */
+  async attach(
+    id: string,
+    streams: { stdin?: boolean; stdout?: boolean; stderr?: boolean },
+  ): Promise<Duplex> {
+    try {
+      const stream = await this.#docker.getContainer(id).attach({ stream: true, hijack: true, ...streams });
+      if (!isDuplex(stream))
+        throw new SystemFault(`the Docker engine gave no two-way stream to container ${id}`);
+      return stream;
+    } catch (error) {
+      throw engineError(error, `attach to container ${id}`);
+    }
+  }
+
+  async start(id: string, patience: "urgent" | "patient" = "urgent"): Promise<void> {
+    await this.gate.run(async () => {
+      try {
+        await this.#docker.getContainer(id).start();
+      } catch (error) {
+        throw engineError(error, `start container ${id}`);
+      }
+    }, patience);
+  }
+
+  /** Quietly does nothing when the container does not run. */
+  async kill(idOrName: string, signal: "SIGTERM" | "SIGUSR1" | "SIGKILL"): Promise<void> {
+    try {
+      await this.#docker.getContainer(idOrName).kill({ signal });
+    } catch (error) {
+      if (!ALREADY_SO.has(statusOf(error) ?? 0))
+        throw engineError(error, `send ${signal} to container ${idOrName}`);
+    }
+  }
+
+  async inspect(idOrName: string): Promise<ContainerState | undefined> {
+    let info: ContainerInspectInfo;
+    try {
+      info = await this.#docker.getContainer(idOrName).inspect();
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw engineError(error, `inspect container ${idOrName}`);
+    }
+    return {
+      id: info.Id,
+      running: info.State.Running,
+      removing: info.State.Status === "removing" || info.State.Dead,
+      exitCode: info.State.ExitCode,
+      oomKilled: info.State.OOMKilled,
+      error: info.State.Error,
+      pid: info.State.Pid,
+      labels: info.Config.Labels,
+    };
+  }
+
+  /** Kills what runs, removes the container and its anonymous volumes; resolves once it is gone. */
+  async remove(id: string): Promise<void> {
+    await this.gate.run(async () => {
+      try {
+        await this.#docker.getContainer(id).remove({ force: true, v: true });
+      } catch (error) {
+        if (isMissing(error)) return;
+        // Somebody else removes it at this moment; its mounts are free only when that is done.
+        if (statusOf(error) === 409) return this.#removed(id);
+        throw engineError(error, `remove container ${id}`);
+      }
+    }, "patient");
+  }
+
+  async #removed(id: string): Promise<void> {
+    try {
+      await this.#docker.getContainer(id).wait({ condition: "removed" });
+    } catch (error) {
+      if (!isMissing(error)) throw engineError(error, `wait for the removal of container ${id}`);
+    }
+  }
+
+  async exitCode(id: string): Promise<number> {
+    try {
+      const answer: { StatusCode: number } = await this.#docker.getContainer(id).wait();
+      return answer.StatusCode;
+    } catch (error) {
+      throw engineError(error, `wait for container ${id}`);
+    }
+  }
+
+  async list(labels: readonly string[]): Promise<ContainerInfo[]> {
+    try {
+      return await this.#docker.listContainers({ all: true, filters: { label: [...labels] } });
+    } catch (error) {
+      throw engineError(error, "list containers");
+    }
+  }
+
+  async image(name: string): Promise<ImageInspectInfo | undefined> {
+    try {
+      return await this.#docker.getImage(name).inspect();
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw engineError(error, `inspect image ${name}`);
+    }
+  }
+
+  /** Ends of containers with this label, as lines of JSON, from `since` on. */
+  async events(label: string, since: Date, signal: AbortSignal): Promise<NodeJS.ReadableStream> {
+    try {
+      return await this.#docker.getEvents({
+        since: Math.floor(since.getTime() / 1000),
+        filters: { type: ["container"], event: ["die", "destroy"], label: [label] },
+        abortSignal: signal,
+      });
+    } catch (error) {
+      throw engineError(error, "follow events");
+    }
+  }
+
+  async host(): Promise<HostFacts> {
+    try {
+      const [info, version]: [DaemonInfo, { Version: string }] = await Promise.all([
+        this.#docker.info(),
+        this.#docker.version(),
+      ]);
+      return {
+        engineVersion: version.Version,
+        cpus: info.NCPU,
+        memoryBytes: info.MemTotal,
+        runtimes: Object.keys(info.Runtimes),
+        runcVersion: info.RuncCommit?.ID ?? "",
+        cgroupVersion: info.CgroupVersion ?? "1",
+        memoryLimit: info.MemoryLimit,
+        swapLimit: info.SwapLimit,
+        cpuQuota: info.CpuCfsQuota,
+        pidsLimit: info.PidsLimit ?? false,
+        liveRestore: info.LiveRestoreEnabled ?? false,
+      };
+    } catch (error) {
+      throw engineError(error, "tell about its host");
+    }
+  }
+}
+
+/** dockerode types /info as `any`; these are the fields read from it. */
+interface DaemonInfo {
+  readonly NCPU: number;
+  readonly MemTotal: number;
+  readonly Runtimes: Readonly<Record<string, unknown>>;
+  readonly RuncCommit?: { readonly ID?: string };
+  readonly CgroupVersion?: string;
+  readonly MemoryLimit: boolean;
+  readonly SwapLimit: boolean;
+  readonly CpuCfsQuota: boolean;
+  readonly PidsLimit?: boolean;
+  readonly LiveRestoreEnabled?: boolean;
+}
+
+function isDuplex(stream: NodeJS.ReadWriteStream): stream is Duplex {
+  return "destroy" in stream && typeof stream.destroy === "function";
+}

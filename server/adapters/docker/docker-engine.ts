@@ -1,0 +1,359 @@
+import { chmod, mkdir } from "node:fs/promises";
+import { SystemFault, Unsupported } from "../../domain/errors.ts";
+import type {
+  Engine,
+  EngineCapabilities,
+  ImageInfo,
+  RunnerSpec,
+  Sandbox,
+  SandboxExit,
+  SandboxOrder,
+  SandboxShape,
+  SandboxStatus,
+} from "../../domain/ports/engine.ts";
+import { probeHost } from "./boot-probe.ts";
+import { describeCapabilities } from "./capabilities.ts";
+import { Daemon } from "./daemon.ts";
+import { ExitWatch } from "./exit-watch.ts";
+import { containerOptions } from "./host-config.ts";
+import { Images } from "./images.ts";
+import { LiveSandbox } from "./live-sandbox.ts";
+import { containerName, isSandboxId, LABELS } from "./naming.ts";
+import type { DockerEngineOptions } from "./options.ts";
+import { installRunner } from "./runner-source.ts";
+import { DockerSandboxFiles } from "./sandbox-files.ts";
+import { sandboxesFolder } from "./sandbox-paths.ts";
+import { specMessage } from "./spec-message.ts";
+import { SandboxStorage } from "./storage.ts";
+import { UidPool } from "./uids.ts";
+import { shapeKey, WarmPool } from "./warm-pool.ts";
+
+/** A killed runner still writes its end frame; one that does not end within this is killed by the engine. */
+const KILL_BOUND_MILLIS = 10_000;
+
+interface Parts {
+  readonly options: DockerEngineOptions;
+  readonly daemon: Daemon;
+  readonly images: Images;
+  readonly files: DockerSandboxFiles;
+  readonly storage: SandboxStorage;
+  readonly runnerFolder: string;
+  readonly capabilities: EngineCapabilities;
+}
+
+/** Finds out what the host can do, refuses hosts where sandboxes would not hold, and takes over what an earlier server left. */
+export async function openDockerEngine(options: DockerEngineOptions): Promise<DockerEngine> {
+  if (process.platform !== "linux" || process.getuid?.() !== 0) {
+    throw new Unsupported(
+      "the Docker engine needs a server that runs as root on Linux: sandboxes get files, mounts and uids of their own",
+    );
+  }
+  const { dataDirectory, installationId, log } = options;
+  const daemon = new Daemon(options.connection, options.parallelCalls);
+  const host = await daemon.host();
+  await mkdir(sandboxesFolder(dataDirectory), { recursive: true, mode: 0o700 });
+  await chmod(sandboxesFolder(dataDirectory), 0o700);
+  const runnerFolder = await installRunner(options.runnerDirectory, dataDirectory);
+  const images = new Images(daemon, {
+    defaultImage: options.defaultImage,
+    allowed: options.allowedImages,
+    installationId,
+  });
+  const { digest } = await images.resolve(options.defaultImage);
+  const probe = await probeHost(daemon, installationId, digest, dataDirectory, log);
+  const capabilities = await describeCapabilities(host, probe, options);
+  const engine = new DockerEngine({
+    options,
+    daemon,
+    images,
+    files: new DockerSandboxFiles(dataDirectory),
+    storage: new SandboxStorage(probe.storage),
+    runnerFolder,
+    capabilities,
+  });
+  await engine.takeOver();
+  return engine;
+}
+
+export class DockerEngine implements Engine {
+  readonly kind = "docker";
+  readonly name: string;
+  readonly files: DockerSandboxFiles;
+  readonly #parts: Parts;
+  readonly #uids: UidPool;
+  readonly #watch: ExitWatch;
+  readonly #pool: WarmPool<LiveSandbox>;
+  readonly #live = new Map<string, LiveSandbox>();
+  readonly #releases = new Map<string, Promise<void>>();
+  /** Sandboxes whose end is our own doing, so that it is not taken for somebody else's. */
+  readonly #endings = new Set<string>();
+  readonly #killTimers = new Map<string, NodeJS.Timeout>();
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.name = parts.options.name;
+    this.files = parts.files;
+    this.#uids = new UidPool(parts.options.uids);
+    this.#watch = new ExitWatch(
+      parts.daemon,
+      `${LABELS.installation}=${parts.options.installationId}`,
+      this.#ends(),
+      parts.options.log,
+    );
+    this.#pool = new WarmPool({
+      settings: parts.options.pool,
+      make: (id, shape) => this.#make(id, shape, { [LABELS.warm]: "1" }, true),
+      discard: (id) => this.#discard(id),
+      log: parts.options.log,
+    });
+  }
+
+  /** What an earlier server left: uids in use are kept from others, idle warm sandboxes and volumes of the dead are removed. */
+  async takeOver(): Promise<void> {
+    this.#watch.start();
+    const containers = await this.#parts.daemon.list([
+      `${LABELS.installation}=${this.#parts.options.installationId}`,
+    ]);
+    const present = new Set<string>();
+    for (const container of containers) {
+      const id = container.Labels[LABELS.sandbox];
+      if (id === undefined || !isSandboxId(id)) {
+        // A probe that a killed server could not take away.
+        await this.#parts.daemon.remove(container.Id);
+        continue;
+      }
+      present.add(id);
+      const uid = Number(container.Labels[LABELS.uid]);
+      if (Number.isSafeInteger(uid)) this.#uids.reserve(id, uid);
+      if (container.Labels[LABELS.warm] !== undefined && (await this.#neverBegan(id)))
+        await this.#discard(id);
+    }
+    for (const id of await this.files.list()) if (!present.has(id)) await this.release(id);
+  }
+
+  async capabilities(): Promise<EngineCapabilities> {
+    return this.#parts.capabilities;
+  }
+
+  resolveImage(name: string): Promise<ImageInfo> {
+    return this.#parts.images.resolve(name);
+  }
+
+  takeWarm(shape: SandboxShape): Sandbox | undefined {
+    const live = this.#pool.take(shape);
+    if (live === undefined) return undefined;
+    this.files.show(live.id);
+    return { id: live.id, containerId: live.containerId, warm: true };
+  }
+
+  async create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox> {
+    signal.throwIfAborted();
+    const labels = { [LABELS.task]: order.taskId, [LABELS.attempt]: String(order.attempt) };
+    const live = await this.#make(order.sandboxId, order.shape, labels, false, signal);
+    return { id: live.id, containerId: live.containerId, warm: false };
+  }
+
+  async begin(sandbox: Sandbox, spec: RunnerSpec): Promise<void> {
+    const live = this.#live.get(sandbox.id);
+    if (live === undefined)
+      throw new SystemFault(`sandbox ${sandbox.id} is not one that waits for a spec of this server`);
+    if (!live.waiting) return live.send(Buffer.alloc(0));
+    const inputBytes =
+      spec.projectTar === null ? 0 : await this.files.writeInput(sandbox.id, spec.projectTar);
+    const message = specMessage(spec, inputBytes);
+    try {
+      await live.send(message);
+    } catch (error) {
+      // The daemon may have passed on all of it before the connection broke: only a dead runner with an empty journal has not run.
+      await this.#parts.daemon.kill(live.containerId, "SIGKILL");
+      await this.#watch.ended(sandbox.id, AbortSignal.timeout(KILL_BOUND_MILLIS));
+      if (await this.#neverBegan(sandbox.id)) throw error;
+    }
+  }
+
+  async stop(sandboxId: string, how: "terminate" | "kill"): Promise<void> {
+    const live = this.#live.get(sandboxId);
+    // PID 1 has no handlers before its spec came, and the kernel drops signals for it: end of file is what ends it.
+    if (live !== undefined && !live.begun) return live.hangUp();
+    const name = this.#nameOf(sandboxId);
+    if (how === "terminate") return this.#parts.daemon.kill(name, "SIGTERM");
+    await this.#parts.daemon.kill(name, "SIGUSR1");
+    this.#armKill(sandboxId);
+  }
+
+  ended(sandboxId: string, signal: AbortSignal): Promise<SandboxExit> {
+    return this.#watch.ended(sandboxId, signal);
+  }
+
+  release(sandboxId: string): Promise<void> {
+    const running = this.#releases.get(sandboxId);
+    if (running !== undefined) return running;
+    const release = this.#release(sandboxId).finally(() => this.#releases.delete(sandboxId));
+    this.#releases.set(sandboxId, release);
+    return release;
+  }
+
+  warmCount(): number {
+    return this.#pool.idleCount;
+  }
+
+  async list(): Promise<SandboxStatus[]> {
+    const containers = await this.#parts.daemon.list([
+      `${LABELS.installation}=${this.#parts.options.installationId}`,
+    ]);
+    return containers.flatMap((container) => {
+      const id = container.Labels[LABELS.sandbox];
+      if (id === undefined || !isSandboxId(id)) return [];
+      return [
+        { id, containerId: container.Id, running: container.State === "running", warm: this.#pool.holds(id) },
+      ];
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+    for (const timer of this.#killTimers.values()) clearTimeout(timer);
+    this.#killTimers.clear();
+    await this.#watch.close();
+    await Promise.allSettled(this.#releases.values());
+  }
+
+  async #make(
+    id: string,
+    shape: SandboxShape,
+    labels: Record<string, string>,
+    warm: boolean,
+    signal?: AbortSignal,
+  ): Promise<LiveSandbox> {
+    const { daemon, storage, options } = this.#parts;
+    const runtime = this.#runtimeOf(shape);
+    const image = await this.#parts.images.byDigest(shape.imageDigest);
+    // Outside the try: an id that is there already is somebody else's sandbox, which must not be torn down.
+    const paths = await this.files.prepare(id);
+    if (warm) this.files.hide(id);
+    try {
+      const uid = this.#uids.acquire(id);
+      await storage.attach(paths, uid, shape.limits);
+      signal?.throwIfAborted();
+      const patience = warm ? "patient" : "urgent";
+      const plan = {
+        shape,
+        runtime,
+        uid,
+        paths,
+        storage: storage.tier,
+        runnerFolder: this.#parts.runnerFolder,
+        imageEnvNames: image.envNames,
+        labels: {
+          [LABELS.installation]: options.installationId,
+          [LABELS.sandbox]: id,
+          [LABELS.shape]: shapeKey(shape),
+          [LABELS.uid]: String(uid),
+          ...labels,
+        },
+      };
+      const containerId = await daemon.create(this.#nameOf(id), containerOptions(plan), patience);
+      signal?.throwIfAborted();
+      // Before the start, or the runner would read end of file.
+      const stream = await daemon.attach(containerId, { stdin: true, stderr: true });
+      const live = new LiveSandbox(id, containerId, shape, warm, stream);
+      this.#live.set(id, live);
+      await daemon.start(containerId, patience);
+      signal?.throwIfAborted();
+      return live;
+    } catch (error) {
+      await this.#discard(id);
+      throw error;
+    }
+  }
+
+  #runtimeOf(shape: SandboxShape): string {
+    const tier = this.#parts.capabilities.tiers.find(({ isolation }) => isolation === shape.isolation);
+    if (tier === undefined)
+      throw new Unsupported(`engine ${this.name} offers no isolation ${shape.isolation}`);
+    if (!tier.networks.includes(shape.network))
+      throw new Unsupported(
+        `engine ${this.name} offers no network ${shape.network} with isolation ${shape.isolation}`,
+      );
+    const runtime = this.#parts.options.runtimes[shape.isolation === "GVISOR" ? "gvisor" : "container"];
+    if (runtime === null)
+      throw new Unsupported(`engine ${this.name} has no runtime for isolation ${shape.isolation}`);
+    return runtime;
+  }
+
+  /** Leaves nothing at all of a sandbox. */
+  async #discard(id: string): Promise<void> {
+    await this.release(id);
+    await this.files.remove(id);
+  }
+
+  async #release(id: string): Promise<void> {
+    const { daemon, storage, options } = this.#parts;
+    this.#endings.add(id);
+    try {
+      this.#pool.forget(id);
+      this.#disarmKill(id);
+      const live = this.#live.get(id);
+      live?.hangUp();
+      const state = live === undefined ? await daemon.inspect(this.#nameOf(id)) : undefined;
+      if (state !== undefined && state.labels[LABELS.installation] !== options.installationId) {
+        options.log.warn(
+          "a container has the name of a sandbox of ours but not our label; it is left alone",
+          {
+            sandboxId: id,
+            containerId: state.id,
+          },
+        );
+      } else {
+        const containerId = live?.containerId ?? state?.id;
+        if (containerId !== undefined) await daemon.remove(containerId);
+      }
+      await this.#watch.look(id);
+      await storage.detach(this.files.paths(id));
+      await this.files.retire(id);
+      this.#uids.release(id);
+      this.#live.delete(id);
+    } finally {
+      this.#endings.delete(id);
+    }
+  }
+
+  async #neverBegan(id: string): Promise<boolean> {
+    try {
+      return (await this.files.journal(id).size()) === 0;
+    } catch (error) {
+      this.#parts.options.log.warn("a sandbox has no journal", { sandboxId: id, error: String(error) });
+      return true;
+    }
+  }
+
+  #armKill(id: string): void {
+    if (this.#killTimers.has(id)) return;
+    const timer = setTimeout(() => {
+      this.#killTimers.delete(id);
+      this.#endings.add(id);
+      this.#parts.daemon.kill(this.#nameOf(id), "SIGKILL").catch((error: unknown) => {
+        this.#parts.options.log.warn("could not kill a sandbox", { sandboxId: id, error: String(error) });
+      });
+    }, KILL_BOUND_MILLIS);
+    timer.unref();
+    this.#killTimers.set(id, timer);
+  }
+
+  #disarmKill(id: string): void {
+    clearTimeout(this.#killTimers.get(id));
+    this.#killTimers.delete(id);
+  }
+
+  #nameOf(id: string): string {
+    return containerName(this.#parts.options.installationId, id);
+  }
+
+  #ends() {
+    return {
+      nameOf: (id: string) => this.#nameOf(id),
+      isEnding: (id: string) => this.#endings.has(id),
+      details: async (id: string) => ({ stderr: this.#live.get(id)?.stderr ?? "", oomKilled: false }),
+    };
+  }
+}

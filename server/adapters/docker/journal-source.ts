@@ -1,0 +1,77 @@
+import { type FSWatcher, watch } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
+import { DamagedJournal } from "../../domain/journal.ts";
+import type { JournalSource } from "../../domain/ports/engine.ts";
+
+/** Covers file systems without inotify, and a watch that the kernel refused. */
+const POLL_MILLIS = 500;
+const POLL_WITHOUT_WATCH_MILLIS = 50;
+
+/** Gives an open journal to `use`; the journal may be kept open by a live sandbox or opened for this one call. */
+export type WithJournal = <T>(use: (journal: FileHandle) => Promise<T>) => Promise<T>;
+
+export class FileJournalSource implements JournalSource {
+  readonly #path: string;
+  readonly #withJournal: WithJournal;
+
+  constructor(path: string, withJournal: WithJournal) {
+    this.#path = path;
+    this.#withJournal = withJournal;
+  }
+
+  size(): Promise<number> {
+    return this.#withJournal(async (journal) => (await journal.stat()).size);
+  }
+
+  read(offset: number, length: number): Promise<Uint8Array> {
+    return this.#withJournal(async (journal) => {
+      const size = (await journal.stat()).size;
+      // The file is append-only for an honest runner, so only tampering makes it shorter than what was read before.
+      if (size < offset) throw new DamagedJournal(`the file shrank to ${size} bytes`, size);
+      const wanted = Math.min(length, size - offset);
+      if (wanted === 0) return new Uint8Array(0);
+      const { bytesRead, buffer } = await journal.read(Buffer.allocUnsafeSlow(wanted), 0, wanted, offset);
+      return buffer.subarray(0, bytesRead);
+    });
+  }
+
+  async *changes(signal: AbortSignal): AsyncGenerator<void> {
+    let grown = true;
+    let wake: (() => void) | undefined;
+    const tell = () => {
+      grown = true;
+      wake?.();
+    };
+    await using cleanup = new AsyncDisposableStack();
+    const watcher = this.#watch(tell);
+    if (watcher !== undefined) cleanup.defer(() => watcher.close());
+    const poll = setInterval(tell, watcher === undefined ? POLL_WITHOUT_WATCH_MILLIS : POLL_MILLIS);
+    cleanup.defer(() => clearInterval(poll));
+    const stop = () => wake?.();
+    signal.addEventListener("abort", stop, { once: true });
+    cleanup.defer(() => signal.removeEventListener("abort", stop));
+    while (!signal.aborted) {
+      if (grown) {
+        grown = false;
+        yield;
+        continue;
+      }
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      wake = undefined;
+    }
+  }
+
+  #watch(tell: () => void): FSWatcher | undefined {
+    try {
+      const watcher = watch(this.#path, tell);
+      // A watch that breaks later (the journal was removed) leaves the poll, which finds that out.
+      watcher.on("error", tell);
+      return watcher;
+    } catch {
+      // No inotify here, or no watch left for this user: polling alone still tells of every byte.
+      return undefined;
+    }
+  }
+}

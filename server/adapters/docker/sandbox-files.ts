@@ -1,0 +1,128 @@
+import { constants } from "node:fs";
+import { copyFile, type FileHandle, mkdir, open, readdir, rm, rmdir, stat } from "node:fs/promises";
+import { NotFound } from "../../domain/errors.ts";
+import type { JournalSource, SandboxFiles } from "../../domain/ports/engine.ts";
+import { errnoOf } from "./errno.ts";
+import { FileJournalSource } from "./journal-source.ts";
+import { isSandboxId } from "./naming.ts";
+import { type SandboxPaths, sandboxesFolder, sandboxPaths } from "./sandbox-paths.ts";
+
+const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+const OLD_FILE = constants.O_RDONLY | constants.O_NOFOLLOW;
+const READ_BYTES = 256 * 1024;
+
+/** Journal, input and artifacts of each sandbox: made by the server, bound into the container one by one, never by folder. */
+export class DockerSandboxFiles implements SandboxFiles {
+  readonly #dataDirectory: string;
+  /** The server's own descriptors of live journals: what it reads cannot be exchanged behind its back. */
+  readonly #journals = new Map<string, FileHandle>();
+  /** Sandboxes that belong to no attempt yet. */
+  readonly #hidden = new Set<string>();
+
+  constructor(dataDirectory: string) {
+    this.#dataDirectory = dataDirectory;
+  }
+
+  paths(sandboxId: string): SandboxPaths {
+    return sandboxPaths(this.#dataDirectory, sandboxId);
+  }
+
+  /** Makes the folder and its three files; on rejection nothing is left. */
+  async prepare(sandboxId: string): Promise<SandboxPaths> {
+    const paths = this.paths(sandboxId);
+    await mkdir(paths.folder, { mode: 0o700 });
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => rm(paths.folder, { recursive: true, force: true }));
+    const journal = await open(paths.journal, NEW_FILE, 0o600);
+    undo.defer(() => journal.close());
+    for (const path of [paths.input, paths.artifacts]) await (await open(path, NEW_FILE, 0o600)).close();
+    this.#journals.set(sandboxId, journal);
+    undo.move();
+    return paths;
+  }
+
+  /** Fills the input file in place: the container has its inode bound already. Answers its length. */
+  async writeInput(sandboxId: string, projectTar: string): Promise<number> {
+    const { input } = this.paths(sandboxId);
+    await copyFile(projectTar, input);
+    return (await stat(input)).size;
+  }
+
+  /** After the container is gone: closes the journal's descriptor and removes what nobody will read again. */
+  async retire(sandboxId: string): Promise<void> {
+    const journal = this.#journals.get(sandboxId);
+    this.#journals.delete(sandboxId);
+    await journal?.close();
+    await rm(this.paths(sandboxId).input, { force: true });
+  }
+
+  /** Hides a sandbox from `list` while it belongs to nobody, so that no sweep takes it for a leftover. */
+  hide(sandboxId: string): void {
+    this.#hidden.add(sandboxId);
+  }
+
+  show(sandboxId: string): void {
+    this.#hidden.delete(sandboxId);
+  }
+
+  journal(sandboxId: string): JournalSource {
+    const { journal } = this.paths(sandboxId);
+    return new FileJournalSource(journal, async (use) => {
+      const kept = this.#journals.get(sandboxId);
+      if (kept !== undefined) return use(kept);
+      const opened = await openOrMissing(journal, "journal of sandbox", sandboxId);
+      try {
+        return await use(opened);
+      } finally {
+        await opened.close();
+      }
+    });
+  }
+
+  async *artifacts(sandboxId: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    const file = await openOrMissing(this.paths(sandboxId).artifacts, "artifacts of sandbox", sandboxId);
+    try {
+      // The size now: a writer that is not dead yet cannot keep the server reading.
+      const { size } = await file.stat();
+      for (let offset = 0; offset < size; ) {
+        signal?.throwIfAborted();
+        const wanted = Math.min(READ_BYTES, size - offset);
+        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafeSlow(wanted), 0, wanted, offset);
+        if (bytesRead === 0) return;
+        offset += bytesRead;
+        yield buffer.subarray(0, bytesRead);
+      }
+    } finally {
+      await file.close();
+    }
+  }
+
+  async removeArtifacts(sandboxId: string): Promise<void> {
+    await rm(this.paths(sandboxId).artifacts, { force: true });
+  }
+
+  async remove(sandboxId: string): Promise<void> {
+    await this.retire(sandboxId);
+    this.#hidden.delete(sandboxId);
+    const paths = this.paths(sandboxId);
+    for (const path of [paths.journal, paths.artifacts]) await rm(path, { force: true });
+    // Not recursive: a volume that is still mounted in there must never be emptied by accident.
+    await rmdir(paths.folder).catch((error: unknown) => {
+      if (errnoOf(error) !== "ENOENT") throw error;
+    });
+  }
+
+  async list(): Promise<string[]> {
+    const names = await readdir(sandboxesFolder(this.#dataDirectory));
+    return names.filter((name) => isSandboxId(name) && !this.#hidden.has(name));
+  }
+}
+
+async function openOrMissing(path: string, what: string, sandboxId: string): Promise<FileHandle> {
+  try {
+    return await open(path, OLD_FILE);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") throw new NotFound(what, sandboxId, "it was removed with its task");
+    throw error;
+  }
+}

@@ -1,0 +1,29 @@
+import { join } from "node:path";
+import { checkedSandboxId } from "./naming.ts";
+
+/** Where a sandbox's files lie on the host. The folder is 0700, so nothing but root and the daemon reaches into it. */
+export interface SandboxPaths {
+  readonly folder: string;
+  readonly journal: string;
+  readonly input: string;
+  readonly artifacts: string;
+  /** The sized file system that becomes /workspace, /tmp and /home/task. */
+  readonly volumeImage: string;
+  readonly volume: string;
+}
+
+export function sandboxesFolder(dataDirectory: string): string {
+  return join(dataDirectory, "sandboxes");
+}
+
+export function sandboxPaths(dataDirectory: string, sandboxId: string): SandboxPaths {
+  const folder = join(sandboxesFolder(dataDirectory), checkedSandboxId(sandboxId));
+  return {
+    folder,
+    journal: join(folder, "journal"),
+    input: join(folder, "input"),
+    artifacts: join(folder, "artifacts"),
+    volumeImage: join(folder, "volume.ext4"),
+    volume: join(folder, "volume"),
+  };
+}

@@ -1,0 +1,146 @@
+import { chmod, chown, lstat, mkdir, open, rm, rmdir, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { CommandFailed, runCommand } from "./command.ts";
+import { errnoOf } from "./errno.ts";
+import type { SandboxPaths } from "./sandbox-paths.ts";
+
+/**
+ * loop: a sized ext4 image, loop-mounted by the server. tmpfs: a sized tmpfs mounted by the server, counted as RAM.
+ * engine-tmpfs: three tmpfs made by Docker, each of the full size, where the server's mounts do not reach the daemon.
+ */
+export type StorageTier = "loop" | "tmpfs" | "engine-tmpfs";
+
+/** Folders of the volume and where a sandbox sees them. */
+export const VOLUME_FOLDERS = [
+  { name: "workspace", target: "/workspace", mode: 0o755 },
+  { name: "tmp", target: "/tmp", mode: 0o1777 },
+  { name: "home", target: "/home/task", mode: 0o755 },
+] as const;
+
+const INODE_BYTES = 256;
+/** The root folder, lost+found, our three folders and ext4's own first eleven. */
+const OWN_INODES = 32;
+const BLOCK_BYTES = 4096;
+/** Blocks that one bitmap block covers. */
+const GROUP_BYTES = 8 * BLOCK_BYTES * BLOCK_BYTES;
+
+export interface VolumeSize {
+  readonly storageBytes: number;
+  readonly inodes: number;
+}
+
+/** Makes and removes the sized file system of each sandbox. */
+export class SandboxStorage {
+  readonly tier: StorageTier;
+
+  constructor(tier: StorageTier) {
+    this.tier = tier;
+  }
+
+  /** Mounts a new volume whose folders belong to `uid`; on rejection nothing of it is left. Before the container is created. */
+  async attach(paths: SandboxPaths, uid: number, size: VolumeSize): Promise<void> {
+    if (this.tier === "engine-tmpfs") return;
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => this.detach(paths));
+    await mkdir(paths.volume, { mode: 0o700 });
+    if (this.tier === "loop") await mountImage(paths, size);
+    else await mountTmpfs(paths, size);
+    for (const folder of VOLUME_FOLDERS) {
+      const path = join(paths.volume, folder.name);
+      await mkdir(path);
+      // mkdir's mode passes through the umask, chmod's does not.
+      await chmod(path, folder.mode);
+      await chown(path, uid, uid);
+    }
+    undo.move();
+  }
+
+  /** Idempotent, also for a volume of an earlier server. Only after the container is gone. */
+  async detach(paths: SandboxPaths): Promise<void> {
+    if (await exists(paths.volume)) {
+      await unmount(paths.volume);
+      await rmdir(paths.volume);
+    }
+    await rm(paths.volumeImage, { force: true });
+  }
+}
+
+async function mountImage(paths: SandboxPaths, size: VolumeSize): Promise<void> {
+  const inodes = size.inodes + OWN_INODES;
+  const image = await open(paths.volumeImage, "wx", 0o600);
+  try {
+    // Sparse: only what the task writes takes room on the host.
+    await image.truncate(imageBytes(size.storageBytes, inodes));
+  } finally {
+    await image.close();
+  }
+  await runCommand("mkfs.ext4", [
+    "-q",
+    "-F",
+    "-b",
+    String(BLOCK_BYTES),
+    "-I",
+    String(INODE_BYTES),
+    "-N",
+    String(inodes),
+    "-m",
+    "0",
+    // No journal and no spare room for growth: the file system lives as long as one task.
+    "-O",
+    "^has_journal,^resize_inode",
+    "-E",
+    "lazy_itable_init=1,nodiscard,root_owner=0:0",
+    paths.volumeImage,
+  ]);
+  // Private, so that no other mount namespace (another sandbox's among them) sees this volume come or keeps it busy.
+  await runCommand("mount", [
+    "-t",
+    "ext4",
+    "--make-private",
+    "-o",
+    "loop,nodev,nosuid,noatime",
+    paths.volumeImage,
+    paths.volume,
+  ]);
+}
+
+/** The asked storage is what the task can use, so what the file system keeps for itself comes on top. */
+export function imageBytes(storageBytes: number, inodes: number): number {
+  const groups = Math.ceil(storageBytes / GROUP_BYTES) + 1;
+  // Inode tables (each group's rounded up to a block), bitmaps and descriptors of each group, superblocks and the root.
+  const tables = inodes * INODE_BYTES + groups * 9 * BLOCK_BYTES + 64 * BLOCK_BYTES;
+  // ext4 holds back 2% (at most 4096 blocks) of any file system for delayed allocation.
+  const heldBack = Math.min(Math.ceil((storageBytes + tables) / 49), 4096 * BLOCK_BYTES);
+  return Math.ceil((storageBytes + tables + heldBack) / BLOCK_BYTES) * BLOCK_BYTES;
+}
+
+async function mountTmpfs(paths: SandboxPaths, size: VolumeSize): Promise<void> {
+  const options = `size=${size.storageBytes},nr_inodes=${size.inodes + OWN_INODES},mode=0755,nodev,nosuid`;
+  await runCommand("mount", ["-t", "tmpfs", "--make-private", "-o", options, "longshore", paths.volume]);
+}
+
+async function unmount(path: string): Promise<void> {
+  try {
+    await runCommand("umount", [path]);
+  } catch (error) {
+    // The mount was never made, or an earlier release got this far.
+    if (error instanceof CommandFailed && error.stderr.includes("not mounted")) return;
+    throw error;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** Bytes that a file system of this folder can still take: what volumes grow into. */
+export async function freeBytes(folder: string): Promise<number> {
+  const stats = await statfs(folder);
+  return stats.bavail * stats.bsize;
+}

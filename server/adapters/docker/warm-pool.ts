@@ -1,0 +1,222 @@
+import { ulid } from "ulid";
+import type { SandboxShape } from "../../domain/ports/engine.ts";
+import type { Log } from "../../domain/ports/telemetry.ts";
+import { MEBIBYTE } from "../../domain/resources.ts";
+import type { PoolSettings } from "./options.ts";
+
+/** What an idle sandbox holds: PID 1, an interpreter that waits, their shim. Its limits are not in use before its task is. */
+export const IDLE_SANDBOX_BYTES = 48 * MEBIBYTE;
+
+/** Asks within this long count as one wave of demand, and the next is expected to be as high. */
+const WAVE_MILLIS = 5000;
+/** A refill costs a fifth of a second of CPU; the attempt that was just served goes first. */
+const REFILL_DELAY_MILLIS = 30;
+const SWEEP_MILLIS = 30_000;
+/** After a failure the shape waits: the same failure would come again at once. */
+const FAILURE_PAUSE_MILLIS = 10_000;
+
+/** What the pool needs to know of a sandbox. */
+export interface Poolable {
+  readonly id: string;
+  readonly waiting: boolean;
+  onLost(tell: () => void): void;
+}
+
+export interface PoolParts<S extends Poolable> {
+  readonly settings: PoolSettings;
+  make(id: string, shape: SandboxShape): Promise<S>;
+  discard(id: string): Promise<void>;
+  readonly log: Log;
+  readonly now?: () => number;
+}
+
+interface Shelf<S> {
+  readonly shape: SandboxShape;
+  readonly idle: S[];
+  asks: number[];
+  lastAsk: number;
+  pausedUntil: number;
+}
+
+/** What makes two sandboxes interchangeable, without what only the spec tells the runner (times). */
+export function shapeKey(shape: SandboxShape): string {
+  const { cpuMillis, ramBytes, storageBytes, processes, openFiles, inodes, logBytes, artifactBytes } =
+    shape.limits;
+  return JSON.stringify([
+    shape.imageDigest,
+    shape.isolation,
+    shape.network,
+    [...shape.gpuIds].sort(),
+    [cpuMillis, ramBytes, storageBytes, processes, openFiles, inodes, logBytes, artifactBytes],
+  ]);
+}
+
+/** Started sandboxes that wait for their one spec, as many of each shape as were asked for lately. */
+export class WarmPool<S extends Poolable> {
+  readonly #parts: PoolParts<S>;
+  readonly #shelves = new Map<string, Shelf<S>>();
+  readonly #discards = new Set<Promise<void>>();
+  readonly #sweep: NodeJS.Timeout;
+  #refillTimer: NodeJS.Timeout | undefined;
+  #refilling: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(parts: PoolParts<S>) {
+    this.#parts = parts;
+    this.#sweep = setInterval(() => this.#dropStale(), SWEEP_MILLIS);
+    this.#sweep.unref();
+  }
+
+  /** Hands one out, once, if a living one is there; either way the ask counts as demand. */
+  take(shape: SandboxShape): S | undefined {
+    const shelf = this.#ask(shape);
+    if (shelf === undefined) return undefined;
+    for (;;) {
+      // The youngest: an older one is likelier to be next in line to be dropped.
+      const sandbox = shelf.idle.pop();
+      if (sandbox === undefined) return undefined;
+      if (sandbox.waiting) return sandbox;
+      this.#discard(sandbox.id);
+    }
+  }
+
+  holds(id: string): boolean {
+    return [...this.#shelves.values()].some((shelf) => shelf.idle.some((sandbox) => sandbox.id === id));
+  }
+
+  /** Takes it off its shelf without a word: somebody else removes it. */
+  forget(id: string): boolean {
+    for (const shelf of this.#shelves.values()) {
+      const at = shelf.idle.findIndex((sandbox) => sandbox.id === id);
+      if (at < 0) continue;
+      shelf.idle.splice(at, 1);
+      return true;
+    }
+    return false;
+  }
+
+  get idleCount(): number {
+    return [...this.#shelves.values()].reduce((sum, shelf) => sum + shelf.idle.length, 0);
+  }
+
+  /** Resolves when nothing of the pool is left and nothing is under way. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#sweep);
+    clearTimeout(this.#refillTimer);
+    await this.#refilling;
+    for (const shelf of this.#shelves.values()) this.#empty(shelf);
+    this.#shelves.clear();
+    await Promise.all(this.#discards);
+  }
+
+  get #capacity(): number {
+    const { maxIdle, idleRamBytes } = this.#parts.settings;
+    return Math.min(maxIdle, Math.floor(idleRamBytes / IDLE_SANDBOX_BYTES));
+  }
+
+  #now(): number {
+    return this.#parts.now?.() ?? performance.now();
+  }
+
+  #ask(shape: SandboxShape): Shelf<S> | undefined {
+    // Whole GPUs are held exclusively: an idle sandbox must not hold one.
+    if (this.#closed || this.#capacity === 0 || shape.gpuIds.length > 0) return undefined;
+    const key = shapeKey(shape);
+    let shelf = this.#shelves.get(key);
+    if (shelf === undefined) {
+      shelf = { shape, idle: [], asks: [], lastAsk: 0, pausedUntil: 0 };
+      this.#shelves.set(key, shelf);
+    }
+    shelf.lastAsk = this.#now();
+    shelf.asks.push(shelf.lastAsk);
+    this.#scheduleRefill(REFILL_DELAY_MILLIS);
+    return shelf;
+  }
+
+  #scheduleRefill(delay: number): void {
+    if (this.#closed || this.#refillTimer !== undefined) return;
+    this.#refillTimer = setTimeout(() => {
+      this.#refillTimer = undefined;
+      this.#refilling ??= this.#refill().finally(() => {
+        this.#refilling = undefined;
+      });
+    }, delay);
+    this.#refillTimer.unref();
+  }
+
+  /** One at a time: a refill must never take the host away from the attempts. */
+  async #refill(): Promise<void> {
+    for (;;) {
+      const shelf = this.#neediest();
+      if (shelf === undefined || this.#closed) return;
+      if (this.idleCount >= this.#capacity && !this.#makeRoomFor(shelf)) return;
+      try {
+        const sandbox = await this.#parts.make(ulid(), shelf.shape);
+        if (this.#closed) return this.#discard(sandbox.id);
+        shelf.idle.push(sandbox);
+        sandbox.onLost(() => {
+          if (!this.forget(sandbox.id)) return;
+          this.#discard(sandbox.id);
+          this.#scheduleRefill(FAILURE_PAUSE_MILLIS);
+        });
+      } catch (error) {
+        shelf.pausedUntil = this.#now() + FAILURE_PAUSE_MILLIS;
+        this.#parts.log.warn("a warm sandbox could not be made; trying again later", {
+          error: String(error),
+        });
+        this.#scheduleRefill(FAILURE_PAUSE_MILLIS);
+      }
+    }
+  }
+
+  /** The most recently asked shape that has fewer idle sandboxes than its last wave took. */
+  #neediest(): Shelf<S> | undefined {
+    const now = this.#now();
+    const needy = [...this.#shelves.values()].filter(
+      (shelf) => shelf.pausedUntil <= now && shelf.idle.length < this.#target(shelf, now),
+    );
+    return needy.sort((a, b) => b.lastAsk - a.lastAsk)[0];
+  }
+
+  #target(shelf: Shelf<S>, now: number): number {
+    shelf.asks = shelf.asks.filter((time) => now - time < WAVE_MILLIS);
+    const wanted = now - shelf.lastAsk < this.#parts.settings.keepMillis ? Math.max(1, shelf.asks.length) : 0;
+    return Math.min(wanted, this.#capacity);
+  }
+
+  /** Drops an idle sandbox of the shape that was asked for longest ago, if that is longer ago than this one. */
+  #makeRoomFor(needy: Shelf<S>): boolean {
+    const oldest = [...this.#shelves.values()]
+      .filter((shelf) => shelf.idle.length > 0)
+      .sort((a, b) => a.lastAsk - b.lastAsk)[0];
+    if (oldest === undefined || oldest === needy || oldest.lastAsk > needy.lastAsk) return false;
+    const victim = oldest.idle.shift();
+    if (victim === undefined) return false;
+    this.#discard(victim.id);
+    return true;
+  }
+
+  #dropStale(): void {
+    const now = this.#now();
+    for (const [key, shelf] of this.#shelves) {
+      if (now - shelf.lastAsk < this.#parts.settings.keepMillis) continue;
+      this.#empty(shelf);
+      this.#shelves.delete(key);
+    }
+  }
+
+  #empty(shelf: Shelf<S>): void {
+    for (const sandbox of shelf.idle.splice(0)) this.#discard(sandbox.id);
+  }
+
+  #discard(id: string): void {
+    const done = this.#parts
+      .discard(id)
+      .catch((error: unknown) =>
+        this.#parts.log.warn("a warm sandbox could not be removed", { sandboxId: id, error: String(error) }),
+      )
+      .finally(() => this.#discards.delete(done));
+    this.#discards.add(done);
+  }
+}
