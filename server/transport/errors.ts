@@ -48,8 +48,8 @@ const CODES: Readonly<Record<ErrorReason, status>> = {
  * An error travels in HTTP/2 trailers, of which clients commonly accept 8 KiB in all (C-core's default); beyond that they report a
  * broken stream instead of the error. The message is there twice, percent-encoded and in the details, which are base64.
  */
-const MAX_MESSAGE_BYTES = 1500;
-const MAX_DETAILS_BYTES = 3500;
+const MAX_MESSAGE_BYTES = 1200;
+const MAX_DETAILS_BYTES = 3000;
 const MAX_TEXT_CHARACTERS = 400;
 
 /** An error as grpc-js sends it. */

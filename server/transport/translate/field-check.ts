@@ -3,6 +3,9 @@ import { type FieldViolation, InvalidRequest } from "#server/domain/errors.ts";
 
 /** Beyond ten thousand years a duration is a mistake; also the bound of google.protobuf.Duration itself. */
 const MAX_DURATION_SECONDS = 315_576_000_000n;
+/** Years 1 to 9999, the range of google.protobuf.Timestamp. */
+const FIRST_TIME = Date.parse("0001-01-01T00:00:00Z");
+const LAST_TIME = Date.parse("9999-12-31T23:59:59.999Z");
 const SHA256 = /^[0-9a-f]{64}$/;
 
 /** An enum as ts-proto writes it: names without prefix to numbers. */
@@ -66,7 +69,8 @@ export class FieldCheck {
 
   time(field: string, value: Date | undefined): Date | null {
     if (value === undefined) return null;
-    if (!Number.isNaN(value.getTime())) return value;
+    const millis = value.getTime();
+    if (millis >= FIRST_TIME && millis <= LAST_TIME) return value;
     this.add(field, "is not a time between the years 1 and 9999");
     return null;
   }

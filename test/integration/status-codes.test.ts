@@ -1,0 +1,331 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { status } from "@grpc/grpc-js";
+import type { UploadBlobRequest } from "@longshore/proto/longshore/v1/blob_service.ts";
+import { CreateTaskRequest } from "@longshore/proto/longshore/v1/task.ts";
+import { SubmitTaskRequest } from "@longshore/proto/longshore/v1/task_service.ts";
+import {
+  BadArchive,
+  BadCursor,
+  DigestMismatch,
+  type ErrorReason,
+  ImageRefused,
+  type LongshoreError,
+  NeverFits,
+  NotEnforced,
+  NotFound,
+  QuotaExceeded,
+  RequestIdReused,
+  SystemFault,
+  Unavailable,
+  Unsupported,
+  UploadInProgress,
+  WrongOffset,
+  WrongState,
+} from "#server/domain/errors.ts";
+import type { Application } from "#server/transport/application.ts";
+import { FakeApplication } from "../support/fakes/fake-application.ts";
+import {
+  answerOf,
+  errorInfoOf,
+  failureOf,
+  messagesOf,
+  uploadOf,
+  wrongFieldsOf,
+} from "../support/grpc-calls.ts";
+import { ObservedCodes, parseCodes, readDocumentedCodes } from "../support/observed-codes.ts";
+import { TransportServer } from "../support/transport-server.ts";
+
+const DIGEST = "0".repeat(64);
+const MIB = 2 ** 20;
+
+/** How each reason comes about in the application; those that only tokens or rate limits bring have no class yet. */
+const ERRORS: Partial<Record<ErrorReason, () => LongshoreError>> = {
+  BAD_ARCHIVE: () => new BadArchive("path", "leads out of the project"),
+  DIGEST_MISMATCH: () => new DigestMismatch("other bytes"),
+  NEVER_FITS: () => new NeverFits("too large"),
+  NOT_ENFORCED: () => new NotEnforced("advisory"),
+  WRONG_STATE: () => new WrongState("cancel it first", "RUNNING"),
+  NOT_FOUND: () => new NotFound("thing", "x"),
+  REQUEST_ID_REUSED: () => new RequestIdReused("r", "t"),
+  UPLOAD_IN_PROGRESS: () => new UploadInProgress("another stream"),
+  WRONG_OFFSET: () => new WrongOffset(1, 2),
+  QUOTA_EXCEEDED: () => new QuotaExceeded("tenant", "too many"),
+  UNAVAILABLE: () => new Unavailable("disk full"),
+  INTERNAL: () => new SystemFault("a fault"),
+  BAD_CURSOR: () => new BadCursor("not one of this task"),
+  UNSUPPORTED: () => new Unsupported("no"),
+  IMAGE_REFUSED: () => new ImageRefused("i", "python", "no Python"),
+};
+
+const header = (sha256 = DIGEST): UploadBlobRequest => ({
+  part: { $case: "header", value: { sha256, sizeBytes: 3n, offsetBytes: 0n, format: 0 } },
+});
+const chunk = (size = 3): UploadBlobRequest => ({ part: { $case: "chunk", value: Buffer.alloc(size) } });
+const submit = (task: Parameters<typeof CreateTaskRequest.fromPartial>[0] = {}): SubmitTaskRequest =>
+  SubmitTaskRequest.fromPartial({ part: { $case: "header", value: { task, archive: {} } } });
+const snippet = CreateTaskRequest.fromPartial({ code: "print()" });
+
+/** A well-formed call of each RPC whose answer the application gives, and the method that gives it. */
+const CALLS: Readonly<Record<string, [keyof Application, (to: TransportServer) => Promise<unknown>]>> = {
+  CreateTask: ["createTask", ({ tasks }) => answerOf((done) => tasks.createTask(snippet, done))],
+  RunTask: ["createTask", ({ tasks }) => messagesOf(tasks.runTask(snippet))],
+  SubmitTask: ["submitTask", ({ tasks }) => uploadOf((done) => tasks.submitTask(done), [submit()])],
+  GetTask: ["getTask", ({ tasks }) => answerOf((done) => tasks.getTask({ id: "t", view: 0 }, done))],
+  ListTasks: ["listTasks", ({ tasks }) => answerOf((done) => tasks.listTasks(listing({}), done))],
+  WatchTask: ["watchTask", ({ tasks }) => messagesOf(tasks.watchTask(watching({ id: "t" })))],
+  CancelTask: [
+    "cancelTask",
+    ({ tasks }) => answerOf((done) => tasks.cancelTask({ id: "t", reason: "", grace: undefined }, done)),
+  ],
+  RerunTask: ["rerunTask", ({ tasks }) => answerOf((done) => tasks.rerunTask(rerunning({ id: "t" }), done))],
+  DeleteTask: ["deleteTask", ({ tasks }) => answerOf((done) => tasks.deleteTask({ id: "t" }, done))],
+  ListArtifacts: [
+    "listArtifacts",
+    ({ tasks }) => answerOf((done) => tasks.listArtifacts({ taskId: "t", pageSize: 0, pageToken: "" }, done)),
+  ],
+  DownloadArtifact: [
+    "downloadArtifact",
+    ({ tasks }) => messagesOf(tasks.downloadArtifact(artifact("t", "x", 0n))),
+  ],
+  GetBlob: ["getBlob", ({ blobs }) => answerOf((done) => blobs.getBlob({ sha256: DIGEST }, done))],
+  UploadBlob: ["uploadBlob", ({ blobs }) => uploadOf((done) => blobs.uploadBlob(done), [header(), chunk()])],
+  DownloadBlob: [
+    "downloadBlob",
+    ({ blobs }) => messagesOf(blobs.downloadBlob({ sha256: DIGEST, offsetBytes: 0n })),
+  ],
+  GetCapabilities: ["getCapabilities", ({ system }) => answerOf((done) => system.getCapabilities({}, done))],
+  GetCapacity: ["getCapacity", ({ system }) => answerOf((done) => system.getCapacity({ engine: "" }, done))],
+  WatchCapacity: ["watchCapacity", ({ system }) => messagesOf(system.watchCapacity({ engine: "" }))],
+};
+
+function listing(changes: object) {
+  const empty = {
+    pageSize: 0,
+    pageToken: "",
+    states: [],
+    labels: {},
+    owner: "",
+    reasons: [],
+    view: 0,
+  } as const;
+  return { createdAfter: undefined, createdBefore: undefined, ...empty, states: [], reasons: [], ...changes };
+}
+
+function watching(changes: object) {
+  return { id: "", cursor: "", noFollow: false, tailBytes: 0n, text: false, noLogs: false, ...changes };
+}
+
+function rerunning(changes: object) {
+  return { id: "", requestId: "", resources: undefined, timeout: undefined, ...changes };
+}
+
+function artifact(taskId: string, path: string, offsetBytes: bigint) {
+  return { artifact: { taskId, path }, offsetBytes };
+}
+
+/** Requests that are wrong in themselves, and the fields that the answer must name. */
+const WRONG: readonly [string, readonly string[], (to: TransportServer) => Promise<unknown>][] = [
+  [
+    "CreateTask",
+    ["experiment", "network", "code"],
+    ({ tasks }) =>
+      answerOf((done) =>
+        tasks.createTask(CreateTaskRequest.fromPartial({ network: 99 as 0, experiment: {} }), done),
+      ),
+  ],
+  ["RunTask", ["code"], ({ tasks }) => messagesOf(tasks.runTask(CreateTaskRequest.create()))],
+  ["SubmitTask", ["header"], ({ tasks }) => uploadOf((done) => tasks.submitTask(done), [])],
+  [
+    "SubmitTask",
+    ["header.task", "header.archive"],
+    ({ tasks }) =>
+      uploadOf(
+        (done) => tasks.submitTask(done),
+        [SubmitTaskRequest.fromPartial({ part: { $case: "header", value: {} } })],
+      ),
+  ],
+  [
+    "SubmitTask",
+    ["max_attempts"],
+    ({ tasks }) => uploadOf((done) => tasks.submitTask(done), [submit({ maxAttempts: -1 })]),
+  ],
+  ["SubmitTask", ["header"], ({ tasks }) => uploadOf((done) => tasks.submitTask(done), [submit(), submit()])],
+  [
+    "GetTask",
+    ["id", "view"],
+    ({ tasks }) => answerOf((done) => tasks.getTask({ id: "", view: 9 as 0 }, done)),
+  ],
+  [
+    "ListTasks",
+    ["view", "states[0]", "reasons[1]", "created_after", "page_size", "page_token"],
+    ({ tasks }) =>
+      answerOf((done) => {
+        const wrong = { pageSize: -1, pageToken: "x", states: [77], reasons: [1, 88], view: 5 };
+        return tasks.listTasks(listing({ ...wrong, createdAfter: new Date(8.64e15) }), done);
+      }),
+  ],
+  [
+    "WatchTask",
+    ["id", "tail_bytes"],
+    ({ tasks }) => messagesOf(tasks.watchTask(watching({ tailBytes: -1n }))),
+  ],
+  [
+    "CancelTask",
+    ["id", "grace"],
+    ({ tasks }) =>
+      answerOf((done) => tasks.cancelTask({ id: "", reason: "", grace: { seconds: -1n, nanos: 0 } }, done)),
+  ],
+  [
+    "RerunTask",
+    ["id", "timeout"],
+    ({ tasks }) =>
+      answerOf((done) => tasks.rerunTask(rerunning({ timeout: { seconds: 0n, nanos: 0 } }), done)),
+  ],
+  ["DeleteTask", ["id"], ({ tasks }) => answerOf((done) => tasks.deleteTask({ id: "" }, done))],
+  [
+    "ListArtifacts",
+    ["task_id", "page_size"],
+    ({ tasks }) => answerOf((done) => tasks.listArtifacts({ taskId: "", pageSize: -5, pageToken: "" }, done)),
+  ],
+  [
+    "DownloadArtifact",
+    ["artifact.task_id", "artifact.path", "offset_bytes"],
+    ({ tasks }) => messagesOf(tasks.downloadArtifact(artifact("", "", -1n))),
+  ],
+  ["GetBlob", ["sha256"], ({ blobs }) => answerOf((done) => blobs.getBlob({ sha256: "ABC" }, done))],
+  [
+    "UploadBlob",
+    ["header.sha256"],
+    ({ blobs }) => uploadOf((done) => blobs.uploadBlob(done), [header(""), chunk()]),
+  ],
+  [
+    "UploadBlob",
+    ["chunk"],
+    ({ blobs }) => uploadOf((done) => blobs.uploadBlob(done), [header(), chunk(MIB + 1)]),
+  ],
+  ["UploadBlob", ["header"], ({ blobs }) => uploadOf((done) => blobs.uploadBlob(done), [chunk()])],
+  [
+    "DownloadBlob",
+    ["sha256", "offset_bytes"],
+    ({ blobs }) => messagesOf(blobs.downloadBlob({ sha256: "", offsetBytes: -1n })),
+  ],
+  [
+    "CreateUploadUrl",
+    ["sha256", "size_bytes", "format", "lifetime"],
+    ({ blobs }) =>
+      answerOf((done) => {
+        const lifetime = { seconds: 0n, nanos: 0 };
+        return blobs.createUploadUrl({ sha256: "", sizeBytes: -1n, format: 9 as 0, lifetime }, done);
+      }),
+  ],
+  [
+    "CreateDownloadUrl",
+    ["sha256"],
+    ({ blobs }) => answerOf((done) => blobs.createDownloadUrl({ sha256: "", lifetime: undefined }, done)),
+  ],
+];
+
+describe("status codes", async () => {
+  const documented = await readDocumentedCodes();
+  const observed = new ObservedCodes();
+  const application = new FakeApplication();
+  let server: TransportServer;
+
+  before(async () => {
+    server = await TransportServer.start(application, [observed.interceptor]);
+  });
+  after(() => server[Symbol.asyncDispose]());
+
+  for (const [rpc, fields, call] of WRONG) {
+    test(`${rpc} names ${fields.join(", ")} in one answer`, async () => {
+      const failure = await failureOf(call(server));
+      assert.equal(failure.code, status.INVALID_ARGUMENT, failure.message);
+      assert.deepEqual(wrongFieldsOf(failure), fields);
+    });
+  }
+
+  test("a message over 4 MiB is RESOURCE_EXHAUSTED and says how large it is", async () => {
+    const large = CreateTaskRequest.fromPartial({ code: "x".repeat(5 * MIB) });
+    const failure = await failureOf(answerOf((done) => server.tasks.createTask(large, done)));
+    assert.equal(failure.code, status.RESOURCE_EXHAUSTED);
+    assert.match(failure.details, /larger than max \(5242\d+ vs\.? 4194304\)/);
+  });
+
+  test("bytes that are no message are INVALID_ARGUMENT", async () => {
+    const failure = await failureOf(
+      answerOf((done) =>
+        server.tasks.makeUnaryRequest(
+          "/longshore.v1.TaskService/GetTask",
+          () => Buffer.from([0x0a, 0xff]),
+          (bytes) => bytes,
+          {},
+          done,
+        ),
+      ),
+    );
+    assert.equal(failure.code, status.INVALID_ARGUMENT);
+    assert.equal(errorInfoOf(failure)?.reason, "INVALID_REQUEST");
+  });
+
+  test("addresses for blobs are UNIMPLEMENTED where blobs are files", async () => {
+    const upload = { sha256: DIGEST, sizeBytes: 1n, format: 0, lifetime: undefined } as const;
+    const failures = [
+      await failureOf(answerOf((done) => server.blobs.createUploadUrl(upload, done))),
+      await failureOf(answerOf((done) => server.blobs.createDownloadUrl({ ...upload }, done))),
+    ];
+    for (const failure of failures) assert.equal(errorInfoOf(failure)?.reason, "UNSUPPORTED");
+  });
+
+  for (const [rpc, [method, call]] of Object.entries(CALLS)) {
+    test(`${rpc} ends with the code that its comment gives each reason`, async () => {
+      const path = [...documented.keys()].find((name) => name.endsWith(`/${rpc}`)) ?? "";
+      for (const [code, reasons] of documented.get(path) ?? []) {
+        for (const reason of reasons) {
+          const error = Object.entries(ERRORS).find(([name]) => name === reason)?.[1];
+          if (error === undefined) continue;
+          await using failing = await TransportServer.start(
+            Object.assign(new FakeApplication(), { [method]: throwing(error()) }),
+            [observed.interceptor],
+          );
+          const failure = await failureOf(call(failing));
+          assert.deepEqual([status[failure.code], errorInfoOf(failure)?.reason], [code, reason]);
+        }
+      }
+    });
+  }
+
+  test("every RPC was driven, and none ended in a way that its comment does not tell of", async () => {
+    assert.deepEqual(
+      [...documented.keys()].filter((rpc) => !observed.rpcs.has(rpc)),
+      [],
+    );
+    assert.deepEqual(await observed.undocumented(), []);
+  });
+
+  test("an undocumented code is noticed", async () => {
+    const strict = new ObservedCodes();
+    await using failing = await TransportServer.start(
+      Object.assign(new FakeApplication(), { getTask: throwing(new NeverFits("x")) }),
+      [strict.interceptor],
+    );
+    await failureOf(answerOf((done) => failing.tasks.getTask({ id: "t", view: 0 }, done)));
+    assert.equal((await strict.undocumented()).length, 1);
+  });
+
+  test("every RPC lists its codes in a form that can be read", () => {
+    assert.equal(documented.size, 19);
+    for (const codes of documented.values()) assert.ok(codes.has("INTERNAL"));
+    assert.throws(() => parseCodes("Errors: those of CreateTask."), /not a list of codes/);
+    assert.throws(() => parseCodes("Errors: NOT_THERE."), /not a status code/);
+  });
+});
+
+/** Fails both as a promise and as an iterable, whichever the caller takes it for. */
+function throwing(error: Error) {
+  return () => ({
+    // biome-ignore lint/suspicious/noThenProperty: stands in for a promise and an iterable at once
+    then: (_: unknown, reject: (error: Error) => void) => reject(error),
+    [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }),
+  });
+}
