@@ -1,8 +1,8 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
-/** An empty folder that is removed with everything in it when disposed. */
+/** A folder that is gone when the test ends. */
 export class TemporaryFolder implements AsyncDisposable {
   readonly path: string;
 
@@ -10,8 +10,21 @@ export class TemporaryFolder implements AsyncDisposable {
     this.path = path;
   }
 
-  static async create(): Promise<TemporaryFolder> {
-    return new TemporaryFolder(await mkdtemp(join(tmpdir(), "longshore-test-")));
+  static async create(files: Readonly<Record<string, string | Uint8Array>> = {}): Promise<TemporaryFolder> {
+    const folder = new TemporaryFolder(await mkdtemp(join(tmpdir(), "longshore-test-")));
+    await folder.write(files);
+    return folder;
+  }
+
+  at(...parts: string[]): string {
+    return join(this.path, ...parts);
+  }
+
+  async write(files: Readonly<Record<string, string | Uint8Array>>): Promise<void> {
+    for (const [name, content] of Object.entries(files)) {
+      await mkdir(dirname(this.at(name)), { recursive: true });
+      await writeFile(this.at(name), content);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,36 @@
+export type { EffectiveResources } from "@longshore/proto/longshore/v1/resources";
+export type {
+  Capacity,
+  Engine,
+  GetCapabilitiesResponse as Capabilities,
+  LimitSupport,
+} from "@longshore/proto/longshore/v1/system_service";
+export type { Stage, Task as TaskRecord, TaskResult, Usage, Wait } from "@longshore/proto/longshore/v1/task";
+export { type Artifact, Artifacts, type DownloadAllOptions } from "./artifacts.ts";
+export { type Blob, Blobs, type BlobUploadOptions } from "./blobs.ts";
+export type { CallOptions } from "./channel.ts";
+export type { DownloadOptions } from "./download.ts";
+export { durationToMillis, parseDuration } from "./duration.ts";
+export * from "./errors.ts";
+export { artifactToJson, capabilitiesToJson, capacityToJson, recordToJson } from "./json.ts";
+export {
+  type ListOptions,
+  Longshore,
+  type LongshoreOptions,
+  type SubmitOptions,
+  type SubmitStreamOptions,
+} from "./longshore.ts";
+export { isTerminal, outcomeOf, type StateName, stateName, type TaskOutcome } from "./outcome.ts";
+export type { Source } from "./source.ts";
+export type * from "./spec.ts";
+export { type CancelOptions, type GetOptions, type RerunOptions, type ResultOptions, Task } from "./task.ts";
+export type { BlobFormatName, Progress, UploadOptions } from "./upload.ts";
+export type {
+  GapEvent,
+  HeartbeatEvent,
+  LogEvent,
+  LogStream,
+  TaskChanged,
+  TaskEvent,
+  WatchOptions,
+} from "./watch.ts";

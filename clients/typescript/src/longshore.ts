@@ -1,0 +1,178 @@
+import {
+  type Capacity,
+  type GetCapabilitiesResponse,
+  SystemServiceService,
+} from "@longshore/proto/longshore/v1/system_service";
+import {
+  type CreateTaskRequest,
+  Task_State,
+  type Task as TaskRecord,
+} from "@longshore/proto/longshore/v1/task";
+import {
+  type SubmitTaskRequest,
+  TaskServiceService,
+  TaskView,
+} from "@longshore/proto/longshore/v1/task_service";
+import { Blobs } from "./blobs.ts";
+import { type CallOptions, Channel, type ChannelOptions } from "./channel.ts";
+import { InvalidRequest, LongshoreError } from "./errors.ts";
+import type { StateName, TaskOutcome } from "./outcome.ts";
+import { openSource, type Source } from "./source.ts";
+import { requestOf, type TaskOptions } from "./spec.ts";
+import { type ResultOptions, Task, taskFrom } from "./task.ts";
+import { type BlobFormatName, CHUNK_BYTES, formatNumber, type UploadOptions, uploadBlob } from "./upload.ts";
+
+export type LongshoreOptions = ChannelOptions;
+
+export type SubmitOptions = TaskOptions & UploadOptions;
+
+export interface SubmitStreamOptions extends TaskOptions, CallOptions {
+  /** What the bytes are; told by their beginning when left out. */
+  readonly format?: Exclude<BlobFormatName, "raw">;
+}
+
+export interface ListOptions extends CallOptions {
+  /** Any of these; all when left out. */
+  readonly states?: readonly StateName[];
+  /** All of these. */
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly createdAfter?: Date;
+  readonly createdBefore?: Date;
+  readonly owner?: string;
+  readonly view?: "basic" | "full";
+  /** Asked for at once; how many are yielded in all is up to who reads. */
+  readonly pageSize?: number;
+}
+
+/** A connection to a Longshore server. `await using client = new Longshore("localhost:50051")` closes it at the end. */
+export class Longshore implements AsyncDisposable {
+  /** Uploads and downloads of bytes by their digest. */
+  readonly blobs: Blobs;
+  readonly #channel: Channel;
+
+  constructor(address = "127.0.0.1:50051", options: LongshoreOptions = {}) {
+    this.#channel = new Channel(address, options);
+    this.blobs = new Blobs(this.#channel);
+  }
+
+  /** Uploads what is not there yet, creates the task and returns at once. See Source for what can be given. */
+  async submit(source: Source, options: SubmitOptions = {}): Promise<Task> {
+    const request = requestOf(options);
+    await using program = await openSource(source, options);
+    if (request.displayName === "") request.displayName = program.name;
+    if (program.kind === "code") request.code = program.code;
+    if (program.kind === "stored") request.archiveSha256 = program.sha256;
+    if (program.kind === "archive") {
+      if (request.entrypoint === "") request.entrypoint = program.entrypoint;
+      const blob = await uploadBlob(this.#channel, program.archive, options);
+      request.archiveSha256 = blob.sha256;
+    }
+    return this.#create(request, options);
+  }
+
+  /** Submits and waits for the end; `onEvent` is told everything until then. Throws TaskFailed unless `reject` is false. */
+  async run(source: Source, options: SubmitOptions & ResultOptions = {}): Promise<TaskOutcome> {
+    const task = await this.submit(source, options);
+    return task.result(options);
+  }
+
+  /**
+   * Sends an archive as it is made and creates its task in the same call, for bytes that cannot be read twice. Such an
+   * upload cannot be resumed: submit is the better way for anything that lies on disk.
+   */
+  async submitStream(archive: AsyncIterable<Uint8Array>, options: SubmitStreamOptions = {}): Promise<Task> {
+    const task = requestOf(options);
+    const format = options.format === undefined ? 0 : formatNumber(options.format);
+    const messages = async function* (): AsyncGenerator<SubmitTaskRequest, void, undefined> {
+      const header = { task, archive: { sha256: "", sizeBytes: 0n, offsetBytes: 0n, format } };
+      yield { part: { $case: "header", value: header } };
+      for await (const bytes of archive) {
+        for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+          yield { part: { $case: "chunk", value: bytes.subarray(at, at + CHUNK_BYTES) } };
+        }
+      }
+    };
+    const answer = await this.#channel.clientStream(TaskServiceService.submitTask, messages(), options);
+    return taskFrom(this.#channel, answer.task);
+  }
+
+  /** A handle of a task by its id; asks nothing of the server. */
+  task(id: string): Task {
+    return new Task(this.#channel, id);
+  }
+
+  /** Records of tasks, newest first, page after page for as long as the loop reads on. */
+  async *list(options: ListOptions = {}): AsyncGenerator<TaskRecord, void, undefined> {
+    const states = (options.states ?? []).map(stateNumber);
+    let pageToken = "";
+    do {
+      const request = {
+        pageSize: options.pageSize ?? 0,
+        pageToken,
+        states,
+        labels: { ...options.labels },
+        createdAfter: options.createdAfter,
+        createdBefore: options.createdBefore,
+        owner: options.owner ?? "",
+        reasons: [],
+        view: options.view === "full" ? TaskView.FULL : TaskView.BASIC,
+      };
+      const page = await this.#channel.unary(TaskServiceService.listTasks, request, {
+        ...options,
+        retry: true,
+      });
+      yield* page.tasks;
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+  }
+
+  /** Engines, limits and how well each is held, sizes. */
+  capabilities(options: CallOptions = {}): Promise<GetCapabilitiesResponse> {
+    return this.#channel.unary(SystemServiceService.getCapabilities, {}, { ...options, retry: true });
+  }
+
+  /** What is held and free now, on the default engine or the one named. */
+  async capacity(options: CallOptions & { readonly engine?: string } = {}): Promise<Capacity> {
+    const request = { engine: options.engine ?? "" };
+    const answer = await this.#channel.unary(SystemServiceService.getCapacity, request, {
+      ...options,
+      retry: true,
+    });
+    if (answer.capacity === undefined)
+      throw new LongshoreError("the server answered without figures", { code: "INTERNAL" });
+    return answer.capacity;
+  }
+
+  /** Ends every call under way and lets go of the connection. Tasks go on. */
+  close(): void {
+    this.#channel.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+  }
+
+  async #create(request: CreateTaskRequest, options: CallOptions): Promise<Task> {
+    // Safe to repeat: the request_id makes the second one answer the first task.
+    const answer = await this.#channel.unary(TaskServiceService.createTask, request, {
+      ...options,
+      retry: true,
+    });
+    return taskFrom(this.#channel, answer.task);
+  }
+}
+
+const STATES: ReadonlyMap<string, Task_State> = new Map(
+  Object.entries(Task_State)
+    .filter(([name]) => name !== "UNSPECIFIED")
+    .map(([name, value]) => [name.toLowerCase(), value]),
+);
+
+function stateNumber(name: StateName): Task_State {
+  const state = STATES.get(name.toLowerCase());
+  if (state === undefined) {
+    const description = `"${name}" is not one of ${[...STATES.keys()].join(", ")}`;
+    throw new InvalidRequest([{ field: "states", description }]);
+  }
+  return state;
+}

@@ -1,0 +1,197 @@
+import { createHash } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
+import {
+  type Blob,
+  Blob_State,
+  BlobFormat,
+  BlobServiceService,
+  type UploadBlobRequest,
+} from "@longshore/proto/longshore/v1/blob_service";
+import { Backoff } from "./backoff.ts";
+import type { CallOptions, Channel } from "./channel.ts";
+import { BadArchive, isConnectionLoss, LongshoreError, UploadInProgress, WrongOffset } from "./errors.ts";
+
+/** The most the server takes in one message, and the fastest size measured. */
+export const CHUNK_BYTES = 2 ** 20;
+
+/** How long an upload goes on trying without getting any further. */
+const GIVE_UP_MILLIS = 60_000;
+
+export type BlobFormatName = "raw" | "tar" | "tar.gz" | "zip";
+
+const FORMATS: Readonly<Record<BlobFormatName, BlobFormat>> = {
+  raw: BlobFormat.RAW,
+  tar: BlobFormat.TAR,
+  "tar.gz": BlobFormat.TAR_GZ,
+  zip: BlobFormat.ZIP,
+};
+
+/** How far the way to the server is. */
+export type Progress =
+  | { readonly phase: "packing"; readonly files: number; readonly bytes: number; readonly done: boolean }
+  | {
+      readonly phase: "uploading";
+      /** Bytes that the server has, those of earlier uploads among them. */
+      readonly bytes: number;
+      readonly totalBytes: number;
+      /** Bytes that were there before this upload and need not be sent. */
+      readonly storedBefore: number;
+      readonly done: boolean;
+    };
+
+export interface UploadOptions extends CallOptions {
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+/** Bytes that can be read from any place, more than once. */
+export interface UploadSource {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  readonly format: BlobFormatName;
+  read(offset: number): AsyncIterable<Uint8Array>;
+}
+
+/** Reads a file from `offset` in chunks of its own, so that one may be kept while the next is read. */
+export async function* readFileFrom(
+  path: string,
+  offset: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const file = await open(path);
+  try {
+    yield* readHandle(file, offset);
+  } finally {
+    await file.close();
+  }
+}
+
+async function* readHandle(file: FileHandle, offset: number): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let position = offset; ; ) {
+    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, position);
+    if (bytesRead === 0) return;
+    position += bytesRead;
+    yield buffer.subarray(0, bytesRead);
+  }
+}
+
+/** A file as it is: read once for its digest, and again for what the server lacks. */
+export async function fileSource(
+  path: string,
+  format: BlobFormatName,
+  signal?: AbortSignal,
+): Promise<UploadSource> {
+  const hash = createHash("sha256");
+  let sizeBytes = 0;
+  for await (const chunk of readFileFrom(path, 0)) {
+    signal?.throwIfAborted();
+    hash.update(chunk);
+    sizeBytes += chunk.length;
+  }
+  return { sha256: hash.digest("hex"), sizeBytes, format, read: (offset) => readFileFrom(path, offset) };
+}
+
+export function bytesSource(bytes: Uint8Array, format: BlobFormatName): UploadSource {
+  return {
+    sha256: createHash("sha256").update(bytes).digest("hex"),
+    sizeBytes: bytes.length,
+    format,
+    async *read(offset) {
+      for (let at = offset; at < bytes.length; at += CHUNK_BYTES) yield bytes.subarray(at, at + CHUNK_BYTES);
+    },
+  };
+}
+
+export function formatNumber(format: BlobFormatName): BlobFormat {
+  return FORMATS[format];
+}
+
+/** What the server has of a digest. */
+export async function getBlob(channel: Channel, sha256: string, options: CallOptions): Promise<Blob> {
+  const { blob } = await channel.unary(BlobServiceService.getBlob, { sha256 }, { ...options, retry: true });
+  if (blob === undefined)
+    throw new LongshoreError("the server answered GetBlob without a blob", { code: "INTERNAL" });
+  return blob;
+}
+
+/** Makes the server have the bytes: sends nothing that is there, and goes on where a lost connection left off. */
+export async function uploadBlob(
+  channel: Channel,
+  source: UploadSource,
+  options: UploadOptions,
+): Promise<Blob> {
+  const backoff = new Backoff({ giveUpMillis: GIVE_UP_MILLIS });
+  let storedBefore: number | undefined;
+  let lastCommitted = 0;
+  for (;;) {
+    const blob = await getBlob(channel, source.sha256, options);
+    if (blob.state === Blob_State.REFUSED) throw refusal(blob);
+    const stored = blob.state === Blob_State.STORED;
+    const committed = stored
+      ? source.sizeBytes
+      : blob.state === Blob_State.PARTIAL
+        ? Number(blob.committedBytes)
+        : 0;
+    storedBefore ??= committed;
+    const report = (bytes: number, done: boolean) =>
+      options.onProgress?.({
+        phase: "uploading",
+        bytes,
+        totalBytes: source.sizeBytes,
+        storedBefore: storedBefore ?? 0,
+        done,
+      });
+    report(committed, stored);
+    if (stored) return blob;
+    if (committed > lastCommitted) backoff.reset();
+    lastCommitted = committed;
+    try {
+      const kept = await sendFrom(channel, source, committed, options, (bytes) => report(bytes, false));
+      report(source.sizeBytes, true);
+      return kept;
+    } catch (error) {
+      if (!canGoOn(error)) throw error;
+      await backoff.wait(error, options.signal);
+    }
+  }
+}
+
+function canGoOn(error: unknown): boolean {
+  // The stream that "is in progress" may be our own, whose end the server has not noticed yet.
+  return isConnectionLoss(error) || error instanceof WrongOffset || error instanceof UploadInProgress;
+}
+
+function refusal(blob: Blob): BadArchive {
+  return new BadArchive(blob.refusal, {
+    code: "INVALID_ARGUMENT",
+    reason: "BAD_ARCHIVE",
+    metadata: { sha256: blob.sha256 },
+  });
+}
+
+async function sendFrom(
+  channel: Channel,
+  source: UploadSource,
+  offset: number,
+  options: UploadOptions,
+  onSent: (bytes: number) => void,
+): Promise<Blob> {
+  const messages = async function* (): AsyncGenerator<UploadBlobRequest, void, undefined> {
+    const header = {
+      sha256: source.sha256,
+      sizeBytes: BigInt(source.sizeBytes),
+      offsetBytes: BigInt(offset),
+      format: formatNumber(source.format),
+    };
+    yield { part: { $case: "header", value: header } };
+    let sent = offset;
+    for await (const chunk of source.read(offset)) {
+      options.signal?.throwIfAborted();
+      yield { part: { $case: "chunk", value: chunk } };
+      sent += chunk.length;
+      onSent(sent);
+    }
+  };
+  const { blob } = await channel.clientStream(BlobServiceService.uploadBlob, messages(), options);
+  if (blob === undefined)
+    throw new LongshoreError("the server answered UploadBlob without a blob", { code: "INTERNAL" });
+  return blob;
+}

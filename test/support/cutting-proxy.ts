@@ -1,0 +1,69 @@
+import { once } from "node:events";
+import { connect, createServer, type Server, type Socket } from "node:net";
+
+/** Stands between a client and a server and cuts the connection in the middle of whatever is on it. */
+export class CuttingProxy implements AsyncDisposable {
+  /** For each connection, in order: bytes from the server after which it is cut; endless when used up. */
+  readonly cutAfter: number[] = [];
+  cuts = 0;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #target: string;
+
+  private constructor(target: string, server: Server) {
+    this.#target = target;
+    this.#server = server;
+  }
+
+  static async start(target: string): Promise<CuttingProxy> {
+    const server = createServer();
+    const proxy = new CuttingProxy(target, server);
+    server.on("connection", (socket) => proxy.#carry(socket));
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    return proxy;
+  }
+
+  get address(): string {
+    const address = this.#server.address();
+    if (address === null || typeof address === "string") throw new Error("the proxy does not listen");
+    return `127.0.0.1:${address.port}`;
+  }
+
+  cutAll(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cutAll();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+
+  #carry(client: Socket): void {
+    const [host, port] = this.#target.split(":");
+    const server = connect(Number(port), host);
+    let budget = this.cutAfter.shift() ?? Number.POSITIVE_INFINITY;
+    const end = () => {
+      client.destroy();
+      server.destroy();
+      this.#sockets.delete(client);
+    };
+    this.#sockets.add(client);
+    for (const socket of [client, server]) socket.on("error", end).on("close", end);
+    client.pipe(server);
+    server.on("data", (bytes) => {
+      const passed = bytes.subarray(0, budget);
+      budget -= passed.length;
+      if (budget > 0) {
+        if (!client.write(passed)) {
+          server.pause();
+          client.once("drain", () => server.resume());
+        }
+        return;
+      }
+      this.cuts += 1;
+      client.write(passed, end);
+    });
+  }
+}
