@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import type { ArchiveLimits } from "./domain/blob.ts";
+import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from "./domain/blob.ts";
 import type { Policy } from "./domain/policy.ts";
 import { parseSize } from "./domain/resources.ts";
 
@@ -212,7 +212,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 }
 
 /** Variables of the clients and scripts, which may share the environment. */
-const CLIENT_SETTINGS = new Set(["LONGSHORE_SERVER", "LONGSHORE_CACHE_DIR"]);
+const CLIENT_SETTINGS = new Set([
+  "LONGSHORE_SERVER",
+  "LONGSHORE_CACHE_DIR",
+  "LONGSHORE_PYTHON_IMAGE",
+  "LONGSHORE_DEBIAN_MIRROR",
+  "LONGSHORE_DEBIAN_SUITE",
+  "LONGSHORE_TEST_CONCURRENCY",
+]);
 
 function toConfig(v: Values): Config {
   return {
@@ -226,11 +233,11 @@ function toConfig(v: Values): Config {
     logLevel: v.LONGSHORE_LOG_LEVEL,
     policy: toPolicy(v),
     archiveLimits: {
+      ...DEFAULT_ARCHIVE_LIMITS,
       maxEntries: v.LONGSHORE_MAX_ARCHIVE_ENTRIES,
       maxContentBytes: v.LONGSHORE_MAX_ARCHIVE_CONTENT,
       maxRatio: v.LONGSHORE_MAX_ARCHIVE_RATIO,
       maxHeaderBytes: v.LONGSHORE_MAX_ARCHIVE_HEADER,
-      maxPathBytes: 1024,
     },
     warm: { count: v.LONGSHORE_WARM_COUNT, ramBytes: v.LONGSHORE_WARM_RAM },
     uids: { first: v.LONGSHORE_FIRST_UID, count: v.LONGSHORE_UID_COUNT },

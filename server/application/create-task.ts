@@ -15,12 +15,14 @@ import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engi
 import { digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
+import type { TaskDeadlines } from "./task-deadlines.ts";
 
 export interface CreateTaskDeps {
   readonly book: TaskBook;
   readonly store: TaskStore;
   readonly hosts: EngineHosts;
   readonly scheduler: Scheduler;
+  readonly deadlines: TaskDeadlines;
   readonly blobs: BlobIndex;
   readonly archives: ArchiveReader;
   readonly policy: Policy;
@@ -67,6 +69,7 @@ export class CreateTask {
       return winner;
     }
     this.#deps.scheduler.enqueue(task);
+    this.#deps.deadlines.watch(task);
     return task;
   }
 

@@ -1,3 +1,4 @@
+import { NotFound } from "../domain/errors.ts";
 import type { JournalFrame } from "../domain/journal.ts";
 import { JournalParser } from "../domain/journal-parser.ts";
 import type { JournalSource, SandboxFiles } from "../domain/ports/engine.ts";
@@ -84,7 +85,11 @@ export class JournalHub {
   #readAt(journal: OpenJournal, offset: number): Promise<Uint8Array> {
     const kept = journal.reads.get(offset);
     if (kept !== undefined) return kept;
-    const read = journal.source.read(offset, READ_BYTES);
+    const read = journal.source.read(offset, READ_BYTES).catch((error: unknown) => {
+      // Removed with its retention, or its sandbox never came to be: there is nothing to read, and a watch says so by a gap.
+      if (error instanceof NotFound) return new Uint8Array(0);
+      throw error;
+    });
     journal.reads.set(offset, read);
     for (const old of journal.reads.keys()) {
       if (journal.reads.size <= KEPT_READS) break;

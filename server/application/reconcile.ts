@@ -7,6 +7,7 @@ import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import type { RunAttempts } from "./run-attempts.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
+import type { TaskDeadlines } from "./task-deadlines.ts";
 
 /** What a start found of the time before. */
 export interface ReconcileReport {
@@ -24,6 +25,7 @@ export class Reconcile {
   readonly #hosts: EngineHosts;
   readonly #scheduler: Scheduler;
   readonly #attempts: RunAttempts;
+  readonly #deadlines: TaskDeadlines;
   readonly #log: Log;
   readonly #clock: () => Date;
 
@@ -33,6 +35,7 @@ export class Reconcile {
     hosts: EngineHosts;
     scheduler: Scheduler;
     attempts: RunAttempts;
+    deadlines: TaskDeadlines;
     log: Log;
     clock: () => Date;
   }) {
@@ -41,6 +44,7 @@ export class Reconcile {
     this.#hosts = deps.hosts;
     this.#scheduler = deps.scheduler;
     this.#attempts = deps.attempts;
+    this.#deadlines = deps.deadlines;
     this.#log = deps.log;
     this.#clock = deps.clock;
   }
@@ -62,6 +66,7 @@ export class Reconcile {
         counts.adopted++;
       } else if (!isTerminal(task.state)) {
         this.#scheduler.enqueue(task);
+        this.#deadlines.watch(task);
         counts.queued++;
       }
     }

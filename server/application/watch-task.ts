@@ -132,6 +132,8 @@ class TaskOutput {
   async next(task: Task): Promise<Iterable<LogOutput | LogGap> | undefined> {
     const attempt = task.attempts[this.#attempt - 1];
     if (attempt === undefined) return undefined;
+    // The journal comes with the container; the change of the record that names it wakes this watch again.
+    if (attempt.containerId === "" && attempt.endTime === null) return undefined;
     const frames = await this.#poll(attempt);
     if (frames !== undefined) return this.#cut(this.#batcher.events(frames));
     if (attempt.endTime === null) return undefined;

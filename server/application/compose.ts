@@ -1,0 +1,168 @@
+import { CapacityLedger } from "../domain/capacity.ts";
+import type { Policy } from "../domain/policy.ts";
+import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-reader.ts";
+import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
+import type { Engine } from "../domain/ports/engine.ts";
+import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
+import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
+import type { Application } from "./api.ts";
+import { CancelTask } from "./cancel-task.ts";
+import { CreateTask } from "./create-task.ts";
+import { DeleteTask } from "./delete-task.ts";
+import { DescribeServer } from "./describe-server.ts";
+import { DownloadBlob } from "./download-blob.ts";
+import { type EngineHost, EngineHosts } from "./engine-host.ts";
+import { GetBlob } from "./get-blob.ts";
+import type { NewId } from "./identity.ts";
+import { JournalHub } from "./journal-hub.ts";
+import { ReadArtifacts } from "./read-artifacts.ts";
+import { ReadTasks } from "./read-tasks.ts";
+import { Reconcile } from "./reconcile.ts";
+import { RerunTask } from "./rerun-task.ts";
+import { RunAttempts } from "./run-attempts.ts";
+import { Scheduler } from "./scheduler.ts";
+import { SubmitTask } from "./submit-task.ts";
+import { Sweep } from "./sweep.ts";
+import { TaskBook } from "./task-book.ts";
+import { TaskDeadlines } from "./task-deadlines.ts";
+import { TraceStages } from "./trace-stages.ts";
+import { UploadBlob } from "./upload-blob.ts";
+import { WatchTask } from "./watch-task.ts";
+
+/** What the use cases stand on; server/main.ts chooses it. */
+export interface Parts {
+  readonly engines: readonly [Engine, ...Engine[]];
+  readonly store: TaskStore;
+  readonly artifacts: ArtifactStore;
+  readonly index: BlobIndex;
+  readonly blobs: BlobStore;
+  readonly archives: ArchiveReader;
+  readonly artifactReader: ArtifactReader;
+  readonly telemetry: Telemetry;
+  readonly log: Log;
+  readonly policy: Policy;
+  readonly version: string;
+  readonly clock: () => Date;
+  readonly newId: NewId;
+}
+
+export interface ComposedApplication {
+  readonly application: Application;
+  /** Takes up what an earlier server left, then begins to start tasks. */
+  start(): Promise<void>;
+  /** Starts and takes no more tasks; what runs goes on. */
+  pause(reason: string): void;
+  /** Stops watching; sandboxes go on and are adopted at the next start. */
+  close(): Promise<void>;
+}
+
+async function hostOf(engine: Engine, policy: Policy): Promise<EngineHost> {
+  const capabilities = await engine.capabilities();
+  return {
+    engine,
+    capabilities,
+    ledger: new CapacityLedger(capabilities.total, policy.reserve, capabilities.gpuIds),
+  };
+}
+
+export async function composeApplication(parts: Parts): Promise<ComposedApplication> {
+  const { store, artifacts, index, blobs, archives, log, policy, clock, newId } = parts;
+  const [first, ...others] = parts.engines;
+  const hosts = new EngineHosts([
+    await hostOf(first, policy),
+    ...(await Promise.all(others.map((engine) => hostOf(engine, policy)))),
+  ]);
+  const files = new Map(parts.engines.map((engine) => [engine.name, engine.files]));
+  const journals = new Map(parts.engines.map((engine) => [engine.name, new JournalHub(engine.files)]));
+  const trace = new TraceStages(parts.telemetry);
+  const book = new TaskBook(store, (next, previous) => trace.record(next, previous));
+  const attempts: RunAttempts = new RunAttempts(
+    {
+      book,
+      journals,
+      archives,
+      artifactReader: parts.artifactReader,
+      artifacts,
+      blobs,
+      policy,
+      log,
+      clock,
+      newId,
+    },
+    (host, task) => {
+      scheduler.giveBack(host, task.id);
+      const present = book.live(task.id);
+      if (present?.state === "QUEUED") scheduler.enqueue(present);
+    },
+  );
+  const scheduler = new Scheduler({
+    hosts,
+    launch: (task, host, hold) => attempts.launch(task, host, hold),
+    tell: (taskId) => book.changes.tell(taskId),
+    log,
+    clock,
+  });
+  const waitOf = (taskId: string) => scheduler.waitOf(taskId);
+  const deadlines = new TaskDeadlines({ book, scheduler, policy, log, clock });
+  const createTask = new CreateTask({
+    book,
+    store,
+    hosts,
+    scheduler,
+    deadlines,
+    blobs: index,
+    archives,
+    policy,
+    clock,
+    newId,
+  });
+  const uploadBlob = new UploadBlob({ blobs, index, archives, maxUploadBytes: policy.maxUploadBytes, clock });
+  const submitTask = new SubmitTask({ createTask, uploadBlob, clock });
+  const readTasks = new ReadTasks({ book, store, waitOf });
+  const watchTask = new WatchTask({ book, journals, waitOf, clock });
+  const cancelTask = new CancelTask({ book, scheduler, attempts, policy, clock });
+  const rerunTask = new RerunTask({ book, createTask, clock });
+  const deleteTask = new DeleteTask({ book, store, artifacts, index, blobs, archives, files, log });
+  const readArtifacts = new ReadArtifacts({ book, artifacts, blobs });
+  const describe = new DescribeServer({ hosts, scheduler, policy, version: parts.version });
+  const reconcile = new Reconcile({ book, store, hosts, scheduler, attempts, deadlines, log, clock });
+  const sweep = new Sweep({ store, blobs, deleteTask, log, clock });
+  const getBlob = new GetBlob({ blobs, index, archives });
+  const downloadBlob = new DownloadBlob({ blobs, index });
+
+  const application: Application = {
+    createTask: (caller, request) =>
+      createTask.create(caller, request, { rerunOf: "", startTime: clock(), uploadEndTime: null }),
+    submitTask: (caller, request, upload, chunks, signal) =>
+      submitTask.submit(caller, request, upload, chunks, signal),
+    getTask: (caller, id) => readTasks.get(caller, id),
+    listTasks: (caller, request) => readTasks.list(caller, request),
+    watchTask: (caller, request, signal) => watchTask.watch(caller.tenant, request, signal),
+    cancelTask: (caller, id, reason, grace) => cancelTask.cancel(caller.tenant, id, reason, grace),
+    rerunTask: (caller, request) => rerunTask.rerun(caller, request),
+    deleteTask: (caller, id) => deleteTask.delete(caller.tenant, id),
+    listArtifacts: (caller, request) => readArtifacts.list(caller, request),
+    downloadArtifact: (caller, taskId, path, offset, signal) =>
+      readArtifacts.download(caller, taskId, path, offset, signal),
+    getBlob: (caller, sha256) => getBlob.get(caller.tenant, sha256),
+    uploadBlob: (caller, upload, chunks, signal) => uploadBlob.upload(caller.tenant, upload, chunks, signal),
+    downloadBlob: (caller, sha256, offset, signal) =>
+      downloadBlob.download(caller.tenant, sha256, offset, signal),
+    getCapabilities: async () => describe.capabilities(),
+    getCapacity: async (engine) => describe.capacity(engine),
+    watchCapacity: (engine, signal) => describe.watchCapacity(engine, signal),
+  };
+  return {
+    application,
+    start: async () => {
+      await reconcile.boot();
+      sweep.start();
+    },
+    pause: (reason) => scheduler.pause(reason),
+    close: async () => {
+      await sweep.stop();
+      deadlines.close();
+      await attempts.close();
+    },
+  };
+}

@@ -1,0 +1,113 @@
+import type { Limit } from "../domain/limits.ts";
+import type { Policy } from "../domain/policy.ts";
+import type { Log } from "../domain/ports/telemetry.ts";
+import type { ResultReason, Task } from "../domain/task.ts";
+import { closeStages } from "../domain/transition.ts";
+import { withoutAttempt } from "../domain/verdict.ts";
+import type { Scheduler } from "./scheduler.ts";
+import type { TaskBook } from "./task-book.ts";
+
+const LONGEST_TIMER_MILLIS = 2 ** 31 - 1;
+
+/** Ends queued tasks whose queue time or total time is up; running ones are held to theirs by runner and attempt. */
+export class TaskDeadlines {
+  readonly #book: TaskBook;
+  readonly #scheduler: Scheduler;
+  readonly #policy: Policy;
+  readonly #log: Log;
+  readonly #clock: () => Date;
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+
+  constructor(deps: { book: TaskBook; scheduler: Scheduler; policy: Policy; log: Log; clock: () => Date }) {
+    this.#book = deps.book;
+    this.#scheduler = deps.scheduler;
+    this.#policy = deps.policy;
+    this.#log = deps.log;
+    this.#clock = deps.clock;
+  }
+
+  /** To be called whenever a task enters the queue. */
+  watch(task: Task): void {
+    const due = this.#due(task);
+    if (due === undefined) return;
+    const wait = Math.min(Math.max(0, due.at - this.#clock().getTime()), LONGEST_TIMER_MILLIS);
+    clearTimeout(this.#timers.get(task.id));
+    this.#timers.set(
+      task.id,
+      setTimeout(() => {
+        this.#timers.delete(task.id);
+        this.#expire(task.id).catch((error: unknown) =>
+          this.#log.error("deadline failed", { task: task.id, error: String(error) }),
+        );
+      }, wait),
+    );
+  }
+
+  close(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  #due(task: Task): { at: number; reason: ResultReason; limit: Limit; millis: number } | undefined {
+    const { queueMillis, totalMillis } = task.limits;
+    const created = task.createTime.getTime();
+    const queue =
+      queueMillis === null
+        ? undefined
+        : ({
+            at: created + queueMillis,
+            reason: "QUEUE_TIMED_OUT",
+            limit: "QUEUE_TIME",
+            millis: queueMillis,
+          } as const);
+    const total =
+      totalMillis === null
+        ? undefined
+        : ({
+            at: created + totalMillis,
+            reason: "TIMED_OUT",
+            limit: "TOTAL_TIME",
+            millis: totalMillis,
+          } as const);
+    if (queue === undefined || total === undefined) return queue ?? total;
+    return queue.at <= total.at ? queue : total;
+  }
+
+  async #expire(id: string): Promise<void> {
+    const task = this.#book.live(id);
+    const due = task === undefined ? undefined : this.#due(task);
+    if (task === undefined || task.state !== "QUEUED" || due === undefined) return;
+    if (due.at > this.#clock().getTime()) {
+      this.watch(task);
+      return;
+    }
+    const time = this.#clock();
+    const why = this.#scheduler.waitOf(id)?.message ?? "";
+    const message = `waited longer than its ${due.limit === "QUEUE_TIME" ? "queue" : "total"} timeout of ${due.millis / 1000} s${why === "" ? "" : `: ${why}`}`;
+    const result = {
+      ...withoutAttempt(due.reason, message, "ask for less, allow a longer wait, or submit it again later"),
+      termination: {
+        limit: due.limit,
+        limitValue: due.millis,
+        observedPeak: time.getTime() - task.createTime.getTime(),
+        killer: "SERVER",
+        process: "",
+      } as const,
+    };
+    await this.#book.change(id, (present) => {
+      if (present.state !== "QUEUED") return undefined;
+      const retention = present.spec.retentionMillis ?? this.#policy.defaultRetentionMillis;
+      const expireTime = new Date(time.getTime() + retention);
+      return {
+        kind: "end",
+        time,
+        result,
+        usage: null,
+        runTime: null,
+        expireTime,
+        stages: closeStages(present, time),
+      };
+    });
+    this.#scheduler.remove(id);
+  }
+}

@@ -1,0 +1,101 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import packageJson from "../package.json" with { type: "json" };
+import { FileArchiveReader } from "./adapters/archive/file-archive-reader.ts";
+import { TarArtifactReader } from "./adapters/archive/tar-artifact-reader.ts";
+import { FileBlobStore } from "./adapters/blobs/file-blob-store.ts";
+import { openDatabase } from "./adapters/database/database.ts";
+import { openDockerEngine } from "./adapters/docker/docker-engine.ts";
+import { DEFAULT_POOL, DEFAULT_RUNTIMES } from "./adapters/docker/options.ts";
+import { takeLease } from "./adapters/lease/file-lease.ts";
+import { createLog } from "./adapters/telemetry/log.ts";
+import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
+import { composeApplication } from "./application/compose.ts";
+import { createIds } from "./application/identity.ts";
+import { type Config, ConfigError, helpText, readConfig } from "./config.ts";
+import { SystemFault } from "./domain/errors.ts";
+import { startGrpcServer } from "./transport/server.ts";
+
+const DRAIN_MILLIS = 5_000;
+/** Starts and removals in flight: beyond this, containers start slower altogether. */
+const PARALLEL_ENGINE_CALLS = 3;
+const RUNNER_DIRECTORY = join(import.meta.dirname, "../executor-image/runner");
+
+/** Brings the server up, serves until a signal comes, and takes it down in reverse. */
+async function serve(config: Config, stopped: Promise<string>): Promise<void> {
+  const log = createLog({ level: config.logLevel });
+  await mkdir(config.dataDirectory, { recursive: true, mode: 0o700 });
+  await using lease = await takeLease(config.dataDirectory);
+  const telemetry = openTelemetry({ serviceVersion: packageJson.version, env: process.env });
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => telemetry.close());
+  const database = stack.use(await openDatabase({ url: config.databaseUrl }));
+  const engine = await openDockerEngine({
+    name: "docker",
+    connection: dockerConnection(config.docker),
+    dataDirectory: config.dataDirectory,
+    installationId: lease.installationId,
+    runnerDirectory: RUNNER_DIRECTORY,
+    defaultImage: config.policy.defaultImage,
+    allowedImages: config.policy.allowedImages,
+    uids: config.uids,
+    runtimes: DEFAULT_RUNTIMES,
+    pool: { ...DEFAULT_POOL, maxIdle: config.warm.count, idleRamBytes: config.warm.ramBytes },
+    parallelCalls: PARALLEL_ENGINE_CALLS,
+    log,
+  });
+  stack.defer(() => engine.close());
+  const clock = () => new Date();
+  const newId = createIds();
+  const app = await composeApplication({
+    engines: [engine],
+    store: database.tasks,
+    artifacts: database.artifacts,
+    index: database.blobs,
+    blobs: new FileBlobStore({ directory: config.dataDirectory }),
+    archives: new FileArchiveReader({ directory: config.dataDirectory, limits: config.archiveLimits }),
+    artifactReader: new TarArtifactReader(config.archiveLimits),
+    telemetry,
+    log,
+    policy: config.policy,
+    version: packageJson.version,
+    clock,
+    newId,
+  });
+  stack.defer(() => app.close());
+  await app.start();
+  const server = await startGrpcServer({ listen: config.listen, application: app.application, log, newId });
+  stack.defer(() => server.close());
+  log.info("listening", { address: server.address, data: config.dataDirectory });
+  const signal = await stopped;
+  log.info("draining", { signal });
+  app.pause("the server is shutting down; try again in a moment");
+  await server.drain(DRAIN_MILLIS);
+}
+
+function dockerConnection(address: string): { socketPath: string } {
+  if (address.startsWith("unix://")) return { socketPath: address.slice("unix://".length) };
+  throw new ConfigError([
+    `LONGSHORE_DOCKER ${address} is not a local socket such as unix:///var/run/docker.sock`,
+  ]);
+}
+
+async function main(): Promise<number> {
+  if (process.argv.slice(2).some((argument) => argument === "--help" || argument === "-h")) {
+    process.stdout.write(helpText());
+    return 0;
+  }
+  const stopped = new Promise<string>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(signal));
+  });
+  try {
+    await serve(readConfig(process.env), stopped);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof ConfigError || error instanceof SystemFault)) throw error;
+    process.stderr.write(`error: ${error.message}\n`);
+    return 1;
+  }
+}
+
+process.exitCode = await main();

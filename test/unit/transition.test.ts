@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { CapacityLedger } from "#server/domain/capacity.ts";
+import { WrongState } from "#server/domain/errors.ts";
+import { isTerminal, NO_USAGE, type Task } from "#server/domain/task.ts";
+import { apply, currentAttempt, type TaskChange, TRANSITIONS } from "#server/domain/transition.ts";
+import { withoutAttempt } from "#server/domain/verdict.ts";
+import { exited, SAMPLE_TIME, sampleAttempt, sampleTask } from "../support/sample-task.ts";
+
+const time = SAMPLE_TIME;
+const lost = withoutAttempt("LOST", "gone", "");
+const cancelled = withoutAttempt("CANCELLED", "cancelled", "");
+
+function ended(result = exited(0)): TaskChange {
+  return { kind: "end", time, result, usage: NO_USAGE, runTime: null, expireTime: time };
+}
+
+describe("a task's states", () => {
+  test("a task runs from queue to success", () => {
+    let task = sampleTask();
+    task = apply(task, { kind: "start", attempt: sampleAttempt() });
+    assert.equal(task.state, "PREPARING");
+    task = apply(task, { kind: "sandbox", containerId: "c1" });
+    task = apply(task, { kind: "run", time });
+    assert.equal(task.state, "RUNNING");
+    assert.deepEqual(task.startTime, time);
+    task = apply(task, { kind: "collect" });
+    task = apply(task, ended());
+    assert.equal(task.state, "SUCCEEDED");
+    assert.equal(task.attempts[0]?.containerId, "c1");
+    assert.equal(task.attempts[0]?.result?.exitCode, 0);
+    assert.equal(task.version, 6);
+  });
+
+  test("a cancelled task that ended by itself first keeps its own ending", () => {
+    const cancelling = sampleTask({ state: "CANCELLING", attempts: [sampleAttempt()] });
+    assert.equal(apply(cancelling, ended(exited(0))).state, "SUCCEEDED");
+    assert.equal(apply(cancelling, ended(exited(3))).state, "FAILED");
+    assert.equal(apply(cancelling, ended(cancelled)).state, "CANCELLED");
+    assert.equal(apply(cancelling, ended(lost)).state, "CANCELLED");
+  });
+
+  test("a retry goes back to the queue and keeps the attempt", () => {
+    const running = sampleTask({ state: "RUNNING", attempts: [sampleAttempt({ runStartTime: time })] });
+    const queued = apply(running, { kind: "retry", time, result: lost, usage: NO_USAGE, runTime: null });
+    assert.equal(queued.state, "QUEUED");
+    assert.equal(queued.result, null);
+    assert.equal(queued.attempts[0]?.result?.reason, "LOST");
+    assert.equal(currentAttempt(queued), undefined);
+  });
+});
+
+const change: fc.Arbitrary<TaskChange> = fc.oneof(
+  fc.constant<TaskChange>({ kind: "start", attempt: sampleAttempt() }),
+  fc.constant<TaskChange>({ kind: "sandbox", containerId: "c" }),
+  fc.constant<TaskChange>({ kind: "run", time }),
+  fc.constant<TaskChange>({ kind: "collect" }),
+  fc.constant<TaskChange>({ kind: "cancel", cancellation: { reason: "", graceMillis: 0, time } }),
+  fc.constant<TaskChange>({ kind: "retry", time, result: lost, usage: NO_USAGE, runTime: null }),
+  fc.constantFrom(exited(0), exited(1), lost, cancelled).map(ended),
+  fc.constant<TaskChange>({ kind: "stages" }),
+  fc.constant<TaskChange>({ kind: "release", attempt: 1 }),
+);
+
+test("any order of events keeps terminal states terminal, versions rising and the ledger balanced", () => {
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
+      const ledger = new CapacityLedger(sampleTask().limits, {
+        cpuMillis: 0,
+        ramBytes: 0,
+        storageBytes: 0,
+        gpuCount: 0,
+      });
+      let task: Task = sampleTask();
+      for (const next of changes) {
+        const before = task;
+        if (TRANSITIONS[task.state][next.kind] === undefined) {
+          assert.throws(() => apply(task, next), WrongState);
+          continue;
+        }
+        if (next.kind === "sandbox" && currentAttempt(task) === undefined) continue;
+        task = apply(task, next);
+        assert.equal(task.version, before.version + 1);
+        if (isTerminal(before.state)) {
+          assert.equal(task.state, before.state);
+          assert.deepEqual(task.result, before.result);
+          assert.deepEqual(task.endTime, before.endTime);
+        }
+        // What the application does: an attempt holds resources exactly while it is the current one.
+        const holds = currentAttempt(task) !== undefined;
+        if (holds && !ledger.holds(task.id)) assert.ok("resources" in ledger.tryHold(task.id, task.limits));
+        if (!holds && ledger.holds(task.id)) ledger.giveBack(task.id);
+        assert.equal(ledger.holdCount, holds ? 1 : 0);
+        assert.equal(isTerminal(task.state), task.result !== null);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
