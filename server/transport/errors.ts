@@ -133,16 +133,15 @@ function any(name: string, value: Uint8Array): Any {
   return { typeUrl: `type.googleapis.com/google.rpc.${name}`, value };
 }
 
-function clip(text: string): string {
-  const whole = text.toWellFormed();
-  return whole.length <= MAX_TEXT_CHARACTERS
-    ? whole
-    : `${whole.slice(0, MAX_TEXT_CHARACTERS).toWellFormed()}…`;
+/** Cuts first: a request may bring text of megabytes into an error. */
+function clip(text: string, most = MAX_TEXT_CHARACTERS): string {
+  const start = text.slice(0, most).toWellFormed();
+  return text.length <= most ? start : `${start}…`;
 }
 
 /** grpc-js percent-encodes the message with encodeURI, which throws on half a surrogate pair and triples other text. */
 function clipMessage(message: string): string {
-  const whole = message.toWellFormed();
+  const whole = clip(message, MAX_MESSAGE_BYTES);
   if (encodeURI(whole).length <= MAX_MESSAGE_BYTES) return whole;
   let length = 0;
   let end = 0;

@@ -64,9 +64,9 @@ describe("an error on the wire", () => {
   });
 
   test("stays within what clients accept of trailers, whatever it is made of", () => {
-    const nasty = ["x".repeat(100_000), "€%\n".repeat(50_000), "\ud800".repeat(50_000), "😀".repeat(50_000)];
+    const nasty = ["x".repeat(30_000), "€%\n".repeat(9_000), "\ud800".repeat(9_000), "😀".repeat(9_000)];
     for (const text of nasty) {
-      const violations = Array.from({ length: 1000 }, () => ({ field: text, description: text }));
+      const violations = Array.from({ length: 100 }, () => ({ field: text, description: text }));
       const errors = [
         new InvalidRequest(violations),
         new NotFound("task", text),
