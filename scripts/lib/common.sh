@@ -3,7 +3,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # Outside the work tree, so that a fresh clone finds what an older one has built.
-cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/longshore
+cache=${LONGSHORE_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/longshore}
 mkdir -p "$cache"
 # Where Debian keeps dockerd and mkfs; a plain user's PATH lacks it.
 export PATH="$PATH:/usr/sbin:/sbin"

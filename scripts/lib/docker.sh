@@ -104,6 +104,11 @@ explain_refusal() {
 }
 
 ensure_docker() {
+  # The scripts and the server must speak of the same daemon.
+  case ${LONGSHORE_DOCKER:-} in
+    "" | unix:///var/run/docker.sock) ;;
+    *) export DOCKER_HOST=$LONGSHORE_DOCKER ;;
+  esac
   if ! docker_answers; then
     [ -z "${DOCKER_HOST:-}" ] || explain_refusal
     install_docker

@@ -65,12 +65,9 @@ ensure_node() {
   export PATH="$root/node_modules/.bin:$PATH"
 }
 
-# shellcheck disable=SC2016 # the dollar signs are JavaScript's
-# Exports what .env sets, read by the parser that the server itself uses; a variable of the environment wins.
+# Exports what .env sets, read by Node's own parser; a variable of the environment wins.
 load_settings() {
   local pair
   [ -r "$root/.env" ] || return 0
-  while IFS= read -r -d '' pair; do export "${pair?}"; done < <(
-    node "--env-file=$root/.env" -e 'for (const [k, v] of Object.entries(process.env)) if (k.startsWith("LONGSHORE_")) process.stdout.write(`${k}=${v}\0`)'
-  )
+  while IFS= read -r -d '' pair; do export "${pair?}"; done < <(node "$root/scripts/lib/print-env.ts" "$root/.env")
 }
