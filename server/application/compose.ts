@@ -117,7 +117,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     newId,
   });
   const uploadBlob = new UploadBlob({ blobs, index, archives, maxUploadBytes: policy.maxUploadBytes, clock });
-  const submitTask = new SubmitTask({ createTask, uploadBlob, clock });
+  const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
   const readTasks = new ReadTasks({ book, store, waitOf });
   const watchTask = new WatchTask({ book, journals, waitOf, clock });
   const cancelTask = new CancelTask({ book, scheduler, attempts, policy, clock });
@@ -144,10 +144,13 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     listArtifacts: (caller, request) => readArtifacts.list(caller, request),
     downloadArtifact: (caller, taskId, path, offset, signal) =>
       readArtifacts.download(caller, taskId, path, offset, signal),
-    getBlob: (caller, sha256) => getBlob.get(caller.tenant, sha256),
-    uploadBlob: (caller, upload, chunks, signal) => uploadBlob.upload(caller.tenant, upload, chunks, signal),
+    getBlob: (caller, sha256) => getBlob.execute(caller.tenant, sha256),
+    uploadBlob: async ({ tenant }, header, chunks, signal) => {
+      const { sha256 } = await uploadBlob.execute({ tenant, header, purpose: "blob" }, chunks, signal);
+      return await getBlob.execute(tenant, sha256);
+    },
     downloadBlob: (caller, sha256, offset, signal) =>
-      downloadBlob.download(caller.tenant, sha256, offset, signal),
+      downloadBlob.execute(caller.tenant, sha256, offset, signal),
     getCapabilities: async () => describe.capabilities(),
     getCapacity: async (engine) => describe.capacity(engine),
     watchCapacity: (engine, signal) => describe.watchCapacity(engine, signal),

@@ -71,7 +71,7 @@ export class Reconcile {
       }
     }
     const report = { time: this.#clock(), ...counts, leftovers };
-    this.#log.info("reconciled", { ...report });
+    this.#log.info("reconciled", { ...counts, leftovers });
     return report;
   }
 

@@ -1,20 +1,23 @@
 import { InvalidRequest, UploadInProgress } from "../domain/errors.ts";
+import type { Policy } from "../domain/policy.ts";
 import type { Task } from "../domain/task.ts";
 import type { Caller, TaskRequest, UploadHeader } from "./api.ts";
 import type { CreateTask } from "./create-task.ts";
-import type { UploadBlob } from "./upload-blob.ts";
+import { headerViolations, type UploadBlob } from "./upload-blob.ts";
 
 /** Upload and create in one call. A repeated request id is answered before its bytes are read again. */
 export class SubmitTask {
   readonly #create: CreateTask;
   readonly #upload: UploadBlob;
+  readonly #policy: Policy;
   readonly #clock: () => Date;
   /** Request ids whose bytes are on their way; a second stream of one is sent away. */
   readonly #underWay = new Set<string>();
 
-  constructor(deps: { createTask: CreateTask; uploadBlob: UploadBlob; clock: () => Date }) {
+  constructor(deps: { createTask: CreateTask; uploadBlob: UploadBlob; policy: Policy; clock: () => Date }) {
     this.#create = deps.createTask;
     this.#upload = deps.uploadBlob;
+    this.#policy = deps.policy;
     this.#clock = deps.clock;
   }
 
@@ -36,7 +39,10 @@ export class SubmitTask {
       ]);
     }
     const promised = { ...request.spec, archiveSha256: upload.sha256 };
-    this.#create.checkForm(promised, request.violations);
+    this.#create.checkForm(promised, [
+      ...request.violations,
+      ...headerViolations({ header: upload, purpose: "project" }, this.#policy.maxUploadBytes),
+    ]);
     if (upload.sha256 !== "") {
       const earlier = await this.#create.findRepeated(caller, promised);
       if (earlier !== undefined) return earlier;
@@ -50,7 +56,11 @@ export class SubmitTask {
     }
     if (requestId !== "") this.#underWay.add(key);
     try {
-      const stored = await this.#upload.upload(caller.tenant, { ...upload, archive: true }, chunks, signal);
+      const stored = await this.#upload.execute(
+        { tenant: caller.tenant, header: upload, purpose: "project" },
+        chunks,
+        signal,
+      );
       const spec = { ...request.spec, archiveSha256: stored.sha256 };
       const origin = { rerunOf: "", startTime, uploadEndTime: this.#clock() };
       return await this.#create.create(caller, { spec, violations: [] }, origin);
