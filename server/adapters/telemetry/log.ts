@@ -47,6 +47,7 @@ const SECRET_PARTS = [
 
 const MAX_DEPTH = 8;
 const MAX_ITEMS = 100;
+const MAX_OBJECTS = 500;
 const MAX_TEXT = 4_096;
 
 function isSecret(key: string): boolean {
@@ -57,57 +58,63 @@ function isSecret(key: string): boolean {
 /** A copy that JSON can hold: secrets hidden at any depth, sizes bounded, circles cut. It never throws at a log call. */
 function printable(facts: Readonly<Record<string, unknown>>): Record<string, unknown> {
   try {
-    return fields(facts, 0);
+    return new Copier().fields(facts, 0);
   } catch (error) {
     // A getter or a proxy among the facts threw; the message must still be logged.
     return { unprintable: String(error) };
   }
 }
 
-function fields(value: object, depth: number): Record<string, unknown> {
-  const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : Object.entries(value);
-  const copy: Record<string, unknown> = {};
-  let count = 0;
-  for (const [key, item] of entries) {
-    count += 1;
-    if (count > MAX_ITEMS) {
-      copy["…"] = "more left out";
-      break;
+class Copier {
+  /** Objects that refer to each other often would otherwise grow with every level. */
+  #objectsLeft = MAX_OBJECTS;
+
+  fields(value: object, depth: number): Record<string, unknown> {
+    const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : Object.entries(value);
+    const copy: Record<string, unknown> = {};
+    let count = 0;
+    for (const [key, item] of entries) {
+      count += 1;
+      if (count > MAX_ITEMS) {
+        copy["…"] = "more left out";
+        break;
+      }
+      const name = depth === 0 && LINE_KEYS.has(String(key)) ? `fact.${key}` : String(key);
+      // Not an assignment: "__proto__" would set the prototype and pass the value by.
+      Object.defineProperty(copy, name, {
+        value: isSecret(name) ? HIDDEN : this.#item(item, depth + 1),
+        enumerable: true,
+      });
     }
-    const name = depth === 0 && LINE_KEYS.has(String(key)) ? `fact.${key}` : String(key);
-    // Not an assignment: "__proto__" would set the prototype and pass the value by.
-    Object.defineProperty(copy, name, {
-      value: isSecret(name) ? HIDDEN : copyOf(item, depth + 1),
-      enumerable: true,
-    });
+    return copy;
   }
-  return copy;
-}
 
-function copyOf(value: unknown, depth: number): unknown {
-  if (typeof value === "string") {
-    return value.length <= MAX_TEXT ? value : `${value.slice(0, MAX_TEXT)}… (${value.length} characters)`;
+  #item(value: unknown, depth: number): unknown {
+    if (typeof value === "string") {
+      return value.length <= MAX_TEXT ? value : `${value.slice(0, MAX_TEXT)}… (${value.length} characters)`;
+    }
+    if (typeof value === "bigint" || typeof value === "symbol") return String(value);
+    if (typeof value !== "object" || value === null) return value;
+    if (value instanceof Date) return Number.isNaN(value.getTime()) ? "invalid time" : value.toISOString();
+    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `[${value.byteLength} bytes]`;
+    // Circles end here as well.
+    if (depth >= MAX_DEPTH || this.#objectsLeft <= 0) return "[more]";
+    this.#objectsLeft -= 1;
+    if (value instanceof Error) return { ...this.#error(value, depth), ...this.fields(value, depth) };
+    if (Array.isArray(value) || value instanceof Set) {
+      const items = [...value];
+      const shown = items.slice(0, MAX_ITEMS).map((item) => this.#item(item, depth + 1));
+      return items.length > MAX_ITEMS ? [...shown, `… ${items.length - MAX_ITEMS} more`] : shown;
+    }
+    return this.fields(value, depth);
   }
-  if (typeof value === "bigint" || typeof value === "symbol") return String(value);
-  if (typeof value !== "object" || value === null) return value;
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? "invalid time" : value.toISOString();
-  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `[${value.byteLength} bytes]`;
-  // Circles end here as well.
-  if (depth >= MAX_DEPTH) return "[deeper]";
-  if (value instanceof Error) return { ...fault(value, depth), ...fields(value, depth) };
-  if (Array.isArray(value) || value instanceof Set) {
-    const items = [...value];
-    const shown = items.slice(0, MAX_ITEMS).map((item) => copyOf(item, depth + 1));
-    return items.length > MAX_ITEMS ? [...shown, `… ${items.length - MAX_ITEMS} more`] : shown;
-  }
-  return fields(value, depth);
-}
 
-function fault(error: Error, depth: number): Record<string, unknown> {
-  return {
-    type: error.name,
-    message: copyOf(error.message, depth + 1),
-    stack: copyOf(error.stack, depth + 1),
-    ...(error.cause === undefined ? {} : { cause: copyOf(error.cause, depth + 1) }),
-  };
+  #error(error: Error, depth: number): Record<string, unknown> {
+    return {
+      type: error.name,
+      message: this.#item(error.message, depth + 1),
+      stack: this.#item(error.stack, depth + 1),
+      ...(error.cause === undefined ? {} : { cause: this.#item(error.cause, depth + 1) }),
+    };
+  }
 }
