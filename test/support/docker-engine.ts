@@ -1,0 +1,136 @@
+import { execFile } from "node:child_process";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { ulid } from "ulid";
+import { type DockerEngine, openDockerEngine } from "#server/adapters/docker/docker-engine.ts";
+import { containerName } from "#server/adapters/docker/naming.ts";
+import {
+  DEFAULT_POOL,
+  DEFAULT_RUNTIMES,
+  DEFAULT_UIDS,
+  type DockerEngineOptions,
+} from "#server/adapters/docker/options.ts";
+import type { Log } from "#server/domain/ports/telemetry.ts";
+import { TemporaryFolder } from "./temporary-folder.ts";
+
+const run = promisify(execFile);
+
+export const EXECUTOR_IMAGE = process.env.LONGSHORE_TEST_IMAGE ?? "longshore/executor:dev";
+const RUNNER_DIRECTORY = join(import.meta.dirname, "../../executor-image/runner");
+
+/** Runs the docker command line, the tests' own way to the daemon beside the engine's. */
+export async function docker(...args: string[]): Promise<string> {
+  return (await run("docker", args)).stdout.trim();
+}
+
+/** Why tests against Docker cannot run here; false when they can. */
+export async function dockerMissing(): Promise<string | false> {
+  if (process.getuid?.() !== 0) return "needs root, as the server does";
+  try {
+    await docker("image", "inspect", EXECUTOR_IMAGE);
+    return false;
+  } catch (error) {
+    return `needs Docker and the image ${EXECUTOR_IMAGE} (scripts/quickstart brings both): ${String(error).split("\n")[0]}`;
+  }
+}
+
+export class CollectingLog implements Log {
+  readonly lines: string[] = [];
+
+  debug(): void {
+    // Nothing is asserted about what only a developer reads.
+  }
+
+  info(message: string, facts?: Readonly<Record<string, unknown>>): void {
+    this.#keep(message, facts);
+  }
+
+  warn(message: string, facts?: Readonly<Record<string, unknown>>): void {
+    this.#keep(message, facts);
+  }
+
+  error(message: string, facts?: Readonly<Record<string, unknown>>): void {
+    this.#keep(message, facts);
+  }
+
+  #keep(message: string, facts: Readonly<Record<string, unknown>> = {}): void {
+    this.lines.push(`${message} ${JSON.stringify(facts)}`);
+  }
+}
+
+/** A data folder and an installation of its own on the machine's daemon; servers on it may come and go. */
+export class DockerBench implements AsyncDisposable {
+  readonly folder: TemporaryFolder;
+  readonly log = new CollectingLog();
+  readonly installationId = ulid();
+  readonly #engines = new Set<DockerEngine>();
+
+  private constructor(folder: TemporaryFolder) {
+    this.folder = folder;
+  }
+
+  static async create(): Promise<DockerBench> {
+    return new DockerBench(await TemporaryFolder.create());
+  }
+
+  async open(changes: Partial<DockerEngineOptions> = {}): Promise<DockerEngine> {
+    const engine = await openDockerEngine({
+      name: "docker",
+      dataDirectory: this.folder.path,
+      installationId: this.installationId,
+      runnerDirectory: RUNNER_DIRECTORY,
+      defaultImage: EXECUTOR_IMAGE,
+      allowedImages: ["longshore/*:*"],
+      uids: DEFAULT_UIDS,
+      runtimes: DEFAULT_RUNTIMES,
+      pool: DEFAULT_POOL,
+      parallelCalls: 3,
+      log: this.log,
+      ...changes,
+    });
+    this.#engines.add(engine);
+    return engine;
+  }
+
+  containerName(sandboxId: string): string {
+    return containerName(this.installationId, sandboxId);
+  }
+
+  sandboxFolder(sandboxId: string): string {
+    return this.folder.at("sandboxes", sandboxId);
+  }
+
+  /** Container, mount, loop device and volume of a sandbox that are still there, in words. */
+  async leftovers(sandboxId: string): Promise<string[]> {
+    const found: string[] = [];
+    const containers = await docker(
+      "ps",
+      "-aq",
+      "--no-trunc",
+      "--filter",
+      `name=${this.containerName(sandboxId)}`,
+    );
+    if (containers !== "") found.push(`container ${containers}`);
+    const folder = this.sandboxFolder(sandboxId);
+    if ((await readFile("/proc/self/mountinfo", "utf8")).includes(folder))
+      found.push(`mount below ${folder}`);
+    if ((await run("losetup", ["-a"])).stdout.includes(folder)) found.push(`loop device of ${folder}`);
+    for (const name of ["volume", "volume.ext4", "input"]) {
+      const there = await stat(join(folder, name)).then(
+        () => true,
+        () => false,
+      );
+      if (there) found.push(join(folder, name));
+    }
+    return found;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const engine of this.#engines) {
+      for (const { id } of await engine.list()) await engine.release(id);
+      await engine.close();
+    }
+    await this.folder[Symbol.asyncDispose]();
+  }
+}
