@@ -1,4 +1,4 @@
-import { createInflateRaw, type InflateRaw } from "node:zlib";
+import { createInflateRaw, type InflateRaw, inflateRawSync } from "node:zlib";
 import { BadArchive } from "../../domain/errors.ts";
 import { hasCode } from "../../domain/storage-error.ts";
 import type { ByteReader } from "./byte-reader.ts";
@@ -41,19 +41,52 @@ export async function* inflateRaw(
   input.giveBack(last.subarray(last.length - unused));
 }
 
+/** The same for what fits in memory; all of `compressedSize` is read, what was not needed is given back. */
+export async function* inflateAtOnce(
+  input: ByteReader,
+  { compressedSize, size }: { compressedSize: number; size: number },
+): AsyncGenerator<Uint8Array> {
+  const compressed = await input.exactly(compressedSize);
+  let result: unknown;
+  try {
+    // One byte more than announced is enough to tell that there is more.
+    result = inflateRawSync(compressed, { info: true, maxOutputLength: size + 1 });
+  } catch (error) {
+    if (!hasCode(error, "ERR_BUFFER_TOO_LARGE")) throw inflateError(error);
+    throw new BadArchive("size", `it grows to more than the ${size} bytes that it claims`);
+  }
+  if (!isInflated(result)) throw new TypeError("zlib tells how many bytes it used");
+  input.giveBack(compressed.subarray(result.engine.bytesWritten));
+  if (result.buffer.length > 0) yield result.buffer;
+}
+
+/** The types of node:zlib leave out what `info` changes about the answer. */
+function isInflated(value: unknown): value is { buffer: Uint8Array; engine: { bytesWritten: number } } {
+  if (typeof value !== "object" || value === null || !("buffer" in value) || !("engine" in value))
+    return false;
+  const { buffer, engine } = value;
+  return (
+    buffer instanceof Uint8Array &&
+    typeof engine === "object" &&
+    engine !== null &&
+    "bytesWritten" in engine &&
+    typeof engine.bytesWritten === "number"
+  );
+}
+
 /** Hands over chunks until the engine has its last byte; answers how many bytes that took. */
 async function feed(engine: InflateRaw, input: ByteReader): Promise<{ fed: number; last: Uint8Array }> {
   let fed = 0;
   let last: Uint8Array = new Uint8Array(0);
-  let over = false;
-  const ended = new Promise<void>((resolve) => {
-    engine.once("close", () => {
-      over = true;
-      resolve();
-    });
+  let isOver = false;
+  let goOn: () => void = () => undefined;
+  // After its last byte, or a failure, the engine takes nothing more and may leave a write unanswered.
+  engine.once("close", () => {
+    isOver = true;
+    goOn();
   });
   try {
-    while (!over) {
+    while (!isOver) {
       const chunk = await input.some(INPUT_BYTES);
       if (chunk === undefined) {
         engine.end();
@@ -61,11 +94,10 @@ async function feed(engine: InflateRaw, input: ByteReader): Promise<{ fed: numbe
       }
       fed += chunk.length;
       last = chunk;
-      const taken = new Promise<void>((resolve) => {
-        // A failure closes the engine and reaches the reader of its output.
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
         engine.write(chunk, () => resolve());
       });
-      await Promise.race([taken, ended]);
     }
   } catch (error) {
     engine.destroy(error instanceof Error ? error : new Error(String(error)));

@@ -1,5 +1,5 @@
-import type { FileHandle } from "node:fs/promises";
 import { BadArchive } from "../../domain/errors.ts";
+import type { FileWindow } from "./file-window.ts";
 
 const END_SIGNATURE = 0x06054b50;
 const END64_LOCATOR_SIGNATURE = 0x07064b50;
@@ -20,12 +20,10 @@ export interface ZipDirectory {
  * Finds the central directory and refuses a zip in which another reader could find another: a second end record, bytes
  * behind it, a directory that does not reach to its end record, zip64 values that contradict the plain ones.
  */
-export async function findDirectory(file: FileHandle, fileBytes: number): Promise<ZipDirectory> {
-  const tail = Buffer.alloc(
-    Math.min(fileBytes, END64_BYTES + END64_LOCATOR_BYTES + END_BYTES + MAX_COMMENT_BYTES),
-  );
-  const tailStart = fileBytes - tail.length;
-  await readFully(file, tail, tailStart);
+export async function findDirectory(file: FileWindow): Promise<ZipDirectory> {
+  const tailBytes = END64_BYTES + END64_LOCATOR_BYTES + END_BYTES + MAX_COMMENT_BYTES;
+  const tailStart = Math.max(0, file.size - tailBytes);
+  const tail = await file.read(tailStart, file.size - tailStart);
   const at = tail.lastIndexOf(Buffer.from("PK\x05\x06", "latin1"));
   if (at === -1 || at + END_BYTES > tail.length) {
     throw new BadArchive("truncated", "the zip has no end record; check that the whole file was sent");
@@ -100,16 +98,6 @@ function whole(buffer: Buffer, at: number): number {
   if (!Number.isSafeInteger(value))
     throw new BadArchive("size", "the zip's end record holds an impossible size");
   return value;
-}
-
-export async function readFully(file: FileHandle, buffer: Buffer, position: number): Promise<void> {
-  let done = 0;
-  while (done < buffer.length) {
-    const { bytesRead } = await file.read(buffer, done, buffer.length - done, position + done);
-    if (bytesRead === 0)
-      throw new BadArchive("truncated", "the zip ends too early; check that the whole file was sent");
-    done += bytesRead;
-  }
 }
 
 export function looksLikeZip(head: Uint8Array): boolean {

@@ -1,15 +1,16 @@
 import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { crc32 } from "node:zlib";
-import { Entry, fromFdPromise, type ZipFile } from "yauzl";
+import { Entry, fromRandomAccessReaderPromise, type ZipFile } from "yauzl";
 import type { ArchiveLimits } from "../../domain/blob.ts";
 import { BadArchive } from "../../domain/errors.ts";
 import type { ArchiveEntry } from "./archive-entry.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { refuse } from "./entry-name.ts";
+import { FileWindow, WindowReader } from "./file-window.ts";
 import { checkRatio } from "./gzip.ts";
-import { inflateRaw } from "./inflate.ts";
-import { findDirectory, readFully, type ZipDirectory } from "./zip-ends.ts";
+import { inflateAtOnce, inflateRaw } from "./inflate.ts";
+import { findDirectory, type ZipDirectory } from "./zip-ends.ts";
 import {
   checkDescriptor,
   checkLocalHeader,
@@ -19,25 +20,28 @@ import {
   zipRecord,
 } from "./zip-record.ts";
 
-const READ_BYTES = 256 * 1024;
+const PIECE_BYTES = 256 * 1024;
+/** Entries up to these sizes are decompressed in one go: a stream for each costs twenty times as much. */
+const SMALL_COMPRESSED_BYTES = 64 * 1024;
+const SMALL_BYTES = 512 * 1024;
 
 /**
  * The entries of a zip, in the order of their data. The central directory is the truth; everything that a reader of local
  * headers would take differently is refused: the entries must cover the file from its first byte to the directory.
  */
 export async function* readZip(path: string, limits: ArchiveLimits): AsyncGenerator<ArchiveEntry> {
-  await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  const { size } = await file.stat();
-  const directory = await findDirectory(file, size);
+  await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const { size } = await handle.stat();
+  const file = new FileWindow(handle, size);
+  const directory = await findDirectory(file);
   if (directory.entries > limits.maxEntries) {
     throw new BadArchive(
       "too-many-entries",
       `the zip has ${directory.entries} entries; at most ${limits.maxEntries} files and folders are allowed`,
     );
   }
-  const zip = await library(
-    fromFdPromise(file.fd, { decodeStrings: false, autoClose: false, validateEntrySizes: false }),
-  );
+  const options = { decodeStrings: false, autoClose: false, validateEntrySizes: false };
+  const zip = await library(fromRandomAccessReaderPromise(new WindowReader(file), size, options));
   const records = await readRecords(zip, directory, limits);
   let position = 0;
   let output = 0;
@@ -93,7 +97,7 @@ async function readRecords(
 
 /** Checks what stands before and behind the data; answers where the data starts. */
 async function openData(
-  file: FileHandle,
+  file: FileWindow,
   zip: ZipFile,
   record: ZipRecord,
   next: number,
@@ -115,19 +119,19 @@ async function openData(
   checkLocalHeader(record, local);
   const end = local.fileDataStart + record.compressedSize;
   if (end > next || next - end > 24) throw hiddenBytes(record.name);
-  const gap = Buffer.alloc(next - end);
-  await readFully(file, gap, end);
-  checkDescriptor(record, gap);
+  checkDescriptor(record, await file.read(end, next - end));
   return local.fileDataStart;
 }
 
-async function* contentOf(file: FileHandle, record: ZipRecord, start: number): AsyncGenerator<Uint8Array> {
-  const input = new ByteReader(readRange(file, start, start + record.compressedSize));
+async function* contentOf(file: FileWindow, record: ZipRecord, start: number): AsyncGenerator<Uint8Array> {
+  const input = new ByteReader(file.range(start, start + record.compressedSize));
   const refuseSize = () =>
     refuse("size", `has another size than the ${record.size} bytes it claims`, record.name);
   let size = 0;
   let checksum = 0;
-  const plain = record.method === STORED ? pieces(input) : inflateRaw(input);
+  const isSmall = record.compressedSize <= SMALL_COMPRESSED_BYTES && record.size <= SMALL_BYTES;
+  const plain =
+    record.method === STORED ? pieces(input) : isSmall ? inflateAtOnce(input, record) : inflateRaw(input);
   for await (const piece of named(plain, record.name)) {
     size += piece.length;
     if (size > record.size) throw refuseSize();
@@ -141,7 +145,7 @@ async function* contentOf(file: FileHandle, record: ZipRecord, start: number): A
 }
 
 async function* pieces(input: ByteReader): AsyncGenerator<Uint8Array> {
-  for (let piece = await input.some(READ_BYTES); piece !== undefined; piece = await input.some(READ_BYTES))
+  for (let piece = await input.some(PIECE_BYTES); piece !== undefined; piece = await input.some(PIECE_BYTES))
     yield piece;
 }
 
@@ -156,21 +160,12 @@ async function* named(source: AsyncIterable<Uint8Array>, name: string): AsyncGen
   }
 }
 
-async function* readRange(file: FileHandle, start: number, end: number): AsyncGenerator<Uint8Array> {
-  for (let position = start; position < end; ) {
-    const buffer = Buffer.allocUnsafe(Math.min(READ_BYTES, end - position));
-    await readFully(file, buffer, position);
-    position += buffer.length;
-    yield buffer;
-  }
-}
-
 /** The library's errors are about the archive, unless the system's own code says otherwise. */
 async function library<T>(work: Promise<T>, name = ""): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    if (!(error instanceof Error) || "code" in error) throw error;
+    if (!(error instanceof Error) || error instanceof BadArchive || "code" in error) throw error;
     const message = `the zip is damaged: ${error.message}; pack it again`;
     throw name === "" ? new BadArchive("header", message) : refuse("header", message, name);
   }
