@@ -9,7 +9,7 @@ import { MIGRATIONS } from "./migrations/sqlite/index.ts";
 import { createOrm, type Orm } from "./orm.ts";
 import type { Tables } from "./schema.ts";
 import { SqlTaskStore } from "./task-store.ts";
-import { Writer } from "./writer.ts";
+import { untilFree, Writer } from "./writer.ts";
 
 export interface DatabaseOptions {
   /** sqlite:///path/to/longshore.db, or sqlite::memory: for a database that ends with the process. */
@@ -33,16 +33,17 @@ const FILE_PREFIX = "sqlite://";
 /** Opens the database, brings its tables up to date and answers the stores on it. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const path = sqlitePath(options.url);
+  const busyTimeoutMillis = options.busyTimeoutMillis ?? DEFAULT_BUSY_TIMEOUT_MILLIS;
   const orm = createOrm(path);
   try {
     if (path !== ":memory:") await createPrivately(path);
-    await migrate(orm);
+    await untilFree(busyTimeoutMillis, () => migrate(orm));
   } catch (error) {
     await orm.close(true);
     throw toDomainError(error, `open database ${options.url}`);
   }
   const kysely = orm.em.getConnection().getClient<Tables>();
-  const writer = new Writer(kysely, options.busyTimeoutMillis ?? DEFAULT_BUSY_TIMEOUT_MILLIS);
+  const writer = new Writer(kysely, busyTimeoutMillis);
   return {
     tasks: new SqlTaskStore(kysely, writer, options.now ?? (() => new Date())),
     artifacts: new SqlArtifactStore(kysely, writer),

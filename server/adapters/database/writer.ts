@@ -84,7 +84,7 @@ export class Writer {
 
   async #commit(batch: readonly Member[]): Promise<void> {
     try {
-      await this.#untilFree(() =>
+      await untilFree(this.#busyTimeoutMillis, () =>
         this.#database.connection().execute((connection) => transact(connection, batch)),
       );
     } catch (error) {
@@ -93,19 +93,22 @@ export class Writer {
     }
     for (const member of batch) member.settle();
   }
+}
 
-  /** Another process may hold the write lock for a while (a backup, a migration); this one must stay responsive meanwhile. */
-  async #untilFree(commit: () => Promise<void>): Promise<void> {
-    const deadline = performance.now() + this.#busyTimeoutMillis;
-    for (;;) {
-      try {
-        return await commit();
-      } catch (error) {
-        if (!isBusy(error) || performance.now() >= deadline) throw error;
-      }
-      // No event tells that another process let the lock go.
-      await delay(BUSY_PAUSE_MILLIS);
+/**
+ * Does what needs the write lock. Another process may hold it for a while (a backup, a migration), and this one must stay
+ * responsive meanwhile.
+ */
+export async function untilFree<T>(busyTimeoutMillis: number, attempt: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + busyTimeoutMillis;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!isBusy(error) || performance.now() >= deadline) throw error;
     }
+    // No event tells that another process let the lock go.
+    await delay(BUSY_PAUSE_MILLIS);
   }
 }
 

@@ -47,7 +47,7 @@ const SECRET_PARTS = [
 
 const MAX_DEPTH = 8;
 const MAX_ITEMS = 100;
-const MAX_OBJECTS = 500;
+const MAX_OBJECTS = 200;
 const MAX_TEXT = 4_096;
 
 function isSecret(key: string): boolean {
