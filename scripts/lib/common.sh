@@ -46,7 +46,7 @@ require_linux() {
   fail "the Longshore server needs Linux; this is $(uname -s)" \
     "Run scripts/quickstart on a Linux machine (Debian 12 needs nothing beforehand), then from here:" \
     "  ssh -N -L 50051:127.0.0.1:50051 THAT-MACHINE &" \
-    "  npm ci && node --conditions=longshore-source clients/cli/bin/longshore.js run hello.py     (Node 24 or later)" \
+    "  npm ci && node clients/cli/bin/longshore.js run hello.py     (Node 24 or later)" \
     "The clients need neither Docker nor Linux."
 }
 
