@@ -215,6 +215,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 const CLIENT_SETTINGS = new Set([
   "LONGSHORE_SERVER",
   "LONGSHORE_CACHE_DIR",
+  "LONGSHORE_DEBUG",
   "LONGSHORE_PYTHON_IMAGE",
   "LONGSHORE_DEBIAN_MIRROR",
   "LONGSHORE_DEBIAN_SUITE",
