@@ -1,9 +1,10 @@
-import { type ExpressionBuilder, type Kysely, type SelectQueryBuilder, sql } from "kysely";
+import { type Kysely, type SelectQueryBuilder, sql } from "kysely";
 import { SystemFault } from "../../domain/errors.ts";
 import { RequestIdTaken, StaleTask, type TaskQuery, type TaskStore } from "../../domain/ports/task-store.ts";
 import type { Attempt, Stage, Task } from "../../domain/task.ts";
 import { toDomainError } from "./fault.ts";
 import type { Tables } from "./schema.ts";
+import { pageOfIds } from "./task-page.ts";
 import {
   changedColumns,
   fromAttemptRow,
@@ -78,11 +79,9 @@ export class SqlTaskStore implements TaskStore {
   }
 
   list(query: TaskQuery): Promise<Task[]> {
+    const ids = pageOfIds(this.#database, query);
     return this.#load("list tasks", (tasks) =>
-      tasks
-        .where((builder) => builder.and(conditions(builder, query)))
-        .orderBy("task.id", "desc")
-        .limit(query.limit),
+      tasks.where("task.id", "in", ids).orderBy("task.id", "desc").limit(query.limit),
     );
   }
 
@@ -162,31 +161,6 @@ export class SqlTaskStore implements TaskStore {
 }
 
 type TaskSelection = SelectQueryBuilder<Tables, "task" | "task_spec", StoredTask>;
-
-function conditions(builder: ExpressionBuilder<Tables, "task" | "task_spec">, query: TaskQuery) {
-  const all = [builder("task.tenant", "=", query.tenant)];
-  if (query.owner !== "") all.push(builder("task.owner", "=", query.owner));
-  if (query.states.length > 0) all.push(builder("task.state", "in", query.states));
-  if (query.reasons.length > 0) all.push(builder("task.result_reason", "in", query.reasons));
-  if (query.createdAfter !== null) all.push(builder("task.create_time", ">=", query.createdAfter.getTime()));
-  if (query.createdBefore !== null) all.push(builder("task.create_time", "<", query.createdBefore.getTime()));
-  if (query.afterId !== "") all.push(builder("task.id", "<", query.afterId));
-  for (const [key, value] of Object.entries(query.labels)) {
-    all.push(
-      builder(
-        "task.id",
-        "in",
-        builder
-          .selectFrom("task_label")
-          .select("task_label.task_id")
-          .where("task_label.tenant", "=", query.tenant)
-          .where("task_label.key", "=", key)
-          .where("task_label.value", "=", value),
-      ),
-    );
-  }
-  return all;
-}
 
 async function whyNotInserted(connection: Kysely<Tables>, task: Task): Promise<Error> {
   const holder =
