@@ -12,6 +12,8 @@ const PRAGMAS = [
   // A commit answers a client, so it must survive a loss of power: WAL alone would only survive the process.
   "synchronous = FULL",
   "foreign_keys = ON",
+  // What a savepoint may have to undo is written to a temporary file otherwise: a third of the time of an insert.
+  "temp_store = MEMORY",
   `busy_timeout = ${BLOCKING_WAIT_MILLIS}`,
   "trusted_schema = OFF",
 ];
