@@ -117,12 +117,18 @@ export class RunnerContainer implements AsyncDisposable {
     this.#process.stdin.end(bytes);
   }
 
-  /** False when the container has ended already. */
-  signal(name: string): boolean {
+  /** Does nothing while the container is not running. */
+  signal(name: string): void {
     const sent = spawnSync("docker", ["kill", "-s", name, this.#id], { encoding: "utf8" });
     if (sent.status !== 0 && !sent.stderr.includes("is not running"))
       throw new Error(`docker kill failed: ${sent.stderr}`);
-    return sent.status === 0;
+  }
+
+  /** created, running or exited. */
+  state(): string {
+    return spawnSync("docker", ["inspect", "-f", "{{.State.Status}}", this.#id], {
+      encoding: "utf8",
+    }).stdout.trim();
   }
 
   async journal(): Promise<Journal> {
