@@ -240,9 +240,10 @@ function readDetails(error: ServiceError): RichDetails {
     for (const { typeUrl, value } of Status.decode(raw).details) {
       const type = typeUrl.slice(typeUrl.lastIndexOf("/") + 1);
       if (type === "google.rpc.ErrorInfo") details.info = ErrorInfo.decode(value);
-      else if (type === "google.rpc.BadRequest")
-        details.violations = BadRequest.decode(value).fieldViolations;
-      else if (type === "google.rpc.QuotaFailure") details.quota = QuotaFailure.decode(value).violations;
+      else if (type === "google.rpc.BadRequest") {
+        const { fieldViolations } = BadRequest.decode(value);
+        details.violations = fieldViolations.map(({ field, description }) => ({ field, description }));
+      } else if (type === "google.rpc.QuotaFailure") details.quota = QuotaFailure.decode(value).violations;
       else if (type === "google.rpc.ResourceInfo") details.resource = ResourceInfo.decode(value);
       else if (type === "google.rpc.RequestInfo") details.requestId = RequestInfo.decode(value).requestId;
       else if (type === "google.rpc.RetryInfo") {

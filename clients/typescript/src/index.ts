@@ -20,9 +20,11 @@ export {
   type SubmitOptions,
   type SubmitStreamOptions,
 } from "./longshore.ts";
-export { isTerminal, outcomeOf, type StateName, stateName, type TaskOutcome } from "./outcome.ts";
+export * from "./names.ts";
+export { isTerminal, outcomeOf, type TaskOutcome } from "./outcome.ts";
 export type { Source } from "./source.ts";
 export type * from "./spec.ts";
+export { findViolations } from "./spec.ts";
 export { type CancelOptions, type GetOptions, type RerunOptions, type ResultOptions, Task } from "./task.ts";
 export type { BlobFormatName, Progress, UploadOptions } from "./upload.ts";
 export type {

@@ -16,7 +16,8 @@ import {
 import { Blobs } from "./blobs.ts";
 import { type CallOptions, Channel, type ChannelOptions } from "./channel.ts";
 import { InvalidRequest, LongshoreError } from "./errors.ts";
-import type { StateName, TaskOutcome } from "./outcome.ts";
+import type { StateName } from "./names.ts";
+import type { TaskOutcome } from "./outcome.ts";
 import { openSource, type Source } from "./source.ts";
 import { requestOf, type TaskOptions } from "./spec.ts";
 import { type ResultOptions, Task, taskFrom } from "./task.ts";

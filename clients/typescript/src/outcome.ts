@@ -1,21 +1,5 @@
-import {
-  Task_State,
-  type Task as TaskRecord,
-  task_StateToJSON,
-  taskResult_ReasonToJSON,
-} from "@longshore/proto/longshore/v1/task";
-
-/** Where a task stands, in lower case; a state of a newer server reads as its number. */
-export type StateName =
-  | "queued"
-  | "preparing"
-  | "running"
-  | "collecting"
-  | "cancelling"
-  | "succeeded"
-  | "failed"
-  | "cancelled"
-  | (string & {});
+import { Task_State, type Task as TaskRecord } from "@longshore/proto/longshore/v1/task";
+import { reasonName, type StateName, stateName } from "./names.ts";
 
 /** How a task ended, as a record, not as an exception. */
 export interface TaskOutcome {
@@ -43,23 +27,9 @@ export function isTerminal(record: TaskRecord): boolean {
   return TERMINAL.includes(record.state);
 }
 
-/** Names an enum's value without the prefix its protos need; values of a newer server have none. */
-function nameOf<T extends number>(value: T, prefix: string, toName: (value: T) => string): string {
-  try {
-    return toName(value).slice(prefix.length);
-  } catch {
-    // The generated function throws on values that it does not know.
-    return String(value);
-  }
-}
-
-export function stateName(state: Task_State): StateName {
-  return nameOf(state, "STATE_", task_StateToJSON).toLowerCase();
-}
-
 export function outcomeOf(record: TaskRecord): TaskOutcome {
   const result = record.result;
-  const reason = result === undefined ? "" : nameOf(result.reason, "REASON_", taskResult_ReasonToJSON);
+  const reason = result === undefined ? "" : reasonName(result.reason);
   return {
     id: record.id,
     state: stateName(record.state),

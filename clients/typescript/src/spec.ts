@@ -93,8 +93,21 @@ const ISOLATIONS: Readonly<Record<IsolationName, Isolation>> = {
 /** Translates options into the request, all but the program itself; names every option that cannot be translated. */
 export function requestOf(options: TaskOptions): CreateTaskRequest {
   const violations: FieldViolation[] = [];
+  const request = translate(options, violations);
+  if (violations.length > 0) throw new InvalidRequest(violations);
+  return request;
+}
+
+/** What submit would refuse before it asks the server: for callers that have problems of their own to name beside these. */
+export function findViolations(options: TaskOptions): FieldViolation[] {
+  const violations: FieldViolation[] = [];
+  translate(options, violations);
+  return violations;
+}
+
+function translate(options: TaskOptions, violations: FieldViolation[]): CreateTaskRequest {
   const duration = (field: string, text: DurationText | undefined) => readDuration(field, text, violations);
-  const request = CreateTaskRequest.fromPartial({
+  return CreateTaskRequest.fromPartial({
     taskType: "execute_code",
     resources: resourcesOf(options),
     entrypoint: options.entrypoint,
@@ -128,8 +141,6 @@ export function requestOf(options: TaskOptions): CreateTaskRequest {
     requestId: options.requestId ?? crypto.randomUUID(),
     experiment: options.experiment,
   });
-  if (violations.length > 0) throw new InvalidRequest(violations);
-  return request;
 }
 
 /** Absent when nothing is asked, so that the record shows what was asked. */

@@ -1,0 +1,70 @@
+import {
+  type Capabilities,
+  capabilitiesToJson,
+  durationToMillis,
+  type Engine,
+  isolationName,
+  levelName,
+  limitName,
+  networkName,
+} from "@longshore/client";
+import type { Command } from "commander";
+import type { Context } from "../context.ts";
+import { formatBytes, formatMillis, formatTable, printable } from "../output/format.ts";
+import { describeResources } from "../output/summary.ts";
+
+export function addCapabilities(program: Command, context: Context): void {
+  program
+    .command("capabilities")
+    .summary("what the server can do, and how well each limit holds")
+    .description("Shows engines, isolation tiers, every limit with what holds it, defaults and sizes.")
+    .action(async () => {
+      const { terminal, client } = context;
+      const capabilities = await client.capabilities();
+      if (context.json) return terminal.print(JSON.stringify(capabilitiesToJson(capabilities)));
+      for (const line of describe(capabilities)) await terminal.print(line);
+    });
+}
+
+function describe(capabilities: Capabilities): string[] {
+  const { defaultResources, defaultTimeout, maxTimeout } = capabilities;
+  const rows: string[][] = [["version", printable(capabilities.version)]];
+  if (defaultResources !== undefined) rows.push(["default", describeResources(defaultResources)]);
+  if (defaultTimeout !== undefined) {
+    const most = maxTimeout === undefined ? "" : `, at most ${formatMillis(durationToMillis(maxTimeout))}`;
+    rows.push(["timeout", `${formatMillis(durationToMillis(defaultTimeout))}${most}`]);
+  }
+  if (capabilities.maxCodeBytes > 0n)
+    rows.push(["snippet", `at most ${formatBytes(capabilities.maxCodeBytes)}`]);
+  if (capabilities.maxUploadBytes > 0n)
+    rows.push(["upload", `at most ${formatBytes(capabilities.maxUploadBytes)}`]);
+  if (capabilities.archiveFormats.length > 0)
+    rows.push(["archives", printable(capabilities.archiveFormats.join(", "))]);
+  if (capabilities.allowedImages.length > 0)
+    rows.push(["images", printable(capabilities.allowedImages.join(", "))]);
+  return [...formatTable(rows), ...capabilities.engines.flatMap(describeEngine)];
+}
+
+function describeEngine(engine: Engine): string[] {
+  const lines = [
+    "",
+    `engine ${printable(engine.name)}  ${printable(engine.kind)} ${printable(engine.version)}`,
+  ];
+  if (engine.largestTask !== undefined)
+    lines.push(`  largest task  ${describeResources(engine.largestTask)}`);
+  if (engine.gpuModels.length > 0) lines.push(`  GPUs          ${printable(engine.gpuModels.join(", "))}`);
+  for (const tier of engine.tiers) {
+    const networks = tier.networks.map(networkName).join(", ");
+    lines.push("", `  ${isolationName(tier.isolation)}  ${printable(tier.runtime)}  network: ${networks}`);
+    const rows = tier.limits.map(({ limit, level, mechanism, advice }) => [
+      `    ${limitName(limit)}`,
+      levelName(level),
+      [mechanism, advice]
+        .filter((text) => text !== "")
+        .map(printable)
+        .join("; "),
+    ]);
+    lines.push(...formatTable(rows));
+  }
+  return lines;
+}

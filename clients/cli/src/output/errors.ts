@@ -1,0 +1,100 @@
+import {
+  BadSource,
+  ConnectionLost,
+  InvalidRequest,
+  LongshoreError,
+  QuotaExceeded,
+  ServerFault,
+  Unavailable,
+} from "@longshore/client";
+import { UsageError } from "../usage-error.ts";
+import { formatCount, formatTable, printable } from "./format.ts";
+
+/** The flag that sets a field of the request, so that people are told of what they typed. */
+const FLAGS: Readonly<Record<string, string>> = {
+  "resources.cpu": "--cpu",
+  "resources.gpu": "--gpu",
+  "resources.gpu_model": "--gpu-model",
+  "resources.ram": "--ram",
+  "resources.storage": "--storage",
+  timeout: "--timeout",
+  queue_timeout: "--queue-timeout",
+  total_timeout: "--total-timeout",
+  env: "--env",
+  secret_env: "--secret-env",
+  entrypoint: "--entrypoint",
+  image: "--image",
+  labels: "--label",
+  network: "--network",
+  isolation: "--isolation",
+  outputs: "--out",
+  stdin: "--stdin",
+  priority: "--priority",
+  display_name: "--name",
+  code: "--code",
+  working_directory: "--workdir",
+  environment: "--requirements",
+  request_id: "--request-id",
+  max_attempts: "--max-attempts",
+  require_enforced: "--require-enforced",
+  states: "--state",
+  grace: "--grace",
+};
+
+/** "env[KEY]" and "labels.team" are parts of a field that one flag sets. */
+function flagOf(field: string): string {
+  const whole = FLAGS[field];
+  if (whole !== undefined) return whole;
+  const [, base = "", rest = ""] = /^(\w+)(.*)$/s.exec(field) ?? [];
+  const flag = FLAGS[base];
+  return flag === undefined ? field : `${flag} ${rest.replace(/^[.[]|\]$/g, "")}`.trim();
+}
+
+/** What went wrong, line by line: what, where, and what to do. Never a stack trace. */
+export function describeError(error: unknown, server: string): string[] {
+  if (error instanceof UsageError) return [`error: ${printable(error.message)}`];
+  if (error instanceof InvalidRequest) {
+    return table("the request", error.violations, ({ field, description }) => [flagOf(field), description]);
+  }
+  if (error instanceof BadSource) {
+    return table("what is to be sent", error.problems, ({ path, problem }) => [path, problem]);
+  }
+  if (error instanceof QuotaExceeded && error.violations.length > 0) {
+    const rows = error.violations.map(({ subject, description }) => [
+      `  ${printable(subject)}`,
+      printable(description),
+    ]);
+    return [`error: ${printable(error.message)}`, ...formatTable(rows)];
+  }
+  if (error instanceof Unavailable && error.unreachable) {
+    return [
+      `error: no server answers at ${printable(server)}`,
+      "  start one with scripts/serve, or name another with --server or LONGSHORE_SERVER",
+    ];
+  }
+  if (error instanceof ConnectionLost)
+    return [`error: the connection to ${printable(server)} was lost; try again`];
+  if (error instanceof ServerFault && error.requestId !== "") {
+    return [
+      `error: ${printable(error.message)}`,
+      `  the server's log has more under ${printable(error.requestId)}`,
+    ];
+  }
+  return [`error: ${printable(error instanceof Error ? error.message : String(error))}`];
+}
+
+function table<T>(where: string, items: readonly T[], row: (item: T) => readonly [string, string]): string[] {
+  const rows = items.map(row).map(([name, text]) => [`  ${printable(name)}`, printable(text)]);
+  return [`error: ${formatCount(items.length, "problem")} with ${where}`, ...formatTable(rows)];
+}
+
+export function errorToJson(error: unknown): unknown {
+  const message = error instanceof Error ? error.message : String(error);
+  if (!(error instanceof LongshoreError)) {
+    return { error: { code: error instanceof UsageError ? "USAGE" : "UNKNOWN", message } };
+  }
+  const { code, reason, metadata } = error;
+  const violations = error instanceof InvalidRequest ? error.violations : undefined;
+  const problems = error instanceof BadSource ? error.problems : undefined;
+  return { error: { code, reason, message, metadata, violations, problems } };
+}

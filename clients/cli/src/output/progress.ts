@@ -1,0 +1,59 @@
+import type { Progress } from "@longshore/client";
+import { formatBytes, formatCount, printable } from "./format.ts";
+import { statusLine } from "./status-line.ts";
+import type { Terminal } from "./terminal.ts";
+
+const BAR_CELLS = 20;
+/** Terminals are slow, and nobody reads faster. */
+const REDRAW_MILLIS = 80;
+
+/** Shows packing and uploading: a bar on a terminal, a line at each end without one. */
+export class ProgressView {
+  readonly #terminal: Terminal;
+  readonly #name: string;
+  #drawn = 0;
+  #announced = false;
+
+  constructor(terminal: Terminal, name: string) {
+    this.#terminal = terminal;
+    this.#name = printable(name);
+  }
+
+  show(progress: Progress): void {
+    const line = progress.phase === "packing" ? this.#packing(progress) : this.#uploading(progress);
+    if (progress.done) {
+      this.#terminal.note(line);
+      return;
+    }
+    if (!this.#terminal.rewritable) {
+      this.#announce(progress);
+      return;
+    }
+    const now = performance.now();
+    if (now - this.#drawn < REDRAW_MILLIS) return;
+    this.#drawn = now;
+    this.#terminal.status(line);
+  }
+
+  #announce(progress: Progress): void {
+    if (this.#announced || progress.phase !== "uploading") return;
+    this.#announced = true;
+    this.#terminal.note(statusLine("uploading", formatBytes(progress.totalBytes - progress.bytes)));
+  }
+
+  #packing({ files, bytes }: Progress & { phase: "packing" }): string {
+    return statusLine("packing", `${this.#name}  ${formatCount(files, "file")}, ${formatBytes(bytes)}`);
+  }
+
+  #uploading({ bytes, totalBytes, storedBefore, done }: Progress & { phase: "uploading" }): string {
+    if (done && storedBefore === totalBytes) {
+      return statusLine("uploading", `nothing to send, the server has all ${formatBytes(totalBytes)}`);
+    }
+    const share = totalBytes === 0 ? 1 : bytes / totalBytes;
+    const full = Math.round(share * BAR_CELLS);
+    const bar = this.#terminal.rewritable ? `${"█".repeat(full)}${"░".repeat(BAR_CELLS - full)} ` : "";
+    const before = storedBefore > 0 ? ` (${formatBytes(storedBefore)} were there already)` : "";
+    const figures = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
+    return statusLine("uploading", `${bar}${figures}${done ? "  done" : ""}${before}`);
+  }
+}

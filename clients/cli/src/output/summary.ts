@@ -1,0 +1,85 @@
+import {
+  durationToMillis,
+  type EffectiveResources,
+  outcomeOf,
+  type Stage,
+  stageName,
+  type TaskRecord,
+  type Wait,
+} from "@longshore/client";
+import { formatBytes, formatMillis, formatOrdinal, printable } from "./format.ts";
+import { continuation, statusLine } from "./status-line.ts";
+import type { Terminal } from "./terminal.ts";
+
+export function describeWait(wait: Wait): string {
+  const text = wait.message === "" ? "waiting" : printable(wait.message);
+  const place =
+    wait.position > 0 && !text.includes("in line") ? `, ${formatOrdinal(wait.position)} in line` : "";
+  return `${text}${place}`;
+}
+
+/** "2 CPU · 1 GB RAM · 2 GB disk · 1 GPU". */
+export function describeResources(resources: EffectiveResources): string {
+  const parts = [
+    `${Number(resources.cpuMillis) / 1000} CPU`,
+    `${formatBytes(resources.ramBytes)} RAM`,
+    `${formatBytes(resources.storageBytes)} disk`,
+  ];
+  if (resources.gpuCount > 0) parts.push(`${resources.gpuCount} GPU`);
+  return parts.join(" · ");
+}
+
+/** What the latest attempt runs in. */
+export function describeSandbox(record: TaskRecord): string {
+  const attempt = record.attempts.at(-1);
+  const parts: string[] = [];
+  if (attempt !== undefined && attempt.number > 1) parts.push(`attempt ${attempt.number}`);
+  if (attempt !== undefined) parts.push(attempt.warm ? "warm sandbox" : "new sandbox");
+  if (record.effectiveResources !== undefined) {
+    // NETWORK_EGRESS is 2; anything else reaches nothing.
+    const network = record.spec?.network === 2 ? "network out" : "no network";
+    parts.push(`${describeResources(record.effectiveResources)} · ${network}`);
+  }
+  return parts.join(", ");
+}
+
+export function environmentStage(record: TaskRecord): Stage | undefined {
+  return record.stages.find((stage) => stageName(stage.name) === "environment");
+}
+
+/** How it ended and what it took, in one or a few lines. */
+export function describeEnd(record: TaskRecord, terminal: Terminal): string[] {
+  const outcome = outcomeOf(record);
+  if (outcome.succeeded)
+    return [terminal.style("green", statusLine("succeeded", describeUse(record).join("  ·  ")))];
+  const label = outcome.state === "cancelled" ? "cancelled" : "failed";
+  const message =
+    outcome.message === "" ? outcome.reason.toLowerCase().replaceAll("_", " ") : outcome.message;
+  const lines = [
+    terminal.style(label === "failed" ? "red" : "yellow", statusLine(label, printable(message))),
+  ];
+  if (outcome.advice !== "") lines.push(continuation(printable(outcome.advice)));
+  const use = describeUse(record);
+  if (use.length > 0) lines.push(continuation(use.join("  ·  ")));
+  return lines;
+}
+
+function describeUse(record: TaskRecord): string[] {
+  const parts: string[] = [];
+  const { elapsed, usage, cost, effectiveResources } = record;
+  if (elapsed !== undefined) parts.push(`in ${formatMillis(durationToMillis(elapsed))}`);
+  if (usage?.cpuTime !== undefined) parts.push(`cpu ${formatMillis(durationToMillis(usage.cpuTime))}`);
+  if (usage !== undefined && usage.peakRamBytes > 0n) {
+    const limit = effectiveResources === undefined ? "" : ` of ${formatBytes(effectiveResources.ramBytes)}`;
+    parts.push(`peak RAM ${formatBytes(usage.peakRamBytes)}${limit}`);
+  }
+  if (cost !== undefined && (cost.units !== 0n || cost.nanos !== 0)) parts.push(formatMoney(cost));
+  return parts;
+}
+
+function formatMoney({ currencyCode, units, nanos }: NonNullable<TaskRecord["cost"]>): string {
+  const amount = (Number(units) + nanos / 1e9).toFixed(4);
+  return currencyCode === "USD" || currencyCode === ""
+    ? `$${amount}`
+    : `${amount} ${printable(currencyCode)}`;
+}
