@@ -63,10 +63,11 @@ class Attempt:
             if self._main is not None and self._spec.outputs:
                 artifacts = self._collect()
         except frames.JournalFull as problem:
+            self._cause = self._cause or Cause("system_error", "The log could not be written: %s." % problem)
+            self._pump.keep_no_more()
             touched = self._sweep()
-            self._journal.try_again()
-            message = "The log could not be written: %s." % problem
-            self._cause = self._cause or Cause("system_error", message)
+            if not self._journal.try_again():
+                raise
         self._pump.write_gaps()
         self._journal.record(frames.END, fit(self._end(touched, artifacts)))
 
@@ -257,7 +258,7 @@ class Attempt:
         self._reaper.last_killed = last_killed or self._main
         self._pump.drain()
         self._feeder.close()
-        if self._pump.over_budget:
+        if self._pump.over_budget and self._cause is None:
             touched.append("log")
         return touched
 

@@ -83,15 +83,18 @@ class Pump:
         room = self._journal.room()
         if room is not None and kept + HEADER_SIZE > room:
             kept = max(0, room - HEADER_SIZE)
+        self._left -= kept
         if kept < length:
             stream.dropped += length - kept
             self.over_budget = True
             self._left = 0
-        else:
-            self._left -= kept
         if kept:
             self._journal.frame_in_place(stream.kind, stream.buffer, kept)
         self._last_frame = time.monotonic()
+
+    def keep_no_more(self):
+        """The journal cannot take any: what still comes is only counted."""
+        self._left = 0
 
     def drain(self):
         """After the last process is gone: what is still in the pipes. They hold no more than their size."""
