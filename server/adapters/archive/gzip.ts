@@ -65,17 +65,17 @@ async function skipHeader(input: ByteReader, maxBytes: number): Promise<void> {
   const take = async (count: number): Promise<Uint8Array> => {
     const piece = await input.exactly(count);
     bytes += piece.length;
-    if (piece.length < count)
-      throw new BadArchive("truncated", "the gzip ends in its header; check that the whole file was sent");
+    if (piece.length < count) throw truncatedHeader();
     if (bytes > maxBytes)
       throw new BadArchive("header-size", `the gzip has a header of more than ${maxBytes} bytes`);
     checksum = crc32(piece, checksum);
     return piece;
   };
   const fixed = await input.exactly(10);
-  if (!looksLikeGzip(fixed) || fixed.length < 10) {
+  if (!looksLikeGzip(fixed)) {
     throw new BadArchive("format", "declared tar.gz, but the bytes are no gzip; name the format that it is");
   }
+  if (fixed.length < 10) throw truncatedHeader();
   checksum = crc32(fixed);
   const flags = fixed[3] ?? 0;
   if ((flags & FLAGS_RESERVED) !== 0)
@@ -93,4 +93,8 @@ async function skipHeader(input: ByteReader, maxBytes: number): Promise<void> {
     if (low + 256 * high !== expected)
       throw new BadArchive("checksum", "the gzip's header is damaged; compress it again");
   }
+}
+
+function truncatedHeader(): BadArchive {
+  return new BadArchive("truncated", "the gzip ends in its header; check that the whole file was sent");
 }

@@ -78,15 +78,12 @@ function isInflated(value: unknown): value is { buffer: Uint8Array; engine: { by
 async function feed(engine: InflateRaw, input: ByteReader): Promise<{ fed: number; last: Uint8Array }> {
   let fed = 0;
   let last: Uint8Array = new Uint8Array(0);
-  let isOver = false;
   let goOn: () => void = () => undefined;
-  // After its last byte, or a failure, the engine takes nothing more and may leave a write unanswered.
-  engine.once("close", () => {
-    isOver = true;
-    goOn();
-  });
+  // A consumer that gives up destroys the engine, which then leaves a write unanswered.
+  engine.once("close", () => goOn());
   try {
-    while (!isOver) {
+    // Bytes that it leaves lie behind the end of its stream.
+    while (engine.bytesWritten === fed && !engine.destroyed) {
       const chunk = await input.some(INPUT_BYTES);
       if (chunk === undefined) {
         engine.end();
