@@ -5,7 +5,7 @@ import { SystemFault } from "../../domain/errors.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
 import type { Daemon } from "./daemon.ts";
 import { installationPrefix, LABELS } from "./naming.ts";
-import { type SandboxPaths, sandboxesFolder } from "./sandbox-paths.ts";
+import { pathsIn, type SandboxPaths, sandboxesFolder } from "./sandbox-paths.ts";
 import { SandboxStorage, type StorageTier } from "./storage.ts";
 import { runThrowaway } from "./throwaway.ts";
 
@@ -54,14 +54,7 @@ async function probeTier(
   tier: StorageTier,
 ): Promise<string | undefined> {
   const folder = await mkdtemp(join(sandboxesFolder(dataDirectory), "probe-"));
-  const paths: SandboxPaths = {
-    folder,
-    journal: join(folder, "journal"),
-    input: join(folder, "input"),
-    artifacts: join(folder, "artifacts"),
-    volumeImage: join(folder, "volume.ext4"),
-    volume: join(folder, "volume"),
-  };
+  const paths = pathsIn(folder);
   const storage = new SandboxStorage(tier);
   const [fileNonce, volumeNonce] = [randomUUID(), randomUUID()];
   try {

@@ -3,9 +3,11 @@ import type { Limit, LimitSupport } from "../../domain/limits.ts";
 import type { EngineCapabilities, EngineTier } from "../../domain/ports/engine.ts";
 import { formatSize } from "../../domain/resources.ts";
 import type { ProbeResult } from "./boot-probe.ts";
+import { CommandFailed, runCommand } from "./command.ts";
 import type { HostFacts } from "./daemon.ts";
 import { findGpus, type Gpu } from "./gpus.ts";
-import { RUNNER_RAM_BYTES } from "./host-config.ts";
+import type { Gvisor } from "./gvisor.ts";
+import { RUNNER_RAM_BYTES, SENTRY_GROWTH_BYTES } from "./host-config.ts";
 import type { DockerEngineOptions } from "./options.ts";
 import { sandboxesFolder } from "./sandbox-paths.ts";
 import { freeBytes } from "./storage.ts";
@@ -23,10 +25,11 @@ export interface LimitFacts {
 export async function describeCapabilities(
   host: HostFacts,
   probe: ProbeResult,
+  gvisor: Gvisor | undefined,
   options: DockerEngineOptions,
 ): Promise<EngineCapabilities> {
   // Without NVIDIA's runtime the daemon cannot give a device away, whatever nvidia-smi says.
-  const gpus = host.runtimes.includes("nvidia") ? await findGpus(options.log) : [];
+  const gpus = host.runtimes.has("nvidia") ? await findGpus(options.log) : [];
   const facts: LimitFacts = { host, probe, gpus, hostSwapBytes: await swapBytes() };
   const tiers: EngineTier[] = [
     {
@@ -36,6 +39,14 @@ export async function describeCapabilities(
       networks: ["NONE"],
     },
   ];
+  if (gvisor !== undefined) {
+    tiers.push({
+      isolation: "GVISOR",
+      runtime: `${gvisor.runtime} ${await gvisorVersion(gvisor.runtime)}`.trim(),
+      limits: limitTable(gvisorLimits(facts, gvisor)),
+      networks: ["NONE"],
+    });
+  }
   return {
     version: `Docker ${host.engineVersion}`,
     tiers,
@@ -78,6 +89,32 @@ export function containerLimits(facts: LimitFacts): Readonly<Record<Limit, Suppo
         : enforced("inodes of the sandbox's own file system"),
     ...SERVER_LIMITS,
     NETWORK: enforced("network namespace without interfaces but loopback"),
+  };
+}
+
+/** gVisor's own kernel takes the place of the host's, so what holds through cgroups depends on who puts it into them. */
+export function gvisorLimits(facts: LimitFacts, gvisor: Gvisor): Readonly<Record<Limit, Support>> {
+  const base = containerLimits(facts);
+  const threads =
+    "the host's pids limit counts gVisor's threads, about five for a process: a bound, not an exact count";
+  const common = {
+    ...base,
+    GPU: unsupported("devices are not passed into gVisor", "use isolation CONTAINER for GPUs"),
+    PROCESSES: advisory(threads, "use isolation CONTAINER where the exact number matters"),
+  };
+  if (!gvisor.ignoresCgroups) return common;
+  if (gvisor.cgroups === undefined) {
+    const advice = "start the daemon's gVisor runtime without --ignore-cgroups";
+    const none = advisory("gVisor runs outside of control groups here", advice);
+    return { ...common, CPU: none, RAM: none, PROCESSES: none };
+  }
+  const own = "cgroup v1 of the server's own, entered before the task starts";
+  return {
+    ...common,
+    CPU: enforced(`${own}: CPU quota`),
+    RAM: enforced(
+      `${own}: the RAM asked for and ${formatSize(RUNNER_RAM_BYTES + SENTRY_GROWTH_BYTES)} for the runner and gVisor`,
+    ),
   };
 }
 
@@ -149,6 +186,16 @@ function advisory(mechanism: string, advice: string): Support {
 
 function unsupported(mechanism: string, advice: string): Support {
   return { level: "UNSUPPORTED", mechanism, advice };
+}
+
+async function gvisorVersion(runtime: string): Promise<string> {
+  try {
+    return /version (\S+)/.exec(await runCommand(runtime, ["--version"]))?.[1] ?? "";
+  } catch (error) {
+    // The daemon may know it under a path that is not ours; its name says enough.
+    if (error instanceof CommandFailed) return "";
+    throw error;
+  }
 }
 
 async function swapBytes(): Promise<number> {

@@ -30,7 +30,8 @@ export interface HostFacts {
   readonly engineVersion: string;
   readonly cpus: number;
   readonly memoryBytes: number;
-  readonly runtimes: readonly string[];
+  /** Name of each runtime and the arguments it is started with. */
+  readonly runtimes: ReadonlyMap<string, readonly string[]>;
   readonly runcVersion: string;
   readonly cgroupVersion: string;
   readonly memoryLimit: boolean;
@@ -191,7 +192,9 @@ export class Daemon {
         engineVersion: version.Version,
         cpus: info.NCPU,
         memoryBytes: info.MemTotal,
-        runtimes: Object.keys(info.Runtimes),
+        runtimes: new Map(
+          Object.entries(info.Runtimes).map(([name, { runtimeArgs }]) => [name, runtimeArgs ?? []]),
+        ),
         runcVersion: info.RuncCommit?.ID ?? "",
         cgroupVersion: info.CgroupVersion ?? "1",
         memoryLimit: info.MemoryLimit,
@@ -210,7 +213,7 @@ export class Daemon {
 interface DaemonInfo {
   readonly NCPU: number;
   readonly MemTotal: number;
-  readonly Runtimes: Readonly<Record<string, unknown>>;
+  readonly Runtimes: Readonly<Record<string, { readonly runtimeArgs?: readonly string[] }>>;
   readonly RuncCommit?: { readonly ID?: string };
   readonly CgroupVersion?: string;
   readonly MemoryLimit: boolean;

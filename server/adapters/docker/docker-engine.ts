@@ -13,9 +13,11 @@ import type {
 } from "../../domain/ports/engine.ts";
 import { probeHost } from "./boot-probe.ts";
 import { describeCapabilities } from "./capabilities.ts";
+import type { SandboxCgroups } from "./cgroups.ts";
 import { Daemon } from "./daemon.ts";
 import { ExitWatch } from "./exit-watch.ts";
-import { containerOptions } from "./host-config.ts";
+import { probeGvisor } from "./gvisor.ts";
+import { containerOptions, hostLimits, SENTRY_GROWTH_BYTES } from "./host-config.ts";
 import { Images } from "./images.ts";
 import { LiveSandbox } from "./live-sandbox.ts";
 import { containerName, isSandboxId, LABELS } from "./naming.ts";
@@ -38,6 +40,8 @@ interface Parts {
   readonly files: DockerSandboxFiles;
   readonly storage: SandboxStorage;
   readonly runnerFolder: string;
+  /** For sandboxes that the runtime leaves outside of control groups. */
+  readonly cgroups: SandboxCgroups | undefined;
   readonly capabilities: EngineCapabilities;
 }
 
@@ -61,7 +65,8 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
   });
   const { digest } = await images.resolve(options.defaultImage);
   const probe = await probeHost(daemon, installationId, digest, dataDirectory, log);
-  const capabilities = await describeCapabilities(host, probe, options);
+  const gvisor = await probeGvisor(daemon, host, options, digest);
+  const capabilities = await describeCapabilities(host, probe, gvisor, options);
   const engine = new DockerEngine({
     options,
     daemon,
@@ -69,6 +74,7 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
     files: new DockerSandboxFiles(dataDirectory),
     storage: new SandboxStorage(probe.storage),
     runnerFolder,
+    cgroups: gvisor?.cgroups,
     capabilities,
   });
   await engine.takeOver();
@@ -94,12 +100,7 @@ export class DockerEngine implements Engine {
     this.name = parts.options.name;
     this.files = parts.files;
     this.#uids = new UidPool(parts.options.uids);
-    this.#watch = new ExitWatch(
-      parts.daemon,
-      `${LABELS.installation}=${parts.options.installationId}`,
-      this.#ends(),
-      parts.options.log,
-    );
+    this.#watch = new ExitWatch(parts.daemon, this.#label, this.#ends(), parts.options.log);
     this.#pool = new WarmPool({
       settings: parts.options.pool,
       make: (id, shape) => this.#make(id, shape, { [LABELS.warm]: "1" }, true),
@@ -108,12 +109,10 @@ export class DockerEngine implements Engine {
     });
   }
 
-  /** What an earlier server left: uids in use are kept from others, idle warm sandboxes and volumes of the dead are removed. */
+  /** What an earlier server left: uids in use are kept from others; what no attempt has, and volumes of the dead, are removed. */
   async takeOver(): Promise<void> {
     this.#watch.start();
-    const containers = await this.#parts.daemon.list([
-      `${LABELS.installation}=${this.#parts.options.installationId}`,
-    ]);
+    const containers = await this.#parts.daemon.list([this.#label]);
     const present = new Set<string>();
     for (const container of containers) {
       const id = container.Labels[LABELS.sandbox];
@@ -125,10 +124,11 @@ export class DockerEngine implements Engine {
       present.add(id);
       const uid = Number(container.Labels[LABELS.uid]);
       if (Number.isSafeInteger(uid)) this.#uids.reserve(id, uid);
-      if (container.Labels[LABELS.warm] !== undefined && (await this.#neverBegan(id)))
-        await this.#discard(id);
     }
-    for (const id of await this.files.list()) if (!present.has(id)) await this.release(id);
+    for (const { id, idle } of await this.files.all()) {
+      if (idle) await this.#discard(id);
+      else if (!present.has(id)) await this.release(id);
+    }
   }
 
   async capabilities(): Promise<EngineCapabilities> {
@@ -142,7 +142,7 @@ export class DockerEngine implements Engine {
   takeWarm(shape: SandboxShape): Sandbox | undefined {
     const live = this.#pool.take(shape);
     if (live === undefined) return undefined;
-    this.files.show(live.id);
+    this.files.unmarkIdle(live.id);
     return { id: live.id, containerId: live.containerId, warm: true };
   }
 
@@ -216,6 +216,8 @@ export class DockerEngine implements Engine {
     this.#killTimers.clear();
     await this.#watch.close();
     await Promise.allSettled(this.#releases.values());
+    for (const live of this.#live.values()) live.hangUp();
+    await this.files.close();
   }
 
   async #make(
@@ -230,8 +232,8 @@ export class DockerEngine implements Engine {
     const image = await this.#parts.images.byDigest(shape.imageDigest);
     // Outside the try: an id that is there already is somebody else's sandbox, which must not be torn down.
     const paths = await this.files.prepare(id);
-    if (warm) this.files.hide(id);
     try {
+      if (warm) await this.files.markIdle(id);
       const uid = this.#uids.acquire(id);
       await storage.attach(paths, uid, shape.limits);
       signal?.throwIfAborted();
@@ -259,6 +261,7 @@ export class DockerEngine implements Engine {
       const live = new LiveSandbox(id, containerId, shape, warm, stream);
       this.#live.set(id, live);
       await daemon.start(containerId, patience);
+      if (shape.isolation === "GVISOR") await this.#confine(id, containerId, shape);
       signal?.throwIfAborted();
       return live;
     } catch (error) {
@@ -279,6 +282,15 @@ export class DockerEngine implements Engine {
     if (runtime === null)
       throw new Unsupported(`engine ${this.name} has no runtime for isolation ${shape.isolation}`);
     return runtime;
+  }
+
+  async #confine(id: string, containerId: string, shape: SandboxShape): Promise<void> {
+    const { cgroups, daemon } = this.#parts;
+    if (cgroups === undefined) return;
+    const state = await daemon.inspect(containerId);
+    if (state === undefined || !state.running)
+      throw new SystemFault(`sandbox ${id} ended before it was under its limits`);
+    await cgroups.confine(id, state.pid, hostLimits(shape, SENTRY_GROWTH_BYTES));
   }
 
   /** Leaves nothing at all of a sandbox. */
@@ -310,6 +322,7 @@ export class DockerEngine implements Engine {
       }
       await this.#watch.look(id);
       await storage.detach(this.files.paths(id));
+      await this.#parts.cgroups?.remove(id);
       await this.files.retire(id);
       this.#uids.release(id);
       this.#live.delete(id);
@@ -345,6 +358,10 @@ export class DockerEngine implements Engine {
     this.#killTimers.delete(id);
   }
 
+  get #label(): string {
+    return `${LABELS.installation}=${this.#parts.options.installationId}`;
+  }
+
   #nameOf(id: string): string {
     return containerName(this.#parts.options.installationId, id);
   }
@@ -353,7 +370,14 @@ export class DockerEngine implements Engine {
     return {
       nameOf: (id: string) => this.#nameOf(id),
       isEnding: (id: string) => this.#endings.has(id),
-      details: async (id: string) => ({ stderr: this.#live.get(id)?.stderr ?? "", oomKilled: false }),
+      details: async (id: string) => {
+        const touched = await this.#parts.cgroups?.touched(id);
+        const message =
+          touched?.processes === true
+            ? "the sandbox reached its limit of host threads"
+            : (this.#live.get(id)?.stderr ?? "");
+        return { message, oomKilled: touched?.ram ?? false };
+      },
     };
   }
 }

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { SystemFault } from "../../domain/errors.ts";
-import { errnoOf } from "./errno.ts";
+import { exists } from "./errno.ts";
 
 interface SourceFile {
   readonly path: string;
@@ -23,7 +23,7 @@ export async function installRunner(source: string, dataDirectory: string): Prom
   const hash = createHash("sha256");
   for (const { path, bytes } of files) hash.update(`${path}\0${bytes.length}\0`).update(bytes);
   const target = join(dataDirectory, "runner", hash.digest("hex").slice(0, 32));
-  if (await isFolder(target)) return target;
+  if (await exists(target)) return target;
   await mkdir(dirname(target), { recursive: true, mode: 0o755 });
   const fresh = await mkdtemp(`${target}.`);
   try {
@@ -36,7 +36,7 @@ export async function installRunner(source: string, dataDirectory: string): Prom
     await rename(fresh, target);
   } catch (error) {
     await rm(fresh, { recursive: true, force: true });
-    if (!(await isFolder(target))) throw error;
+    if (!(await exists(target))) throw error;
   }
   return target;
 }
@@ -51,13 +51,4 @@ async function readSource(root: string, below: string): Promise<SourceFile[]> {
       files.push({ path, bytes: await readFile(join(root, path)) });
   }
   return files;
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await lstat(path)).isDirectory();
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return false;
-    throw error;
-  }
 }

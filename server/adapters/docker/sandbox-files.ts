@@ -1,8 +1,8 @@
-import { constants } from "node:fs";
+import { constants, rmSync } from "node:fs";
 import { copyFile, type FileHandle, mkdir, open, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { NotFound } from "../../domain/errors.ts";
 import type { JournalSource, SandboxFiles } from "../../domain/ports/engine.ts";
-import { errnoOf } from "./errno.ts";
+import { errnoOf, exists } from "./errno.ts";
 import { FileJournalSource } from "./journal-source.ts";
 import { isSandboxId } from "./naming.ts";
 import { type SandboxPaths, sandboxesFolder, sandboxPaths } from "./sandbox-paths.ts";
@@ -16,8 +16,8 @@ export class DockerSandboxFiles implements SandboxFiles {
   readonly #dataDirectory: string;
   /** The server's own descriptors of live journals: what it reads cannot be exchanged behind its back. */
   readonly #journals = new Map<string, FileHandle>();
-  /** Sandboxes that belong to no attempt yet. */
-  readonly #hidden = new Set<string>();
+  /** Warm sandboxes that belong to no attempt yet. */
+  readonly #idle = new Set<string>();
 
   constructor(dataDirectory: string) {
     this.#dataDirectory = dataDirectory;
@@ -56,13 +56,29 @@ export class DockerSandboxFiles implements SandboxFiles {
     await rm(this.paths(sandboxId).input, { force: true });
   }
 
-  /** Hides a sandbox from `list` while it belongs to nobody, so that no sweep takes it for a leftover. */
-  hide(sandboxId: string): void {
-    this.#hidden.add(sandboxId);
+  /** Marks a sandbox as nobody's, so that no sweep takes it for an attempt's and the next server knows that it may go. */
+  async markIdle(sandboxId: string): Promise<void> {
+    this.#idle.add(sandboxId);
+    await (await open(this.paths(sandboxId).idleMark, NEW_FILE, 0o600)).close();
   }
 
-  show(sandboxId: string): void {
-    this.#hidden.delete(sandboxId);
+  /** From now on it is an attempt's. Synchronous: handing a warm sandbox out must not wait. */
+  unmarkIdle(sandboxId: string): void {
+    rmSync(this.paths(sandboxId).idleMark, { force: true });
+    this.#idle.delete(sandboxId);
+  }
+
+  /** Every sandbox with files, and whether it was idle when its server last touched it. */
+  async all(): Promise<{ readonly id: string; readonly idle: boolean }[]> {
+    const ids = (await readdir(sandboxesFolder(this.#dataDirectory))).filter(isSandboxId);
+    return Promise.all(ids.map(async (id) => ({ id, idle: await exists(this.paths(id).idleMark) })));
+  }
+
+  /** Closes what is kept open; journals can still be read. */
+  async close(): Promise<void> {
+    const journals = [...this.#journals.values()];
+    this.#journals.clear();
+    await Promise.all(journals.map((journal) => journal.close()));
   }
 
   journal(sandboxId: string): JournalSource {
@@ -103,9 +119,9 @@ export class DockerSandboxFiles implements SandboxFiles {
 
   async remove(sandboxId: string): Promise<void> {
     await this.retire(sandboxId);
-    this.#hidden.delete(sandboxId);
+    this.#idle.delete(sandboxId);
     const paths = this.paths(sandboxId);
-    for (const path of [paths.journal, paths.artifacts]) await rm(path, { force: true });
+    for (const path of [paths.journal, paths.artifacts, paths.idleMark]) await rm(path, { force: true });
     // Not recursive: a volume that is still mounted in there must never be emptied by accident.
     await rmdir(paths.folder).catch((error: unknown) => {
       if (errnoOf(error) !== "ENOENT") throw error;
@@ -113,8 +129,8 @@ export class DockerSandboxFiles implements SandboxFiles {
   }
 
   async list(): Promise<string[]> {
-    const names = await readdir(sandboxesFolder(this.#dataDirectory));
-    return names.filter((name) => isSandboxId(name) && !this.#hidden.has(name));
+    const ids = (await readdir(sandboxesFolder(this.#dataDirectory))).filter(isSandboxId);
+    return ids.filter((id) => !this.#idle.has(id));
   }
 }
 

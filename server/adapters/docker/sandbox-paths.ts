@@ -7,6 +7,8 @@ export interface SandboxPaths {
   readonly journal: string;
   readonly input: string;
   readonly artifacts: string;
+  /** There while the sandbox idles in the pool: no attempt has ever had it. */
+  readonly idleMark: string;
   /** The sized file system that becomes /workspace, /tmp and /home/task. */
   readonly volumeImage: string;
   readonly volume: string;
@@ -17,12 +19,16 @@ export function sandboxesFolder(dataDirectory: string): string {
 }
 
 export function sandboxPaths(dataDirectory: string, sandboxId: string): SandboxPaths {
-  const folder = join(sandboxesFolder(dataDirectory), checkedSandboxId(sandboxId));
+  return pathsIn(join(sandboxesFolder(dataDirectory), checkedSandboxId(sandboxId)));
+}
+
+export function pathsIn(folder: string): SandboxPaths {
   return {
     folder,
     journal: join(folder, "journal"),
     input: join(folder, "input"),
     artifacts: join(folder, "artifacts"),
+    idleMark: join(folder, "idle"),
     volumeImage: join(folder, "volume.ext4"),
     volume: join(folder, "volume"),
   };

@@ -1,7 +1,7 @@
-import { chmod, chown, lstat, mkdir, open, rm, rmdir, statfs } from "node:fs/promises";
+import { chmod, chown, mkdir, open, rm, rmdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { CommandFailed, runCommand } from "./command.ts";
-import { errnoOf } from "./errno.ts";
+import { exists } from "./errno.ts";
 import type { SandboxPaths } from "./sandbox-paths.ts";
 
 /**
@@ -125,16 +125,6 @@ async function unmount(path: string): Promise<void> {
   } catch (error) {
     // The mount was never made, or an earlier release got this far.
     if (error instanceof CommandFailed && error.stderr.includes("not mounted")) return;
-    throw error;
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") return false;
     throw error;
   }
 }

@@ -10,6 +10,8 @@ export interface ThrowawayOrder {
   readonly name: string;
   readonly imageId: string;
   readonly command: readonly string[];
+  /** The daemon's default when absent. */
+  readonly runtime?: string;
   readonly env: readonly string[];
   readonly mounts: readonly MountSettings[];
   readonly labels: Readonly<Record<string, string>>;
@@ -36,6 +38,7 @@ export async function runThrowaway(daemon: Daemon, order: ThrowawayOrder): Promi
     AttachStdout: true,
     AttachStderr: true,
     HostConfig: {
+      ...(order.runtime === undefined ? {} : { Runtime: order.runtime }),
       ReadonlyRootfs: true,
       CapDrop: ["ALL"],
       SecurityOpt: ["no-new-privileges:true"],
