@@ -11,7 +11,7 @@ import {
   DEFAULT_UIDS,
   type DockerEngineOptions,
 } from "#server/adapters/docker/options.ts";
-import type { Log } from "#server/domain/ports/telemetry.ts";
+import { CollectingLog } from "./fakes/collecting-log.ts";
 import { TemporaryFolder } from "./temporary-folder.ts";
 
 const run = promisify(execFile);
@@ -32,30 +32,6 @@ export async function dockerMissing(): Promise<string | false> {
     return false;
   } catch (error) {
     return `needs Docker and the image ${EXECUTOR_IMAGE} (scripts/quickstart brings both): ${String(error).split("\n")[0]}`;
-  }
-}
-
-export class CollectingLog implements Log {
-  readonly lines: string[] = [];
-
-  debug(): void {
-    // Nothing is asserted about what only a developer reads.
-  }
-
-  info(message: string, facts?: Readonly<Record<string, unknown>>): void {
-    this.#keep(message, facts);
-  }
-
-  warn(message: string, facts?: Readonly<Record<string, unknown>>): void {
-    this.#keep(message, facts);
-  }
-
-  error(message: string, facts?: Readonly<Record<string, unknown>>): void {
-    this.#keep(message, facts);
-  }
-
-  #keep(message: string, facts: Readonly<Record<string, unknown>> = {}): void {
-    this.lines.push(`${message} ${JSON.stringify(facts)}`);
   }
 }
 
