@@ -1,25 +1,36 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { DockerBench, docker, dockerMissing, EXECUTOR_IMAGE } from "../support/docker-engine.ts";
+import type { Isolation } from "#server/domain/task.ts";
+import {
+  DockerBench,
+  docker,
+  dockerMissing,
+  EXECUTOR_IMAGE,
+  gvisorMissing,
+} from "../support/docker-engine.ts";
 import { engineSuite, patience } from "./engine-suite.ts";
 
-engineSuite(
-  "docker",
-  async () => {
+function dockerSuite(name: string, isolation: Isolation, skip: string | false): void {
+  const open = async () => {
     const bench = await DockerBench.create();
     const engine = await bench.open();
     return {
       engine,
       image: EXECUTOR_IMAGE,
-      warmUp: async (shape) => {
+      isolation,
+      warmUp: async (shape: Parameters<typeof engine.takeWarm>[0]) => {
         // Asking in vain is what makes the pool fill up.
         engine.takeWarm(shape);
         const signal = patience();
         while (engine.warmCount() === 0) await sleep(20, undefined, { signal });
       },
-      removeFromOutside: async (_, containerId) => void (await docker("rm", "-f", containerId)),
-      leftovers: (sandboxId) => bench.leftovers(sandboxId),
+      removeFromOutside: async (_: string, containerId: string) =>
+        void (await docker("rm", "-f", containerId)),
+      leftovers: (sandboxId: string) => bench.leftovers(sandboxId),
       close: () => bench[Symbol.asyncDispose](),
     };
-  },
-  { skip: await dockerMissing() },
-);
+  };
+  engineSuite(name, open, { skip });
+}
+
+dockerSuite("docker", "CONTAINER", await dockerMissing());
+dockerSuite("docker with gVisor", "GVISOR", await gvisorMissing());

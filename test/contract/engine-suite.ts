@@ -7,6 +7,7 @@ import type { JournalFrame, RunnerEnd } from "#server/domain/journal.ts";
 import { JournalParser } from "#server/domain/journal-parser.ts";
 import type { Engine, RunnerSpec, Sandbox, SandboxExit, SandboxShape } from "#server/domain/ports/engine.ts";
 import { MEBIBYTE } from "#server/domain/resources.ts";
+import type { Isolation } from "#server/domain/task.ts";
 
 /** Far beyond what any step takes: only so that a broken engine fails instead of hanging. */
 const PATIENCE_MILLIS = 30_000;
@@ -14,6 +15,8 @@ const PATIENCE_MILLIS = 30_000;
 export interface EngineUnderTest {
   readonly engine: Engine;
   readonly image: string;
+  /** Container when absent. */
+  readonly isolation?: Isolation;
   /** Makes one warm sandbox of the shape ready, however the engine does that. */
   warmUp(shape: SandboxShape): Promise<void>;
   /** Takes the container away behind the engine's back. */
@@ -151,7 +154,10 @@ export function engineSuite(
     before(async () => {
       under = await open();
       engine = under.engine;
-      shape = sampleShape((await engine.resolveImage(under.image)).digest);
+      shape = {
+        ...sampleShape((await engine.resolveImage(under.image)).digest),
+        isolation: under.isolation ?? "CONTAINER",
+      };
     });
     after(() => under?.close());
 
@@ -371,7 +377,7 @@ export function engineSuite(
     });
 
     test("a warm sandbox is handed out once, runs, and is no attempt's before", async () => {
-      const own = sampleShape(shape.imageDigest, { processes: 65 });
+      const own = { ...shape, limits: { ...shape.limits, processes: 65 } };
       await under.warmUp(own);
       assert.ok(engine.warmCount() > 0);
       const idle = (await engine.list()).filter(({ warm }) => warm).map(({ id }) => id);

@@ -35,6 +35,14 @@ export async function dockerMissing(): Promise<string | false> {
   }
 }
 
+/** The same for sandboxes in gVisor. */
+export async function gvisorMissing(): Promise<string | false> {
+  const missing = await dockerMissing();
+  if (missing !== false) return missing;
+  const runtimes = await docker("info", "--format", "{{json .Runtimes}}");
+  return runtimes.includes('"runsc"') ? false : "the Docker daemon knows no runtime runsc (gVisor)";
+}
+
 /** A data folder and an installation of its own on the machine's daemon; servers on it may come and go. */
 export class DockerBench implements AsyncDisposable {
   readonly folder: TemporaryFolder;
@@ -92,12 +100,16 @@ export class DockerBench implements AsyncDisposable {
     if ((await readFile("/proc/self/mountinfo", "utf8")).includes(folder))
       found.push(`mount below ${folder}`);
     if ((await run("losetup", ["-a"])).stdout.includes(folder)) found.push(`loop device of ${folder}`);
-    for (const name of ["volume", "volume.ext4", "input"]) {
-      const there = await stat(join(folder, name)).then(
+    const paths = ["volume", "volume.ext4", "input"].map((name) => join(folder, name));
+    const cgroups = ["memory", "cpu", "pids"].map(
+      (controller) => `/sys/fs/cgroup/${controller}/longshore/${sandboxId}`,
+    );
+    for (const path of [...paths, ...cgroups]) {
+      const there = await stat(path).then(
         () => true,
         () => false,
       );
-      if (there) found.push(join(folder, name));
+      if (there) found.push(path);
     }
     return found;
   }
