@@ -75,6 +75,7 @@ describe("tar: what is accepted comes out as one canonical form", () => {
         file("dated"),
         pax({ mtime: "-5" }),
         file("before time"),
+        tarEntry({ name: "long before", patches: [[136, Buffer.alloc(12, 0xff)]] }),
         tarEntry({ name: "private", type: "5", mode: 0o700 }),
       ),
       "TAR",
@@ -90,6 +91,7 @@ describe("tar: what is accepted comes out as one canonical form", () => {
     assert.equal(verdict.entries.get("data")?.content, Buffer.from("\0\xff").toString("latin1"));
     assert.equal(verdict.entries.get("dated")?.mtime, 1_500_000_000);
     assert.equal(verdict.entries.get("before time")?.mtime, 0);
+    assert.equal(verdict.entries.get("long before")?.mtime, 0);
     assert.equal(verdict.entries.get("private")?.mode, 0o755);
     for (let at = 0; at + 512 <= verdict.tar.length; at += 512) {
       const header = verdict.tar.subarray(at, at + 512);
@@ -233,6 +235,9 @@ describe("tar: what is refused, by which rule, naming which entry", () => {
       "header",
       "a",
     ],
+    ["an owner that is no number", tar(tarEntry({ name: "a", patches: [[108, "x"]] })), "header", "a"],
+    ["a mode that is no number", tar(tarEntry({ name: "a", patches: [[100, "0009"]] })), "header", "a"],
+    ["a time that is no number", tar(tarEntry({ name: "a", patches: [[136, "1 2"]] })), "header", "a"],
     ["a wrong checksum", tar(tarEntry({ name: "a", checksum: 1 }, "x")), "checksum", "a"],
     ["an unknown format", tar(tarEntry({ name: "a", patches: [[257, "ustor\0"]] }, "x")), "header", "a"],
     [
@@ -279,6 +284,19 @@ describe("tar: what is refused, by which rule, naming which entry", () => {
       "header",
       "L",
     ],
+    [
+      "a long name that goes on in its padding",
+      tar(tarEntry({ name: "L", type: "L", format: "gnu", size: 1 }, "xyz"), file("c")),
+      "header",
+      "L",
+    ],
+    [
+      "a PAX record in the padding",
+      tar(tarEntry({ name: "x", type: "x", size: 10 }, "10 path=a\n10 path=b\n"), file("c")),
+      "header",
+      "x",
+    ],
+    ["a global header and no entry", tar(file("a"), pax({ comment: "c" }, "g")), "header", ""],
     ["a long name and no entry", tar(file("a"), gnuLongName("b")), "header", ""],
     ["a zero block between entries", tar(file("a"), Buffer.alloc(512), file("hidden")), "trailing-bytes", ""],
     ["an archive behind the end", tar(file("a"), TAR_END, file("hidden")), "trailing-bytes", ""],

@@ -159,6 +159,7 @@ describe("zip: what is refused, by which rule, naming which entry", () => {
     ["encryption", zip([{ ...main, flags: 0x0801 }]), "encrypted", "main.py"],
     ["a hidden directory", zip([{ ...main, flags: 0x2800 }]), "encrypted", "main.py"],
     ["an unknown flag", zip([{ ...main, flags: 0x0820 }]), "header", "main.py"],
+    ["a version that does not exist", patched(zip([main]), -22 - 46 - 7 + 6, 99), "header", "main.py"],
     ["another compression", zip([{ ...main, central: { method: 12 } }]), "compression", "main.py"],
     [
       "a size that is too small",
@@ -340,3 +341,9 @@ describe("zip: what is refused, by which rule, naming which entry", () => {
     });
   }
 });
+
+function patched(bytes: Buffer, at: number, byte: number): Buffer {
+  const copy = Buffer.from(bytes);
+  copy[at < 0 ? copy.length + at : at] = byte;
+  return copy;
+}

@@ -26,6 +26,13 @@ const TYPE_NAMES: Readonly<Record<string, readonly [rule: string, noun: string, 
   V: ["entry-type", "a volume label", "pack without --label"],
 };
 
+const UNUSED_NUMBERS: readonly (readonly [what: string, start: number])[] = [
+  ["user id", 108],
+  ["group id", 116],
+  ["device number", 329],
+  ["device number", 337],
+];
+
 /** Refuses everything but files and folders. */
 export function kindOf(
   type: string,
@@ -74,14 +81,21 @@ export function decodeHeader(block: Uint8Array): TarHeader {
     throw refuse("header", "has bytes in its header where its tar format has none", name);
   }
   const prefix = isUstar ? upToNul(block.subarray(345, 500)) : new Uint8Array(0);
-  const size = number(block.subarray(124, 136));
-  if (size === undefined) throw refuse("header", "has a size that is no number", name);
+  const field = (what: string, start: number, end: number): number => {
+    const value = number(block.subarray(start, end));
+    if (value === undefined) throw refuse("header", `has a ${what} that is no number`, name);
+    return value;
+  };
+  // Nobody needs owners and devices, but readers that look at them stop where they do not parse.
+  for (const [what, start] of UNUSED_NUMBERS) field(what, start, start + 8);
+  const size = field("size", 124, 136);
+  if (size < 0) throw refuse("header", "has a negative size", name);
   return {
     name: prefix.length > 0 ? Buffer.concat([prefix, Buffer.from("/"), name]) : name,
     type: String.fromCharCode(block[156] ?? 0),
     size,
-    mode: number(block.subarray(100, 108)) ?? 0,
-    mtimeSeconds: number(block.subarray(136, 148)) ?? 0,
+    mode: field("mode", 100, 108),
+    mtimeSeconds: field("time", 136, 148),
   };
 }
 
@@ -96,8 +110,10 @@ function checksum(block: Uint8Array): number {
   return sum;
 }
 
-/** Octal digits, or base-256 behind a first byte of 0x80; undefined when it is neither. */
+/** Octal digits, or base-256 behind a first byte of 0x80 (0xff for what is negative); undefined when it is neither. */
 function number(field: Uint8Array): number | undefined {
+  // How far before 1970 a file was changed is of no interest.
+  if (field[0] === 0xff) return -1;
   if (field[0] !== 0x80) return octal(field);
   let value = 0;
   for (const byte of field.subarray(1)) value = value * 256 + byte;

@@ -58,8 +58,11 @@ async function nextHeader(input: ByteReader, limits: HeaderLimits): Promise<Foun
     if (block.length < BLOCK) throw truncated("where a header should begin; its end marker is missing");
     const named = pax !== undefined || longName !== undefined;
     if (isZeroBlock(block)) {
-      if (named || longLink)
-        throw new BadArchive("header", "the tar ends after a header that belongs to an entry; pack it again");
+      if (extensionBytes > 0)
+        throw new BadArchive(
+          "header",
+          "the tar ends after a header that belongs to the next entry; pack it again",
+        );
       return undefined;
     }
     const header = decodeHeader(block);
@@ -90,6 +93,10 @@ async function readPayload(input: ByteReader, header: TarHeader): Promise<Uint8A
   const padded = Math.ceil(header.size / BLOCK) * BLOCK;
   const bytes = await input.exactly(padded);
   if (bytes.length < padded) throw truncated("in a header");
+  // Python reads names and records on into the padding.
+  if (!isZeroBlock(bytes.subarray(header.size))) {
+    throw refuse("header", "has bytes behind the end of its header; pack it again", header.name);
+  }
   return bytes.subarray(0, header.size);
 }
 

@@ -13,6 +13,8 @@ const FLAG_UTF8 = 0x0800;
 /** How hard deflate tried: of no consequence to a reader. */
 const FLAGS_EFFORT = 0x0006;
 const FLAGS_KNOWN = FLAGS_EFFORT | FLAG_DESCRIPTOR | FLAG_UTF8;
+/** The last version of the format's description; beyond it nothing is defined. */
+const MAX_VERSION = 63;
 const ZIP64_FIELD = 0x0001;
 const UNICODE_PATH_FIELD = 0x7075;
 const UNSET = 0xffffffff;
@@ -39,6 +41,9 @@ export function zipRecord(entry: Entry): ZipRecord {
     throw refuse("encrypted", "is encrypted; pack without a password", name);
   if ((flags & ~FLAGS_KNOWN) !== 0)
     throw refuse("header", `has unknown flags (${flags.toString(16)}); pack it again`, name);
+  if ((entry.versionNeededToExtract & 0xff) > MAX_VERSION) {
+    throw refuse("header", "needs a version of the zip format that does not exist; pack it again", name);
+  }
   if (entry.compressionMethod !== STORED && entry.compressionMethod !== DEFLATED) {
     throw refuse(
       "compression",
