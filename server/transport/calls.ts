@@ -8,6 +8,7 @@ import type {
 } from "@grpc/grpc-js";
 import { Unavailable } from "#server/domain/errors.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
+import { untilAborted } from "./abort.ts";
 import { ActiveCall } from "./active-call.ts";
 import { callerOf } from "./caller.ts";
 import type { ErrorStatus } from "./errors.ts";
@@ -102,8 +103,7 @@ export class Calls {
     return (call: ServerWritableStream<Decoded, unknown>): void => {
       const body = async (context: CallContext) => {
         for await (const message of handler(messageOf(call.request), context)) {
-          await write(call, message);
-          context.signal.throwIfAborted();
+          await write(call, message, context.signal);
         }
         // A source may end quietly on abort; that is no regular end.
         context.signal.throwIfAborted();
@@ -144,9 +144,15 @@ export class Calls {
   }
 }
 
-/** Resolves when the next message may be written; also when the call is destroyed, which aborts its signal. */
-function write(call: ServerWritableStream<Decoded, unknown>, message: unknown): Promise<void> | undefined {
+/** Resolves when the next message may be written. */
+async function write(
+  call: ServerWritableStream<Decoded, unknown>,
+  message: unknown,
+  signal: AbortSignal,
+): Promise<void> {
+  signal.throwIfAborted();
   const flushed = Promise.withResolvers<void>();
   call.write(message, () => flushed.resolve());
-  return call.writableLength > MAX_QUEUED_MESSAGES ? flushed.promise : undefined;
+  // grpc-js never calls back for what was on its way when the client went; waiting for that would hold the source for ever.
+  if (call.writableLength > MAX_QUEUED_MESSAGES) await untilAborted(flushed.promise, signal);
 }

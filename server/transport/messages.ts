@@ -1,6 +1,7 @@
 import { setImmediate as afterEvents } from "node:timers/promises";
 import type { ServerReadableStream } from "@grpc/grpc-js";
 import { InvalidRequest, Unavailable } from "#server/domain/errors.ts";
+import { untilAborted } from "./abort.ts";
 
 /** A client that stops sending must not hold its upload for ever; it can resume. */
 const MAX_SILENCE_MILLIS = 120_000;
@@ -40,7 +41,7 @@ export async function* messagesOf(
   // An early answer must leave the call open for its own status.
   const iterator: AsyncIterator<Decoded, void, undefined> = call.iterator({ destroyOnReturn: false });
   for (;;) {
-    const next = await answered(iterator.next(), signal);
+    const next = await nextOf(iterator.next(), signal);
     if (next.done === true) break;
     yield messageOf(next.value);
   }
@@ -49,7 +50,8 @@ export async function* messagesOf(
   signal.throwIfAborted();
 }
 
-async function answered<T>(next: Promise<T>, signal: AbortSignal): Promise<T> {
+/** What the client sends next, unless it is silent for too long. */
+async function nextOf<T>(next: Promise<T>, signal: AbortSignal): Promise<T> {
   const silence = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     const seconds = MAX_SILENCE_MILLIS / 1000;
@@ -57,13 +59,9 @@ async function answered<T>(next: Promise<T>, signal: AbortSignal): Promise<T> {
       new Unavailable(`nothing was sent for ${seconds} s; ask GetBlob how much is here and go on from there`),
     );
   }, MAX_SILENCE_MILLIS);
-  const aborted = () => silence.reject(signal.reason);
-  signal.addEventListener("abort", aborted, { once: true });
   try {
-    signal.throwIfAborted();
-    return await Promise.race([next, silence.promise]);
+    return await untilAborted(Promise.race([next, silence.promise]), signal);
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", aborted);
   }
 }
