@@ -2997,8 +2997,8 @@ export const DownloadArtifactResponse: MessageFns<DownloadArtifactResponse> = {
 export type TaskServiceService = typeof TaskServiceService;
 export const TaskServiceService = {
   /**
-   * Stores a task and answers once it is committed. NOT_FOUND is about archive_sha256.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Stores a task and answers once it is committed. NOT_FOUND is about the engine or the archive that it names.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   createTask: {
@@ -3012,7 +3012,7 @@ export const TaskServiceService = {
   },
   /**
    * CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   runTask: {
@@ -3026,7 +3026,7 @@ export const TaskServiceService = {
   },
   /**
    * Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   submitTask: {
@@ -3086,7 +3086,7 @@ export const TaskServiceService = {
   },
   /**
    * Makes a new task of an old one's spec in any state. NOT_FOUND is about the old task, or its archive where that has expired.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   rerunTask: {
@@ -3138,20 +3138,20 @@ export const TaskServiceService = {
 
 export interface TaskServiceServer extends UntypedServiceImplementation {
   /**
-   * Stores a task and answers once it is committed. NOT_FOUND is about archive_sha256.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Stores a task and answers once it is committed. NOT_FOUND is about the engine or the archive that it names.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   createTask: handleUnaryCall<CreateTaskRequest, CreateTaskResponse>;
   /**
    * CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   runTask: handleServerStreamingCall<CreateTaskRequest, RunTaskResponse>;
   /**
    * Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   submitTask: handleClientStreamingCall<SubmitTaskRequest, SubmitTaskResponse>;
@@ -3171,7 +3171,7 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
   cancelTask: handleUnaryCall<CancelTaskRequest, CancelTaskResponse>;
   /**
    * Makes a new task of an old one's spec in any state. NOT_FOUND is about the old task, or its archive where that has expired.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   rerunTask: handleUnaryCall<RerunTaskRequest, RerunTaskResponse>;
@@ -3188,8 +3188,8 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
 
 export interface TaskServiceClient extends Client {
   /**
-   * Stores a task and answers once it is committed. NOT_FOUND is about archive_sha256.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Stores a task and answers once it is committed. NOT_FOUND is about the engine or the archive that it names.
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   createTask(
@@ -3209,7 +3209,7 @@ export interface TaskServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * CreateTask and WatchTask in one call, with output as text; a repeated request_id attaches to the first task.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   runTask(request: CreateTaskRequest, options?: Partial<CallOptions>): ClientReadableStream<RunTaskResponse>;
@@ -3220,7 +3220,7 @@ export interface TaskServiceClient extends Client {
   ): ClientReadableStream<RunTaskResponse>;
   /**
    * Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   submitTask(
@@ -3302,7 +3302,7 @@ export interface TaskServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Makes a new task of an old one's spec in any state. NOT_FOUND is about the old task, or its archive where that has expired.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
+   * Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED),
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   rerunTask(
