@@ -65,9 +65,13 @@ interface TerminalRun {
 /** Runs the command line on a terminal of its own; each step waits for text on the screen and then types. */
 async function onTerminal(
   server: ScriptedServer,
-  steps: readonly (readonly [seen: RegExp, typed: string | ((type: (keys: string) => void) => void)])[],
+  steps: readonly (readonly [
+    seen: RegExp,
+    typed: string | ((type: (keys: string) => void, seen: string) => void),
+  ])[],
 ): Promise<TerminalRun> {
-  const command = `'${process.execPath}' '${CLI}' run --code 1 --server ${server.address}`;
+  // The shell tells its process id and becomes the command line.
+  const command = `echo "pid $$"; exec '${process.execPath}' '${CLI}' run --code 1 --server ${server.address}`;
   const child = spawn("script", ["-qec", command, "/dev/null"], { env: { ...process.env, TERM: "xterm" } });
   let screen = "";
   let from = 0;
@@ -78,7 +82,7 @@ async function onTerminal(
       from = screen.length;
       left.shift();
       if (typeof step[1] === "string") child.stdin.write(step[1]);
-      else step[1]((keys) => child.stdin.write(keys));
+      else step[1]((keys) => child.stdin.write(keys), screen);
     }
   });
   const [code] = await once(child, "close");
@@ -128,6 +132,23 @@ describe("Ctrl-C on a terminal asks", { skip: noScript }, () => {
     assert.equal(code, 7, screen);
     assert.match(screen, /\[d\/c\/k\] k\s+meanwhile/);
     assert.deepEqual(server.cancelled, []);
+  });
+
+  test("a signal while it asks detaches", async () => {
+    await using server = await withRunningTask();
+    let pid = 0;
+    const { code, screen } = await onTerminal(server, [
+      [
+        /pid (\d+)/,
+        (_type, seen) => {
+          pid = Number(/pid (\d+)/.exec(seen)?.[1]);
+        },
+      ],
+      [/started/, CTRL_C],
+      [question, () => process.kill(pid, "SIGINT")],
+    ]);
+    assert.equal(code, 130, screen);
+    assert.match(screen, /detached {4}task 01JD\w+ goes on/);
   });
 
   test("twice detaches", async () => {

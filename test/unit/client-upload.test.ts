@@ -131,6 +131,18 @@ describe("creating a task", () => {
     assert.equal(asked, 1);
   });
 
+  test("of an uploaded folder that is refused rejects, and ends no process", async () => {
+    await using server = await ScriptedServer.start();
+    server.refuse = (method) => {
+      if (method !== "CreateTask") return undefined;
+      const details = [badRequest([{ field: "entrypoint", description: "is not in the archive" }])];
+      return richError(status.INVALID_ARGUMENT, "INVALID_REQUEST", "1 problem", details);
+    };
+    await using folder = await TemporaryFolder.create({ "main.py": "1" });
+    await using client = new Longshore(server.address);
+    await assert.rejects(client.submit(folder.path), InvalidRequest);
+  });
+
   test("translates every option, and names all that it cannot translate before anything is sent", async () => {
     await using server = await ScriptedServer.start();
     await using client = new Longshore(server.address);

@@ -9,6 +9,7 @@ export class Interrupts implements Disposable {
   readonly #terminal: Terminal;
   readonly #onChoice: (choice: Choice, signal: NodeJS.Signals) => void;
   #asking: Promise<void> | undefined;
+  #question: AbortController | undefined;
 
   constructor(
     process: NodeJS.Process,
@@ -28,27 +29,31 @@ export class Interrupts implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#question?.abort();
     this.#process.off("SIGINT", this.#onSignal);
     this.#process.off("SIGTERM", this.#onSignal);
   }
 
   readonly #onSignal = (signal: NodeJS.Signals): void => {
-    if (signal === "SIGTERM" || !this.#terminal.interactive || this.#asking !== undefined) {
+    if (signal === "SIGTERM" || !this.#terminal.interactive || this.#question !== undefined) {
+      this.#question?.abort();
       this.#onChoice("detach", signal);
       return;
     }
-    this.#asking = this.#ask().finally(() => {
-      this.#asking = undefined;
+    const question = new AbortController();
+    this.#question = question;
+    this.#asking = this.#ask(question.signal).finally(() => {
+      this.#question = undefined;
     });
   };
 
-  async #ask(): Promise<void> {
-    for (;;) {
+  async #ask(withdrawn: AbortSignal): Promise<void> {
+    while (!withdrawn.aborted) {
       const question = "detach (task goes on), cancel, or keep watching? [d/c/k]";
-      const answer = (await this.#terminal.ask(question)).toLowerCase();
+      const answer = (await this.#terminal.ask(question, withdrawn)).toLowerCase();
+      if (withdrawn.aborted || answer === "k") return;
       if (answer === "" || answer === "d") return this.#onChoice("detach", "SIGINT");
       if (answer === "c") return this.#onChoice("cancel", "SIGINT");
-      if (answer === "k") return;
     }
   }
 }

@@ -68,7 +68,8 @@ export class Longshore implements AsyncDisposable {
       const blob = await uploadBlob(this.#channel, program.archive, options);
       request.archiveSha256 = blob.sha256;
     }
-    return this.#create(request, options);
+    // Awaited here: a refusal that comes while the program is released would count as unhandled and end the process.
+    return await this.#create(request, options);
   }
 
   /** Submits and waits for the end; `onEvent` is told everything until then. Throws TaskFailed unless `reject` is false. */

@@ -39,7 +39,10 @@ function describe(capabilities: Capabilities): string[] {
   if (capabilities.maxUploadBytes > 0n)
     rows.push(["upload", `at most ${formatBytes(capabilities.maxUploadBytes)}`]);
   if (capabilities.archiveFormats.length > 0)
-    rows.push(["archives", printable(capabilities.archiveFormats.join(", "))]);
+    rows.push([
+      "archives",
+      printable(capabilities.archiveFormats.join(", ").toLowerCase().replaceAll("_", ".")),
+    ]);
   if (capabilities.allowedImages.length > 0)
     rows.push(["images", printable(capabilities.allowedImages.join(", "))]);
   return [...formatTable(rows), ...capabilities.engines.flatMap(describeEngine)];

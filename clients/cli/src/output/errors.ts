@@ -8,47 +8,8 @@ import {
   Unavailable,
 } from "@longshore/client";
 import { UsageError } from "../usage-error.ts";
+import { flagOf, withFlags } from "./flags.ts";
 import { formatCount, formatTable, printable } from "./format.ts";
-
-/** The flag that sets a field of the request, so that people are told of what they typed. */
-const FLAGS: Readonly<Record<string, string>> = {
-  "resources.cpu": "--cpu",
-  "resources.gpu": "--gpu",
-  "resources.gpu_model": "--gpu-model",
-  "resources.ram": "--ram",
-  "resources.storage": "--storage",
-  timeout: "--timeout",
-  queue_timeout: "--queue-timeout",
-  total_timeout: "--total-timeout",
-  env: "--env",
-  secret_env: "--secret-env",
-  entrypoint: "--entrypoint",
-  image: "--image",
-  labels: "--label",
-  network: "--network",
-  isolation: "--isolation",
-  outputs: "--out",
-  stdin: "--stdin",
-  priority: "--priority",
-  display_name: "--name",
-  code: "--code",
-  working_directory: "--workdir",
-  environment: "--requirements",
-  request_id: "--request-id",
-  max_attempts: "--max-attempts",
-  require_enforced: "--require-enforced",
-  states: "--state",
-  grace: "--grace",
-};
-
-/** "env[KEY]" and "labels.team" are parts of a field that one flag sets. */
-function flagOf(field: string): string {
-  const whole = FLAGS[field];
-  if (whole !== undefined) return whole;
-  const [, base = "", rest = ""] = /^(\w+)(.*)$/s.exec(field) ?? [];
-  const flag = FLAGS[base];
-  return flag === undefined ? field : `${flag} ${rest.replace(/^[.[]|\]$/g, "")}`.trim();
-}
 
 /** What went wrong, line by line: what, where, and what to do. Never a stack trace. */
 export function describeError(error: unknown, server: string): string[] {
@@ -80,7 +41,7 @@ export function describeError(error: unknown, server: string): string[] {
       `  the server's log has more under ${printable(error.requestId)}`,
     ];
   }
-  return [`error: ${printable(error instanceof Error ? error.message : String(error))}`];
+  return [`error: ${withFlags(printable(error instanceof Error ? error.message : String(error)))}`];
 }
 
 function table<T>(where: string, items: readonly T[], row: (item: T) => readonly [string, string]): string[] {

@@ -21,9 +21,21 @@ export function formatMillis(millis: number): string {
   const seconds = millis / 1000;
   if (seconds < 1) return `${Math.round(millis)} ms`;
   if (seconds < 120) return `${Number(seconds.toFixed(1))} s`;
-  if (seconds < 7200) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
-  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`;
+  if (seconds < 7200) return twoParts(seconds, 60, "min", 1, "s");
+  if (seconds < 172_800) return twoParts(seconds, 3600, "h", 60, "min");
+  return twoParts(seconds, 86_400, "d", 3600, "h");
+}
+
+function twoParts(
+  seconds: number,
+  large: number,
+  largeUnit: string,
+  small: number,
+  smallUnit: string,
+): string {
+  const rest = Math.floor((seconds % large) / small);
+  const whole = `${Math.floor(seconds / large)} ${largeUnit}`;
+  return rest === 0 ? whole : `${whole} ${rest} ${smallUnit}`;
 }
 
 export function formatOrdinal(position: number): string {

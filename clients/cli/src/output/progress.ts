@@ -6,6 +6,7 @@ import type { Terminal } from "./terminal.ts";
 const BAR_CELLS = 20;
 /** Terminals are slow, and nobody reads faster. */
 const REDRAW_MILLIS = 80;
+const WORTH_ANNOUNCING_BYTES = 16 * 2 ** 20;
 
 /** Shows packing and uploading: a bar on a terminal, a line at each end without one. */
 export class ProgressView {
@@ -35,10 +36,12 @@ export class ProgressView {
     this.#terminal.status(line);
   }
 
+  /** Without a terminal, only what takes a while is told before it is done. */
   #announce(progress: Progress): void {
     if (this.#announced || progress.phase !== "uploading") return;
     this.#announced = true;
-    this.#terminal.note(statusLine("uploading", formatBytes(progress.totalBytes - progress.bytes)));
+    const left = progress.totalBytes - progress.bytes;
+    if (left >= WORTH_ANNOUNCING_BYTES) this.#terminal.note(statusLine("uploading", formatBytes(left)));
   }
 
   #packing({ files, bytes }: Progress & { phase: "packing" }): string {

@@ -1,12 +1,14 @@
 import {
   durationToMillis,
   type EffectiveResources,
+  networkName,
   outcomeOf,
   type Stage,
   stageName,
   type TaskRecord,
   type Wait,
 } from "@longshore/client";
+import { withFlags } from "./flags.ts";
 import { formatBytes, formatMillis, formatOrdinal, printable } from "./format.ts";
 import { continuation, statusLine } from "./status-line.ts";
 import type { Terminal } from "./terminal.ts";
@@ -36,8 +38,8 @@ export function describeSandbox(record: TaskRecord): string {
   if (attempt !== undefined && attempt.number > 1) parts.push(`attempt ${attempt.number}`);
   if (attempt !== undefined) parts.push(attempt.warm ? "warm sandbox" : "new sandbox");
   if (record.effectiveResources !== undefined) {
-    // NETWORK_EGRESS is 2; anything else reaches nothing.
-    const network = record.spec?.network === 2 ? "network out" : "no network";
+    const outward = record.spec !== undefined && networkName(record.spec.network) === "egress";
+    const network = outward ? "network out" : "no network";
     parts.push(`${describeResources(record.effectiveResources)} · ${network}`);
   }
   return parts.join(", ");
@@ -58,7 +60,7 @@ export function describeEnd(record: TaskRecord, terminal: Terminal): string[] {
   const lines = [
     terminal.style(label === "failed" ? "red" : "yellow", statusLine(label, printable(message))),
   ];
-  if (outcome.advice !== "") lines.push(continuation(printable(outcome.advice)));
+  if (outcome.advice !== "") lines.push(continuation(withFlags(printable(outcome.advice))));
   const use = describeUse(record);
   if (use.length > 0) lines.push(continuation(use.join("  ·  ")));
   return lines;

@@ -72,26 +72,16 @@ export class Terminal {
     this.#statusShown = true;
   }
 
-  /** Asks for one key. Ctrl-C and the end of the input answer "". */
-  async ask(question: string): Promise<string> {
+  /** Asks for one key. Ctrl-C, the end of the input and a question that is withdrawn answer "". */
+  async ask(question: string, withdrawn: AbortSignal): Promise<string> {
     const { stdin, stderr } = this.#process;
     this.#clearStatus();
+    // Before the question is seen: what is typed at once must count as the answer.
+    stdin.setRawMode?.(true);
     stderr.write(`${this.#lineOpen ? "\n" : ""}${question} `);
     this.#lineOpen = false;
-    stdin.setRawMode?.(true);
     try {
-      const key = await new Promise<string>((resolve) => {
-        const done = (text: string) => {
-          stdin.off("data", onData);
-          stdin.off("end", onEnd);
-          resolve(text);
-        };
-        const onData = (bytes: Buffer) => done(bytes.toString());
-        const onEnd = () => done("");
-        stdin.on("data", onData);
-        stdin.on("end", onEnd);
-        stdin.resume();
-      });
+      const key = await readKey(stdin, withdrawn);
       const answer = key === "\u0003" || key === "\u0004" ? "" : key;
       stderr.write(`${/^[a-z]$/i.test(answer) ? answer : ""}\n`);
       return answer;
@@ -116,4 +106,23 @@ export class Terminal {
       });
     });
   }
+}
+
+/** The next thing typed; "" when there will be none. */
+function readKey(stdin: NodeJS.ReadStream, withdrawn: AbortSignal): Promise<string> {
+  return new Promise((resolve) => {
+    const done = (text: string) => {
+      stdin.off("data", onData);
+      stdin.off("end", onNothing);
+      withdrawn.removeEventListener("abort", onNothing);
+      resolve(text);
+    };
+    const onData = (bytes: Buffer) => done(bytes.toString());
+    const onNothing = () => done("");
+    stdin.on("data", onData);
+    stdin.on("end", onNothing);
+    withdrawn.addEventListener("abort", onNothing, { once: true });
+    stdin.resume();
+    if (withdrawn.aborted) onNothing();
+  });
 }

@@ -1,0 +1,44 @@
+/** The flag that sets a field of the request, so that people are told of what they typed. */
+const FLAGS: Readonly<Record<string, string>> = {
+  "resources.cpu": "--cpu",
+  "resources.gpu": "--gpu",
+  "resources.gpu_model": "--gpu-model",
+  "resources.ram": "--ram",
+  "resources.storage": "--storage",
+  timeout: "--timeout",
+  queue_timeout: "--queue-timeout",
+  total_timeout: "--total-timeout",
+  env: "--env",
+  secret_env: "--secret-env",
+  entrypoint: "--entrypoint",
+  image: "--image",
+  labels: "--label",
+  network: "--network",
+  isolation: "--isolation",
+  outputs: "--out",
+  stdin: "--stdin",
+  priority: "--priority",
+  display_name: "--name",
+  code: "--code",
+  working_directory: "--workdir",
+  environment: "--requirements",
+  request_id: "--request-id",
+  max_attempts: "--max-attempts",
+  require_enforced: "--require-enforced",
+  states: "--state",
+  grace: "--grace",
+};
+
+/** "env[KEY]" and "labels.team" are parts of a field that one flag sets. */
+export function flagOf(field: string): string {
+  const whole = FLAGS[field];
+  if (whole !== undefined) return whole;
+  const [, base = "", rest = ""] = /^(\w+)(.*)$/s.exec(field) ?? [];
+  const flag = FLAGS[base];
+  return flag === undefined ? field : `${flag} ${rest.replace(/^[.[]|\]$/g, "")}`.trim();
+}
+
+/** A sentence of the server's with the flags that people typed in place of the fields that it names. */
+export function withFlags(text: string): string {
+  return text.replace(/\bresources\.\w+/g, flagOf);
+}
