@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
+import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { FileArchiveReader } from "#server/adapters/archive/file-archive-reader.ts";
 import { FileBlobStore } from "#server/adapters/blobs/file-blob-store.ts";
@@ -16,6 +18,7 @@ import {
   InvalidRequest,
   NotFound,
   OffsetBeyondEnd,
+  Unavailable,
   UploadInProgress,
   WrongOffset,
 } from "#server/domain/errors.ts";
@@ -25,6 +28,7 @@ import { unpack } from "../support/archive-lab.ts";
 import { MemoryDatabase } from "../support/fakes/memory-database.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
+const run = promisify(execFile);
 const TENANT = "tenant";
 const TIME = new Date("2026-01-02T03:04:05Z");
 const MAX_UPLOAD_BYTES = 8 * 2 ** 20;
@@ -452,6 +456,35 @@ describe("upload: what is refused", () => {
       await assert.rejects(harbour.send(bytes, { sha256: "" }, { purpose: "project" }), BadArchive);
     }
     assert.deepEqual(await harbour.leftovers(), []);
+  });
+});
+
+describe("upload: a full disk", () => {
+  test("is said plainly, takes nothing of the room that is left, and passes", async (context) => {
+    await using harbour = await Harbour.open();
+    const mounted = await run("mount", [
+      "-t",
+      "tmpfs",
+      "-o",
+      "size=1m,mode=0700",
+      "tmpfs",
+      harbour.folder.path,
+    ]).catch((error: Error) => error);
+    if (mounted instanceof Error)
+      return context.skip(`mounting a small filesystem needs root: ${mounted.message}`);
+    try {
+      // As sent it fits; with its canonical tar beside it, it does not.
+      const bytes = tar(file("main.py", randomBytes(700_000)));
+      await assert.rejects(
+        harbour.send(bytes),
+        (error) => error instanceof Unavailable && /disk is full/.test(error.message),
+      );
+      assert.deepEqual(await harbour.leftovers(), []);
+      assert.equal((await harbour.get.execute(TENANT, digestOf(bytes))).state, "MISSING");
+      assert.equal((await harbour.send(tar(file("main.py", randomBytes(300_000))))).manifest?.fileCount, 1);
+    } finally {
+      await run("umount", [harbour.folder.path]);
+    }
   });
 });
 

@@ -23,6 +23,7 @@ describe("tar: what is accepted comes out as one canonical form", () => {
     ["nothing", tar(), []],
     ["a file", tar(file("main.py")), ["main.py"]],
     ["a leading ./ and a folder for it", tar(folder("./"), file("./main.py")), ["main.py"]],
+    ["a top named /, as Python writes it", tar(folder("/"), file("main.py")), ["main.py"]],
     ["inner dots and doubled slashes", tar(file("a/.//b.py")), ["a", "a/b.py"]],
     ["folders only implied", tar(file("a/b/c.py")), ["a", "a/b", "a/b/c.py"]],
     ["a folder named after its files", tar(file("a/b.py"), folder("a")), ["a", "a/b.py"]],

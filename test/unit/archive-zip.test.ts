@@ -299,7 +299,13 @@ describe("zip: what is refused, by which rule, naming which entry", () => {
       { maxEntries: 2 },
     ],
     ["too many bytes", zip([main, { name: "b", content }]), "too-large", "b", { maxContentBytes: 20 }],
-    ["a bomb", zip([{ name: "zeros", content: big }]), "ratio", "", { maxRatio: 100, ratioGraceBytes: 1000 }],
+    [
+      "a bomb",
+      zip([{ name: "zeros", content: big }]),
+      "ratio",
+      "zeros",
+      { maxRatio: 100, ratioGraceBytes: 1000 },
+    ],
     [
       "a bomb that lies about its size",
       zip([{ name: "a", content: big, local: { size: 9 }, central: { size: 9 } }]),

@@ -145,7 +145,7 @@ async function rewrite(
   { limits, path }: CheckOptions,
   signal?: AbortSignal,
 ): Promise<Draft> {
-  const inventory = new Inventory(limits);
+  const inventory = new Inventory(limits, { foldNames: true });
   for await (const entry of entries) {
     signal?.throwIfAborted();
     const admission = inventory.admit(entry);

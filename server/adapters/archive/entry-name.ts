@@ -43,6 +43,8 @@ export function pathOf(name: string, kind: "file" | "folder", limits: ArchiveLim
   if (name.includes("\\")) {
     throw refuse("backslash", "has a backslash in its name; pack with forward slashes", name);
   }
+  // Python's tarfile names the top "/" when a folder is added under an empty name.
+  if (kind === "folder" && /^\/+$/.test(name)) return "";
   if (name.startsWith("/"))
     throw refuse("absolute-path", "has an absolute path; pack with relative paths", name);
   if (/^[A-Za-z]:/.test(name))

@@ -24,7 +24,7 @@ interface Sidecar {
   readonly folders: readonly string[];
 }
 
-/** Canonical tars as `archives/<digest>.tar`, each with its contents in `<digest>.json`; half-made ones in `archives/tmp`. */
+/** Canonical tars as `archives/<digest>.tar`, each with its contents in `<digest>.json`; half-made ones in `archives/tmp`. One for each data folder. */
 export class FileArchiveReader implements ArchiveReader {
   readonly version = 1;
   readonly limits: ArchiveLimits;
@@ -45,16 +45,14 @@ export class FileArchiveReader implements ArchiveReader {
   }
 
   async begin(format: Exclude<BlobFormat, "RAW">): Promise<ArchiveCheck> {
-    this.#ready ??= this.#prepare();
     try {
-      await this.#ready;
+      await this.#prepared();
       return await beginCheck(format, {
         limits: this.limits,
         path: join(this.#temporary, `${randomUUID()}.tar`),
         keep: (sha256, draft) => this.#keep(sha256, draft),
       });
     } catch (error) {
-      this.#ready = undefined;
       throw storageError(error, "preparing to check an archive");
     }
   }
@@ -133,6 +131,17 @@ export class FileArchiveReader implements ArchiveReader {
     if (!DIGEST.test(sha256))
       throw new NotFound("archive", JSON.stringify(sha256), "a digest is 64 lower-case hex digits");
     return join(this.#archives, `${sha256}.${extension}`);
+  }
+
+  /** Once only: later on, what lies in the temporary folder belongs to checks in progress. */
+  async #prepared(): Promise<void> {
+    this.#ready ??= this.#prepare();
+    try {
+      await this.#ready;
+    } catch (error) {
+      this.#ready = undefined;
+      throw error;
+    }
   }
 
   /** What a killed server left half-made is of no use to anyone. */

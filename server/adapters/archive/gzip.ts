@@ -46,13 +46,14 @@ export async function* gunzip(
   }
 }
 
-/** Refuses content that grew out of too few bytes. */
-export function checkRatio(
-  output: number,
-  used: number,
-  limits: Pick<ArchiveLimits, "maxRatio" | "ratioGraceBytes">,
-): void {
-  if (output <= limits.ratioGraceBytes || output <= limits.maxRatio * used) return;
+type RatioLimits = Pick<ArchiveLimits, "maxRatio" | "ratioGraceBytes">;
+
+export function exceedsRatio(output: number, used: number, limits: RatioLimits): boolean {
+  return output > limits.ratioGraceBytes && output > limits.maxRatio * used;
+}
+
+function checkRatio(output: number, used: number, limits: RatioLimits): void {
+  if (!exceedsRatio(output, used, limits)) return;
   throw new BadArchive(
     "ratio",
     `${used} compressed bytes grew to ${output}, more than the ${limits.maxRatio}-fold that is allowed; pack less compressible data or send it uncompressed`,

@@ -21,14 +21,17 @@ export interface Admission {
 /** Everything admitted so far; an entry that contradicts it, or one too many, is refused. */
 export class Inventory {
   readonly #limits: ArchiveLimits;
+  readonly #foldNames: boolean;
   readonly #items = new Map<string, Item>();
   readonly #byFoldedPath = new Map<string, string>();
   #pathBytes = 0;
   #files = 0;
   #contentBytes = 0;
 
-  constructor(limits: ArchiveLimits) {
+  /** `foldNames` refuses names that a filesystem which ignores case could not hold side by side. */
+  constructor(limits: ArchiveLimits, { foldNames }: { foldNames: boolean }) {
     this.#limits = limits;
+    this.#foldNames = foldNames;
   }
 
   admit(entry: Pick<ArchiveEntry, "name" | "kind" | "size">): Admission {
@@ -86,7 +89,7 @@ export class Inventory {
   }
 
   #add(path: string, kind: "file" | "folder", entered: boolean, name: string): void {
-    const folded = foldPath(path);
+    const folded = this.#foldNames ? foldPath(path) : path;
     const other = this.#byFoldedPath.get(folded);
     if (other !== undefined) {
       throw refuse(

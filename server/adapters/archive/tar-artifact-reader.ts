@@ -18,7 +18,8 @@ export class TarArtifactReader implements ArtifactReader {
     keep: (path: string, content: AsyncIterable<Uint8Array>) => Promise<void>,
     signal?: AbortSignal,
   ): Promise<void> {
-    const inventory = new Inventory(this.#limits);
+    // A task writes to a filesystem that tells A from a; both are its results.
+    const inventory = new Inventory(this.#limits, { foldNames: false });
     const input = new ByteReader(untilAborted(tar, signal));
     try {
       for await (const entry of readTar(input, this.#limits)) {

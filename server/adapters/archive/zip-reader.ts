@@ -8,7 +8,7 @@ import type { ArchiveEntry } from "./archive-entry.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { refuse } from "./entry-name.ts";
 import { FileWindow, WindowReader } from "./file-window.ts";
-import { checkRatio } from "./gzip.ts";
+import { exceedsRatio } from "./gzip.ts";
 import { inflateAtOnce, inflateRaw } from "./inflate.ts";
 import { findDirectory, type ZipDirectory } from "./zip-ends.ts";
 import {
@@ -51,7 +51,13 @@ export async function* readZip(path: string, limits: ArchiveLimits): AsyncGenera
     const start = await openData(file, zip, record, next, limits);
     output += record.size;
     // Early, from the sizes it claims: they are held to them while the data is read.
-    checkRatio(output, size, limits);
+    if (exceedsRatio(output, size, limits)) {
+      throw refuse(
+        "ratio",
+        `brings ${size} uploaded bytes to ${output}, more than the ${limits.maxRatio}-fold that is allowed`,
+        record.name,
+      );
+    }
     yield {
       name: record.name,
       kind: record.kind,
