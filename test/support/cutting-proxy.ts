@@ -6,6 +6,8 @@ export class CuttingProxy implements AsyncDisposable {
   /** For each connection, in order: bytes from the server after which it is cut; endless when used up. */
   readonly cutAfter: number[] = [];
   cuts = 0;
+  /** Bytes that clients sent. */
+  bytesIn = 0;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #target: string;
@@ -51,6 +53,9 @@ export class CuttingProxy implements AsyncDisposable {
     };
     this.#sockets.add(client);
     for (const socket of [client, server]) socket.on("error", end).on("close", end);
+    client.on("data", (bytes) => {
+      this.bytesIn += bytes.length;
+    });
     client.pipe(server);
     server.on("data", (bytes) => {
       const passed = bytes.subarray(0, budget);
