@@ -1,4 +1,4 @@
-import { InvalidRequest, NotFound, OffsetBeyondEnd } from "../domain/errors.ts";
+import { NotFound, OffsetBeyondEnd } from "../domain/errors.ts";
 import type { BlobStore } from "../domain/ports/blob-store.ts";
 import type { ArtifactStore } from "../domain/ports/task-store.ts";
 import type { Artifact } from "../domain/task.ts";
@@ -22,9 +22,8 @@ export class ReadArtifacts {
     caller: Caller,
     request: ArtifactsRequest,
   ): Promise<{ artifacts: Artifact[]; nextPageToken: string }> {
-    if (request.violations.length > 0) throw new InvalidRequest(request.violations);
     const task = await this.#book.get(request.taskId, caller.tenant);
-    const after = decodePageToken(request.pageToken, task.id);
+    const after = decodePageToken(request.pageToken, task.id, request.violations);
     const found = await this.#artifacts.list(task.id, after, request.pageSize + 1);
     const page = found.slice(0, request.pageSize);
     const last = page.at(-1);

@@ -1,4 +1,3 @@
-import { InvalidRequest } from "../domain/errors.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Task, Wait } from "../domain/task.ts";
 import type { Caller, ListRequest } from "./api.ts";
@@ -23,8 +22,7 @@ export class ReadTasks {
 
   async list(caller: Caller, request: ListRequest): Promise<{ tasks: Task[]; nextPageToken: string }> {
     const { violations, pageSize, pageToken, ...conditions } = request;
-    if (violations.length > 0) throw new InvalidRequest(violations);
-    const afterId = decodePageToken(pageToken, conditions);
+    const afterId = decodePageToken(pageToken, conditions, violations);
     const found = await this.#store.list({
       ...conditions,
       tenant: caller.tenant,
