@@ -13,6 +13,7 @@ import {
 } from "#server/adapters/docker/options.ts";
 import { CollectingLog } from "./fakes/collecting-log.ts";
 import { TemporaryFolder } from "./temporary-folder.ts";
+import { UnixProxy } from "./unix-proxy.ts";
 
 const run = promisify(execFile);
 
@@ -45,23 +46,33 @@ export async function gvisorMissing(): Promise<string | false> {
 
 /** A data folder and an installation of its own on the machine's daemon; servers on it may come and go. */
 export class DockerBench implements AsyncDisposable {
-  readonly folder: TemporaryFolder;
+  readonly path: string;
+  readonly installationId: string;
   readonly log = new CollectingLog();
-  readonly installationId = ulid();
+  readonly #folder: TemporaryFolder | undefined;
   readonly #engines = new Set<DockerEngine>();
+  readonly #proxies = new Set<UnixProxy>();
 
-  private constructor(folder: TemporaryFolder) {
-    this.folder = folder;
+  private constructor(path: string, installationId: string, folder: TemporaryFolder | undefined) {
+    this.path = path;
+    this.installationId = installationId;
+    this.#folder = folder;
   }
 
   static async create(): Promise<DockerBench> {
-    return new DockerBench(await TemporaryFolder.create());
+    const folder = await TemporaryFolder.create();
+    return new DockerBench(folder.path, ulid(), folder);
+  }
+
+  /** On a data folder that belongs to another bench. */
+  static at(path: string, installationId: string): DockerBench {
+    return new DockerBench(path, installationId, undefined);
   }
 
   async open(changes: Partial<DockerEngineOptions> = {}): Promise<DockerEngine> {
     const engine = await openDockerEngine({
       name: "docker",
-      dataDirectory: this.folder.path,
+      dataDirectory: this.path,
       installationId: this.installationId,
       runnerDirectory: RUNNER_DIRECTORY,
       defaultImage: EXECUTOR_IMAGE,
@@ -77,12 +88,20 @@ export class DockerBench implements AsyncDisposable {
     return engine;
   }
 
+  /** A way to the daemon that a test can cut. */
+  async proxy(): Promise<UnixProxy> {
+    const proxy = new UnixProxy(join(this.path, `docker-${this.#proxies.size}.sock`), "/var/run/docker.sock");
+    this.#proxies.add(proxy);
+    await proxy.open();
+    return proxy;
+  }
+
   containerName(sandboxId: string): string {
     return containerName(this.installationId, sandboxId);
   }
 
   sandboxFolder(sandboxId: string): string {
-    return this.folder.at("sandboxes", sandboxId);
+    return join(this.path, "sandboxes", sandboxId);
   }
 
   /** Container, mount, loop device and volume of a sandbox that are still there, in words. */
@@ -115,10 +134,12 @@ export class DockerBench implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const proxy of this.#proxies) await proxy.open();
     for (const engine of this.#engines) {
       for (const { id } of await engine.list()) await engine.release(id);
       await engine.close();
     }
-    await this.folder[Symbol.asyncDispose]();
+    for (const proxy of this.#proxies) await proxy.cut();
+    await this.#folder?.[Symbol.asyncDispose]();
   }
 }

@@ -11,7 +11,7 @@ import { runThrowaway } from "./throwaway.ts";
 
 const TIERS: readonly StorageTier[] = ["loop", "tmpfs"];
 const READ_BOTH = `
-for path in ("/nonce", "/volume/nonce"):
+for path in ("/nonce", "/volume/workspace/nonce"):
     try:
         print(open(path).read())
     except OSError as error:
@@ -65,7 +65,7 @@ async function probeTier(
       await writeFile(join(paths.volume, "workspace", "nonce"), volumeNonce, { mode: 0o600 });
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
-      await mkdir(join(paths.volume, "workspace"), { recursive: true });
+      await mkdir(paths.volume, { recursive: true });
     }
     const seen = await readFromContainer(daemon, installationId, imageId, paths);
     if (seen[0] !== fileNonce) throw notTheSameFiles(dataDirectory, seen[0] ?? "nothing");
@@ -74,7 +74,6 @@ async function probeTier(
       ? undefined
       : "the daemon does not see mounts that the server makes; mount the data folder with shared propagation";
   } finally {
-    await rm(join(paths.volume, "workspace"), { recursive: true, force: true });
     await storage.detach(paths);
     await rm(paths.journal, { force: true });
     await rmdir(folder);
@@ -95,7 +94,7 @@ async function readFromContainer(
       env: [],
       mounts: [
         { Type: "bind", Source: paths.journal, Target: "/nonce", ReadOnly: true },
-        { Type: "bind", Source: join(paths.volume, "workspace"), Target: "/volume", ReadOnly: true },
+        { Type: "bind", Source: paths.volume, Target: "/volume", ReadOnly: true },
       ],
       labels: { [LABELS.installation]: installationId, [LABELS.probe]: "host" },
     });

@@ -1,3 +1,4 @@
+import { Agent } from "node:http";
 import type { Duplex } from "node:stream";
 import Docker, {
   type ContainerCreateOptions,
@@ -47,7 +48,12 @@ export class Daemon {
   readonly gate: CallGate;
 
   constructor(connection: DockerOptions | undefined, parallelCalls: number) {
-    this.#docker = new Docker(connection);
+    // A kept connection that a restarted daemon closed would fail the next call; a new one costs a Unix socket nothing.
+    const options: DockerOptions & { agent: Agent } = {
+      ...connection,
+      agent: new Agent({ keepAlive: false }),
+    };
+    this.#docker = new Docker(options);
     this.gate = new CallGate(parallelCalls);
   }
 
