@@ -17,6 +17,7 @@ import { usageOf } from "./attempt-usage.ts";
 import { CollectArtifacts } from "./collect-artifacts.ts";
 import type { EngineHost } from "./engine-host.ts";
 import { newSpanId, stageSpanId } from "./identity.ts";
+import { RecheckArchive } from "./recheck-archive.ts";
 
 /** An attempt whose code never ran costs the user none of the tries asked for, but not without end. */
 const MOST_FREE_ATTEMPTS = 5;
@@ -35,6 +36,7 @@ interface Active {
 export class RunAttempts {
   readonly #deps: AttemptDeps;
   readonly #collect: CollectArtifacts;
+  readonly #projects: RecheckArchive;
   readonly #onGivenBack: (host: EngineHost, task: Task) => void;
   readonly #active = new Map<string, Active>();
   readonly #work = new Set<Promise<void>>();
@@ -44,6 +46,7 @@ export class RunAttempts {
   constructor(deps: AttemptDeps, onGivenBack: (host: EngineHost, task: Task) => void) {
     this.#deps = deps;
     this.#collect = new CollectArtifacts(deps);
+    this.#projects = new RecheckArchive(deps);
     this.#onGivenBack = onGivenBack;
   }
 
@@ -202,10 +205,11 @@ export class RunAttempts {
       stopGraceMillis: this.#deps.policy.maxStopGraceMillis,
       deadline: limits.totalMillis === null ? null : new Date(task.createTime.getTime() + limits.totalMillis),
       limits,
+      // The blob is what is kept; its canonical tar may have been collected, or come from older rules, and is then made anew.
       projectTar:
         task.archiveSha256 === ""
           ? null
-          : ((await this.#deps.archives.canonicalTar(task.archiveSha256)) ?? null),
+          : await this.#projects.canonicalTar(task.archiveSha256, "RAW", this.#closing.signal),
     };
   }
 
