@@ -5,6 +5,10 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 export class CuttingProxy implements AsyncDisposable {
   /** For each connection, in order: bytes from the server after which it is cut; endless when used up. */
   readonly cutAfter: number[] = [];
+  /** The same for bytes from the client. */
+  readonly cutAfterSent: number[] = [];
+  /** Bytes that came from clients. */
+  sentBytes = 0;
   cuts = 0;
   /** Bytes that clients sent. */
   bytesIn = 0;
@@ -45,7 +49,6 @@ export class CuttingProxy implements AsyncDisposable {
   #carry(client: Socket): void {
     const [host, port] = this.#target.split(":");
     const server = connect(Number(port), host);
-    let budget = this.cutAfter.shift() ?? Number.POSITIVE_INFINITY;
     const end = () => {
       client.destroy();
       server.destroy();
@@ -56,19 +59,32 @@ export class CuttingProxy implements AsyncDisposable {
     client.on("data", (bytes) => {
       this.bytesIn += bytes.length;
     });
-    client.pipe(server);
-    server.on("data", (bytes) => {
+    this.#pass(client, server, this.cutAfterSent.shift(), end, (bytes) => {
+      this.sentBytes += bytes;
+    });
+    this.#pass(server, client, this.cutAfter.shift(), end);
+  }
+
+  #pass(
+    from: Socket,
+    to: Socket,
+    cutAfter: number | undefined,
+    end: () => void,
+    count: (bytes: number) => void = () => undefined,
+  ): void {
+    let budget = cutAfter ?? Number.POSITIVE_INFINITY;
+    from.on("data", (bytes) => {
       const passed = bytes.subarray(0, budget);
       budget -= passed.length;
+      count(passed.length);
       if (budget > 0) {
-        if (!client.write(passed)) {
-          server.pause();
-          client.once("drain", () => server.resume());
-        }
+        if (to.write(passed)) return;
+        from.pause();
+        to.once("drain", () => from.resume());
         return;
       }
       this.cuts += 1;
-      client.write(passed, end);
+      to.write(passed, end);
     });
   }
 }

@@ -14,7 +14,6 @@ export const EXIT = {
   refused: 1,
   usage: 2,
   unreachable: 69,
-  internal: 70,
   denied: 77,
   timedOut: 124,
   other: 125,

@@ -77,11 +77,11 @@ export function eventToJson(event: TaskEvent): unknown {
   if (event.kind === "task")
     return { kind: "task", time: event.time, cursor: event.cursor, task: recordToJson(event.task) };
   if (event.kind !== "log") return event;
-  const { data, ...rest } = event;
+  const { kind, data, ...rest } = event;
   try {
-    return { ...rest, text: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data) };
+    return { kind, ...rest, text: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data) };
   } catch {
     // Not text, or cut within a character.
-    return { ...rest, data: Buffer.from(data).toString("base64") };
+    return { kind, ...rest, data: Buffer.from(data).toString("base64") };
   }
 }
