@@ -47,6 +47,12 @@ class File:
         return found
 
 
+def _own_anonymous():
+    with open("/proc/self/statm", "rb") as statm:
+        fields = statm.read().split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _number(text):
     text = (text or b"").strip()
     return int(text) if text.isdigit() else None
@@ -114,12 +120,10 @@ class Counters:
 
     def _ram(self):
         fields = self._memory.fields()
-        if b"total_rss" in fields:
-            return fields[b"total_rss"] + fields.get(b"total_shmem", 0)
-        if b"rss" in fields:
-            return fields[b"rss"] + fields.get(b"shmem", 0)
-        if b"anon" in fields:
-            return fields[b"anon"] + fields.get(b"shmem", 0)
+        for anonymous, shared in ((b"total_rss", b"total_shmem"), (b"rss", b"shmem"), (b"anon", b"shmem")):
+            if anonymous in fields:
+                # The runner shares the cgroup, but its memory comes on top of what was asked for.
+                return max(0, fields[anonymous] + fields.get(shared, 0) - _own_anonymous())
         return sum(_resident(pid) for pid in _pids() if pid != 1)
 
     def _process_count(self):
