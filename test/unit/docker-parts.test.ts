@@ -56,6 +56,17 @@ describe("CallGate", () => {
   });
 });
 
+test("CallGate lets a patient call through although urgent ones never end", async () => {
+  const gate = new CallGate(1);
+  const order: string[] = [];
+  await Promise.all([
+    gate.run(async () => void order.push("first")),
+    gate.run(async () => void order.push("patient"), "patient"),
+    ...Array.from({ length: 20 }, () => gate.run(async () => void order.push("urgent"))),
+  ]);
+  assert.equal(order.indexOf("patient"), 5);
+});
+
 describe("parseGpus", () => {
   test("reads what nvidia-smi prints", () => {
     const csv = [

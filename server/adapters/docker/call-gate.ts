@@ -1,3 +1,6 @@
+/** So many urgent calls may pass a waiting patient one: under lasting load, removals must still come through. */
+const PASSES = 4;
+
 interface Waiting {
   readonly admit: () => void;
 }
@@ -7,19 +10,14 @@ interface Waiting {
  * one), and what nobody waits for (refills, removals) lets what somebody waits for go first.
  */
 export class CallGate {
-  readonly #slots: number;
   #free: number;
+  /** Urgent calls let in since a patient one was. */
+  #streak = 0;
   readonly #urgent: Waiting[] = [];
   readonly #patient: Waiting[] = [];
 
   constructor(slots: number) {
-    this.#slots = slots;
     this.#free = slots;
-  }
-
-  /** Nothing is in flight and nothing waits. */
-  get idle(): boolean {
-    return this.#free === this.#slots && this.#urgent.length === 0;
   }
 
   async run<T>(call: () => Promise<T>, patience: "urgent" | "patient" = "urgent"): Promise<T> {
@@ -41,8 +39,17 @@ export class CallGate {
   }
 
   #leave(): void {
-    const next = this.#urgent.shift() ?? this.#patient.shift();
+    const next = this.#next();
     if (next === undefined) this.#free++;
     else next.admit();
+  }
+
+  #next(): Waiting | undefined {
+    if (this.#patient.length > 0 && (this.#streak >= PASSES || this.#urgent.length === 0)) {
+      this.#streak = 0;
+      return this.#patient.shift();
+    }
+    this.#streak++;
+    return this.#urgent.shift();
   }
 }

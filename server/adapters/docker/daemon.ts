@@ -42,9 +42,10 @@ export interface HostFacts {
   readonly liveRestore: boolean;
 }
 
-/** The few calls that are made to the Docker daemon, with its errors turned into ours and the costly ones capped. */
+/** The few calls that are made to the Docker daemon, with its errors turned into ours. */
 export class Daemon {
   readonly #docker: Docker;
+  /** For starts (create to running, as one) and removals. */
   readonly gate: CallGate;
 
   constructor(connection: DockerOptions | undefined, parallelCalls: number) {
@@ -58,18 +59,12 @@ export class Daemon {
   }
 
   /** Without a signal on purpose: a create that is cut off half-way may leave a container that nobody knows. */
-  async create(
-    name: string,
-    options: ContainerCreateOptions,
-    patience: "urgent" | "patient" = "urgent",
-  ): Promise<string> {
-    return this.gate.run(async () => {
-      try {
-        return (await this.#docker.createContainer({ name, ...options })).id;
-      } catch (error) {
-        throw engineError(error, `create container ${name}`);
-      }
-    }, patience);
+  async create(name: string, options: ContainerCreateOptions): Promise<string> {
+    try {
+      return (await this.#docker.createContainer({ name, ...options })).id;
+    } catch (error) {
+      throw engineError(error, `create container ${name}`);
+    }
   }
 
   /** The raw connection to a container's streams; writes go to its stdin, reads are Docker's multiplexed output. */
@@ -87,14 +82,12 @@ export class Daemon {
     }
   }
 
-  async start(id: string, patience: "urgent" | "patient" = "urgent"): Promise<void> {
-    await this.gate.run(async () => {
-      try {
-        await this.#docker.getContainer(id).start();
-      } catch (error) {
-        throw engineError(error, `start container ${id}`);
-      }
-    }, patience);
+  async start(id: string): Promise<void> {
+    try {
+      await this.#docker.getContainer(id).start();
+    } catch (error) {
+      throw engineError(error, `start container ${id}`);
+    }
   }
 
   /** Quietly does nothing when the container does not run. */

@@ -1,4 +1,5 @@
 import { chmod, mkdir } from "node:fs/promises";
+import type { ContainerCreateOptions } from "dockerode";
 import { SystemFault, Unsupported } from "../../domain/errors.ts";
 import type {
   Engine,
@@ -237,7 +238,6 @@ export class DockerEngine implements Engine {
       const uid = this.#uids.acquire(id);
       await storage.attach(paths, uid, shape.limits);
       signal?.throwIfAborted();
-      const patience = warm ? "patient" : "urgent";
       const plan = {
         shape,
         runtime,
@@ -254,20 +254,36 @@ export class DockerEngine implements Engine {
           ...labels,
         },
       };
-      const containerId = await daemon.create(this.#nameOf(id), containerOptions(plan), patience);
-      signal?.throwIfAborted();
-      // Before the start, or the runner would read end of file.
-      const stream = await daemon.attach(containerId, { stdin: true, stderr: true });
-      const live = new LiveSandbox(id, containerId, shape, warm, stream);
-      this.#live.set(id, live);
-      await daemon.start(containerId, patience);
-      if (shape.isolation === "GVISOR") await this.#confine(id, containerId, shape);
-      signal?.throwIfAborted();
-      return live;
+      // One slot for the whole start: with create and start in turns, all of many would be ready only at the very end.
+      return await daemon.gate.run(
+        () => this.#start(id, shape, warm, containerOptions(plan), signal),
+        warm ? "patient" : "urgent",
+      );
     } catch (error) {
       await this.#discard(id);
       throw error;
     }
+  }
+
+  async #start(
+    id: string,
+    shape: SandboxShape,
+    warm: boolean,
+    options: ContainerCreateOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<LiveSandbox> {
+    const { daemon } = this.#parts;
+    signal?.throwIfAborted();
+    const containerId = await daemon.create(this.#nameOf(id), options);
+    signal?.throwIfAborted();
+    // Before the start, or the runner would read end of file.
+    const stream = await daemon.attach(containerId, { stdin: true, stderr: true });
+    const live = new LiveSandbox(id, containerId, shape, warm, stream);
+    this.#live.set(id, live);
+    await daemon.start(containerId);
+    if (shape.isolation === "GVISOR") await this.#confine(id, containerId, shape);
+    signal?.throwIfAborted();
+    return live;
   }
 
   #runtimeOf(shape: SandboxShape): string {
