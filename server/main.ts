@@ -8,6 +8,7 @@ import { openDatabase } from "./adapters/database/database.ts";
 import { openDockerEngine } from "./adapters/docker/docker-engine.ts";
 import { DEFAULT_POOL, DEFAULT_RUNTIMES } from "./adapters/docker/options.ts";
 import { takeLease } from "./adapters/lease/file-lease.ts";
+import { openSecretBox } from "./adapters/secrets/aes-secret-box.ts";
 import { createLog } from "./adapters/telemetry/log.ts";
 import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
 import { composeApplication } from "./application/compose.ts";
@@ -55,6 +56,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     blobs: new FileBlobStore({ directory: config.dataDirectory }),
     archives: new FileArchiveReader({ directory: config.dataDirectory, limits: config.archiveLimits }),
     artifactReader: new TarArtifactReader(config.archiveLimits),
+    secretBox: await openSecretBox(config.dataDirectory),
     telemetry,
     log,
     policy: config.policy,

@@ -23,6 +23,8 @@ export interface Checked {
 
 export interface TaskRequest extends Checked {
   readonly spec: TaskSpec;
+  /** Values of secret_env as they came; sealed before anything is stored. */
+  readonly secrets: Readonly<Record<string, string>>;
 }
 
 export interface RerunRequest extends Checked {

@@ -1,6 +1,7 @@
 import type { Policy } from "../domain/policy.ts";
 import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-reader.ts";
 import type { BlobStore } from "../domain/ports/blob-store.ts";
+import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { NewId } from "./identity.ts";
@@ -16,6 +17,7 @@ export interface AttemptDeps {
   readonly artifactReader: ArtifactReader;
   readonly artifacts: ArtifactStore;
   readonly blobs: BlobStore;
+  readonly secretBox: SecretBox;
   readonly policy: Policy;
   readonly log: Log;
   readonly clock: () => Date;

@@ -3,6 +3,7 @@ import type { Policy } from "../domain/policy.ts";
 import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
 import type { Engine } from "../domain/ports/engine.ts";
+import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
 import type { Application } from "./api.ts";
@@ -38,6 +39,7 @@ export interface Parts {
   readonly blobs: BlobStore;
   readonly archives: ArchiveReader;
   readonly artifactReader: ArtifactReader;
+  readonly secretBox: SecretBox;
   readonly telemetry: Telemetry;
   readonly log: Log;
   readonly policy: Policy;
@@ -66,7 +68,7 @@ async function hostOf(engine: Engine, policy: Policy): Promise<EngineHost> {
 }
 
 export async function composeApplication(parts: Parts): Promise<ComposedApplication> {
-  const { store, artifacts, index, blobs, archives, log, policy, clock, newId } = parts;
+  const { store, artifacts, index, blobs, archives, secretBox, log, policy, clock, newId } = parts;
   const [first, ...others] = parts.engines;
   const hosts = new EngineHosts([
     await hostOf(first, policy),
@@ -84,6 +86,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       artifactReader: parts.artifactReader,
       artifacts,
       blobs,
+      secretBox,
       policy,
       log,
       clock,
@@ -112,6 +115,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     deadlines,
     blobs: index,
     archives,
+    secretBox,
     policy,
     clock,
     newId,

@@ -5,6 +5,7 @@ import type { TaskLimits } from "../domain/limits.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex } from "../domain/ports/blob-store.ts";
+import type { SecretBox } from "../domain/ports/secret-box.ts";
 import { RequestIdTaken, type TaskStore } from "../domain/ports/task-store.ts";
 import { formatSize } from "../domain/resources.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
@@ -25,6 +26,7 @@ export interface CreateTaskDeps {
   readonly deadlines: TaskDeadlines;
   readonly blobs: BlobIndex;
   readonly archives: ArchiveReader;
+  readonly secretBox: SecretBox;
   readonly policy: Policy;
   readonly clock: () => Date;
   readonly newId: NewId;
@@ -53,18 +55,17 @@ export class CreateTask {
   }
 
   async create(caller: Caller, request: TaskRequest, origin: Origin): Promise<Task> {
-    const { spec } = request;
-    const earlier = await this.findRepeated(caller, spec);
+    const earlier = await this.findRepeated(caller, request);
     if (earlier !== undefined) return earlier;
     this.#refuseWhilePaused();
-    const checked = await this.#check(caller, spec, request.violations);
-    const task = this.#make(caller, spec, checked, origin);
+    const checked = await this.#check(caller, withSecrets(request), request.violations);
+    const task = this.#make(caller, request, checked, origin);
     try {
       await this.#deps.book.insert(task);
     } catch (error) {
       if (!(error instanceof RequestIdTaken)) throw error;
       // Two equal requests at once: the other one was first.
-      const winner = await this.findRepeated(caller, spec);
+      const winner = await this.findRepeated(caller, request);
       if (winner === undefined) throw error;
       return winner;
     }
@@ -74,8 +75,9 @@ export class CreateTask {
   }
 
   /** What can be said before an archive has come: a wrong field is refused before gigabytes are sent for nothing. */
-  checkForm(spec: TaskSpec, wrong: readonly FieldViolation[]): void {
-    const violations = [...wrong];
+  checkForm(request: TaskRequest, more: readonly FieldViolation[]): void {
+    const violations = [...request.violations, ...more];
+    const spec = withSecrets(request);
     const archiveSha256 = spec.archiveSha256 === "" ? "0".repeat(64) : spec.archiveSha256;
     checkSpec({ ...spec, archiveSha256 }, this.#deps.policy, violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
@@ -83,11 +85,12 @@ export class CreateTask {
   }
 
   /** The task of an earlier request with the same id and content. Throws RequestIdReused where the content differs. */
-  async findRepeated(caller: Caller, spec: TaskSpec): Promise<Task | undefined> {
+  async findRepeated(caller: Caller, request: TaskRequest): Promise<Task | undefined> {
+    const { spec } = request;
     if (spec.requestId === "") return undefined;
     const earlier = await this.#deps.store.findByRequestId(caller.tenant, spec.requestId);
     if (earlier === undefined) return undefined;
-    if (earlier.specDigest !== digestOfSpec(spec)) throw new RequestIdReused(spec.requestId, earlier.id);
+    if (earlier.specDigest !== this.#digest(request)) throw new RequestIdReused(spec.requestId, earlier.id);
     return (await this.#deps.book.find(earlier.id)) ?? earlier;
   }
 
@@ -148,8 +151,28 @@ export class CreateTask {
     return null;
   }
 
-  #make(caller: Caller, spec: TaskSpec, checked: Checked, origin: Origin): Task {
-    const { clock, newId, policy } = this.#deps;
+  /** Sealing differs each time, so secrets count by their fingerprints. */
+  #digest({ spec, secrets }: TaskRequest): string {
+    const { secretBox } = this.#deps;
+    const old = Object.entries(spec.secretEnv).map(
+      ([name, sealed]) => [name, secretBox.open(name, sealed)] as const,
+    );
+    const values = [...old, ...Object.entries(secrets)];
+    const secretEnv = Object.fromEntries(
+      values.map(([name, value]) => [name, secretBox.fingerprint(name, value)]),
+    );
+    return digestOfSpec({ ...spec, secretEnv });
+  }
+
+  #make(caller: Caller, request: TaskRequest, checked: Checked, origin: Origin): Task {
+    const { clock, newId, policy, secretBox } = this.#deps;
+    const sealed = Object.entries(request.secrets).map(
+      ([name, value]) => [name, secretBox.seal(name, value)] as const,
+    );
+    const spec: TaskSpec = {
+      ...request.spec,
+      secretEnv: { ...request.spec.secretEnv, ...Object.fromEntries(sealed) },
+    };
     const createTime = clock();
     const id = newId();
     const [, traceId, parentSpanId] = caller.traceparent?.split("-") ?? [];
@@ -160,7 +183,7 @@ export class CreateTask {
       version: 1,
       state: "QUEUED",
       spec,
-      specDigest: digestOfSpec(spec),
+      specDigest: this.#digest(request),
       limits: checked.limits,
       isolation: spec.isolation ?? policy.defaultIsolation,
       network: spec.network ?? "NONE",
@@ -182,6 +205,11 @@ export class CreateTask {
       rerunOf: origin.rerunOf,
     };
   }
+}
+
+/** For checking alone: names and sizes of the secrets beside everything else. */
+function withSecrets({ spec, secrets }: TaskRequest): TaskSpec {
+  return { ...spec, secretEnv: { ...spec.secretEnv, ...secrets } };
 }
 
 function openingStages(id: string, origin: Origin, now: Date): Stage[] {

@@ -36,6 +36,10 @@ export class RerunTask {
             },
     };
     const origin = { rerunOf: request.id, startTime, uploadEndTime: null };
-    return await this.#create.create(caller, { spec: again, violations: request.violations }, origin);
+    return await this.#create.create(
+      caller,
+      { spec: again, secrets: {}, violations: request.violations },
+      origin,
+    );
   }
 }

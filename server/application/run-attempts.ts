@@ -198,7 +198,7 @@ export class RunAttempts {
       program: task.program,
       code: spec.code === "" ? null : spec.code,
       args: spec.args,
-      env: { ...spec.env, TRACEPARENT: run },
+      env: { ...spec.env, ...this.#secretsOf(task), TRACEPARENT: run },
       stdin: spec.stdin,
       workingDirectory: spec.workingDirectory,
       outputs: spec.outputs,
@@ -211,6 +211,11 @@ export class RunAttempts {
           ? null
           : await this.#projects.canonicalTar(task.archiveSha256, "RAW", this.#closing.signal),
     };
+  }
+
+  #secretsOf({ spec }: Task): Record<string, string> {
+    const { secretBox } = this.#deps;
+    return Object.fromEntries(Object.entries(spec.secretEnv).map(([name, sealed]) => [name, secretBox.open(name, sealed)]));
   }
 
   async #finish(active: Active, attempt: Attempt): Promise<void> {

@@ -38,9 +38,8 @@ export class SubmitTask {
         },
       ]);
     }
-    const promised = { ...request.spec, archiveSha256: upload.sha256 };
+    const promised = { ...request, spec: { ...request.spec, archiveSha256: upload.sha256 } };
     this.#create.checkForm(promised, [
-      ...request.violations,
       ...headerViolations({ header: upload, purpose: "project" }, this.#policy.maxUploadBytes),
     ]);
     if (upload.sha256 !== "") {
@@ -63,7 +62,7 @@ export class SubmitTask {
       );
       const spec = { ...request.spec, archiveSha256: stored.sha256 };
       const origin = { rerunOf: "", startTime, uploadEndTime: this.#clock() };
-      return await this.#create.create(caller, { spec, violations: [] }, origin);
+      return await this.#create.create(caller, { ...request, spec }, origin);
     } finally {
       this.#underWay.delete(key);
     }

@@ -94,9 +94,12 @@ function checkProcess(spec: TaskSpec, policy: Policy, refuse: Refuse): void {
   }
   if (spec.command[0] === "") refuse("command[0]", "is empty; the first element is the program");
   let envBytes = 0;
-  for (const [name, value] of Object.entries(spec.env)) {
+  const plain = Object.entries(spec.env).map((entry) => ["env", ...entry] as const);
+  const secret = Object.entries(spec.secretEnv).map((entry) => ["secret_env", ...entry] as const);
+  for (const [list, name, value] of [...plain, ...secret]) {
     envBytes += bytes(name) + bytes(value) + 2;
-    const field = `env[${name.slice(0, 100)}]`;
+    const field = `${list}[${name.slice(0, 100)}]`;
+    if (list === "secret_env" && name in spec.env) refuse(field, "is given in env, too; send it once");
     if (!ENV_NAME.test(name)) refuse(field, "is no variable name; use letters, digits and _");
     else if (RESERVED_ENV.test(name))
       refuse(field, "is reserved; LD_*, NVIDIA_* and LONGSHORE_* cannot be set");

@@ -57,6 +57,8 @@ export interface TaskSpec {
   readonly args: readonly string[];
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Sealed values by name (SecretBox); plain ones never get this far. */
+  readonly secretEnv: Readonly<Record<string, string>>;
   /** Base64 of the bytes on standard input. */
   readonly stdin: string;
   readonly workingDirectory: string;

@@ -110,8 +110,10 @@ describe("the seeds' requests through grpcurl", { skip: skip ?? false }, () => {
       JSON.stringify({ code }),
     );
     const events = objects(answer.stdout).map((item) => event.parse(item).event);
-    const printed = events.flatMap((item) => (item.log === undefined ? [] : [item.log.text]));
-    assert.deepEqual(printed, ["Count 0\n", "Count 1\n", "Count 2\n", "Count 3\n", "Count 4\n"]);
+    const printed = events.flatMap((item) => (item.log?.text === undefined ? [] : [item.log.text]));
+    assert.equal(printed.join(""), "Count 0\nCount 1\nCount 2\nCount 3\nCount 4\n");
+    // Python may write a line and its end separately; two lines of different moments never come together.
+    for (const part of printed) assert.ok((part?.match(/Count/g) ?? []).length <= 1, `"${part}" came late`);
   });
 
   test("a wrong request names every wrong field at once", async () => {

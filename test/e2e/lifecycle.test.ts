@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import {
   InvalidRequest,
@@ -84,6 +87,35 @@ describe("a task from create to delete", { skip: skip ?? false }, () => {
     );
     await task.result();
     assert.equal((await task.get()).result?.stdoutTail, "['--x', 'ä b'] blue in\n\n");
+  });
+
+  test("a secret reaches it and stays in no record, log or database", async () => {
+    const secret = `s3cret-${crypto.randomUUID()}`;
+    const code = "import os, hashlib; print(hashlib.sha256(os.environ['TOKEN'].encode()).hexdigest())";
+    const requestId = crypto.randomUUID();
+    const options = { secretEnv: { TOKEN: secret }, requestId };
+    const task = await client.submit({ code }, options);
+    await task.result();
+    const record = await task.get();
+    assert.equal(record.result?.stdoutTail, `${createHash("sha256").update(secret).digest("hex")}\n`);
+    assert.deepEqual(record.spec?.secretEnv, { TOKEN: "" });
+    assert.equal((await client.submit({ code }, options)).id, task.id, "the same secret is the same request");
+    await assert.rejects(
+      client.submit({ code }, { ...options, secretEnv: { TOKEN: "other" } }),
+      /already used/,
+    );
+
+    const again = await task.rerun();
+    await again.result();
+    assert.equal((await again.get()).result?.stdoutTail, record.result?.stdoutTail);
+
+    assert.ok(!server.log.some((line) => line.includes(secret)), "it is in the log");
+    for (const name of await readdir(server.dataDirectory, { recursive: true })) {
+      const path = join(server.dataDirectory, name);
+      // Folders, and files of sandboxes that are just being removed.
+      const content = await readFile(path).catch(() => Buffer.alloc(0));
+      assert.ok(!content.includes(secret), `it is in ${name}`);
+    }
   });
 
   test("a command instead of Python", async () => {

@@ -15,6 +15,7 @@ export function sampleSpec(fields: Partial<TaskSpec> = {}): TaskSpec {
     args: [],
     command: [],
     env: {},
+    secretEnv: {},
     stdin: "",
     workingDirectory: "",
     image: "",

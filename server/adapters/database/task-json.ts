@@ -67,6 +67,7 @@ export const spec = z.object({
   args: texts,
   command: texts,
   env: textMap,
+  secretEnv: textMap,
   stdin: text,
   workingDirectory: text,
   image: text,

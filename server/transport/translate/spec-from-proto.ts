@@ -22,6 +22,7 @@ export function specFromProto(request: CreateTaskRequest, check = new FieldCheck
     args: request.args,
     command: request.command,
     env: request.env,
+    secretEnv: {},
     stdin: Buffer.from(request.stdin).toString("base64"),
     workingDirectory: request.workingDirectory,
     image: request.image,
@@ -41,13 +42,12 @@ export function specFromProto(request: CreateTaskRequest, check = new FieldCheck
     retentionMillis: check.duration("retention", request.retention, "0 or more"),
     requestId: request.requestId,
   };
-  return { spec, violations: check.violations };
+  return { spec, secrets: request.secretEnv, violations: check.violations };
 }
 
 /** A field that would be dropped silently promises something that does not happen. */
 function refuseUnsupported(request: CreateTaskRequest, check: FieldCheck): void {
   const { placement } = request;
-  check.unsupported("secret_env", Object.keys(request.secretEnv).length > 0);
   check.unsupported("environment", request.environment !== undefined);
   check.unsupported("inputs", request.inputs.length > 0);
   check.unsupported("placement.account", (placement?.account ?? "") !== "");

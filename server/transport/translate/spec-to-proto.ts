@@ -16,7 +16,7 @@ export function specToProto(spec: TaskSpec, view: "basic" | "full"): CreateTaskR
     args: [...spec.args],
     command: [...spec.command],
     env: { ...spec.env },
-    secretEnv: {},
+    secretEnv: Object.fromEntries(Object.keys(spec.secretEnv).map((name) => [name, ""])),
     stdin: full ? Buffer.from(spec.stdin, "base64") : new Uint8Array(),
     workingDirectory: spec.workingDirectory,
     image: spec.image,

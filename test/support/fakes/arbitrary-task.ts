@@ -49,6 +49,7 @@ const spec: fc.Arbitrary<TaskSpec> = record({
   args: texts,
   command: texts,
   env: textMap,
+  secretEnv: textMap,
   stdin: text,
   workingDirectory: text,
   image: text,

@@ -18,6 +18,7 @@ export const SAMPLE_SPEC: TaskSpec = {
   args: [],
   command: [],
   env: {},
+  secretEnv: {},
   stdin: "",
   workingDirectory: "",
   image: "",

@@ -34,7 +34,6 @@ export interface RunFlags {
   readonly priority?: string;
   readonly name?: string;
   readonly workdir?: string;
-  readonly requirements?: string;
   readonly maxAttempts?: string;
   readonly requireEnforced: readonly string[];
   readonly requestId?: string;
@@ -83,7 +82,6 @@ export async function readRunRequest(
     requireEnforced: flags.requireEnforced as readonly LimitName[],
     priority: readWhole("priority", flags.priority, violations),
     maxAttempts: readWhole("max_attempts", flags.maxAttempts, violations),
-    requirements: flags.requirements === undefined ? undefined : await readText(flags.requirements),
     stdin,
   };
   violations.push(...findViolations(options));
@@ -197,15 +195,6 @@ async function readFileUpTo(path: string, most: number): Promise<Buffer> {
   const file = await openNamed(path);
   try {
     return await readAll(file.createReadStream({ autoClose: false, end: most }), most);
-  } finally {
-    await file.close();
-  }
-}
-
-async function readText(path: string): Promise<string> {
-  const file = await openNamed(path);
-  try {
-    return await file.readFile("utf8");
   } finally {
     await file.close();
   }

@@ -86,7 +86,6 @@ function addTaskOptions(command: Command): void {
     .option("--command", "what follows -- is a program and its arguments, run instead of Python")
     .option("--stdin <file>", "standard input of the task, up to 1 MiB; - passes on what is piped in here")
     .option("-o, --out <glob>", "files to keep as artifacts, such as 'model/*.bin' (repeatable)", collect, [])
-    .option("--requirements <file>", "requirements.txt to install (the project's own is found by itself)")
     .option("--workdir <folder>", "folder of the project to start in")
     .option("--image <name>", "container image")
     .option("--network <policy>", "none (default) or egress")

@@ -21,7 +21,6 @@ const FLAGS: Readonly<Record<string, string>> = {
   display_name: "--name",
   code: "--code",
   working_directory: "--workdir",
-  environment: "--requirements",
   request_id: "--request-id",
   max_attempts: "--max-attempts",
   require_enforced: "--require-enforced",
