@@ -54,7 +54,7 @@ class Attempt:
 
     def run(self):
         prestarted = self._prestarted.pid if self._prestarted is not None else None
-        self._counters.start(prestarted, self._spec.limits.storage_bytes)
+        self._counters.start(prestarted, self._spec.limits.storage_bytes, self._settings.one_volume)
         touched, artifacts = [], dict(NO_ARTIFACTS)
         try:
             if self._stage_in():

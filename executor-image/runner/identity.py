@@ -5,6 +5,8 @@ import resource
 import signal
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
+import seccomp
+
 HOME = "/home/task"
 WORKSPACE = "/workspace"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -80,6 +82,7 @@ def become_task(settings, stdin, stdout, stderr, extra=(), open_files=None):
     os.setgroups([])
     os.setresgid(settings.gid, settings.gid, settings.gid)
     os.setresuid(settings.uid, settings.uid, settings.uid)
+    seccomp.restrict()
 
 
 def _arrange_descriptors(fds):

@@ -79,7 +79,7 @@ class Counters:
         self.peak_storage = 0
         self.storage_full = None
 
-    def start(self, prestarted, storage_bytes):
+    def start(self, prestarted, storage_bytes, one_volume):
         self._start_cpu = self._cpu()
         if not self._has_cpu() and prestarted is not None:
             # Its time before the spec will be among the children's once it is reaped.
@@ -88,7 +88,7 @@ class Counters:
             self._start_cpu = (total + user + system, all_user + user, all_system + system)
         self._start_oom = self._oom_kills()
         self._start_refused = self._refusals()
-        self._storage.start(storage_bytes)
+        self._storage.start(storage_bytes, one_volume)
 
     def cpu(self):
         """(total, user, system) in microseconds since the spec arrived."""
@@ -150,9 +150,10 @@ class Storage:
         self._folders = []
         self._start = 0
 
-    def start(self, asked):
+    def start(self, asked, one_volume):
         seen = set()
-        for folder in STORAGE_FOLDERS:
+        # gVisor gives each mount a device number of its own, whatever it is a part of.
+        for folder in STORAGE_FOLDERS[:1] if one_volume else STORAGE_FOLDERS:
             try:
                 device = os.stat(folder).st_dev
                 total = os.statvfs(folder)

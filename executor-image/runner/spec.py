@@ -41,6 +41,7 @@ class Settings:
         self.preload = [str(name) for name in value.get("preload") or []]
         self.environment = value.get("environment")
         self.prestart = bool(value.get("prestart"))
+        self.one_volume = bool(value.get("one_volume"))
 
 
 class Spec:

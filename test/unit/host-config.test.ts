@@ -63,7 +63,7 @@ const GOLDEN = {
     "-E",
     "-B",
     "/longshore/runner",
-    '{"uid":70001,"gid":70001,"preload":[],"environment":null,"prestart":true}',
+    '{"uid":70001,"gid":70001,"preload":[],"environment":null,"prestart":true,"one_volume":true}',
   ],
   Cmd: [],
   Env: [
@@ -138,7 +138,7 @@ describe("containerOptions", () => {
     const gpuIds = ["GPU-11111111-2222-3333-4444-555555555555"];
     const options = containerOptions({ ...PLAN, shape: { ...SHAPE, gpuIds, network: "EGRESS" } });
     assert.deepEqual(options.HostConfig?.DeviceRequests, [
-      { Driver: "", DeviceIDs: gpuIds, Capabilities: [["gpu"]] },
+      { Driver: "", DeviceIDs: gpuIds, Capabilities: [["gpu", "compute", "utility"]] },
     ]);
     assert.equal(options.HostConfig?.NetworkMode, "longshore-egress");
   });

@@ -20,8 +20,8 @@ export const SENTRY_GROWTH_BYTES = 16 * MEBIBYTE;
 /** Host threads of an idle gVisor sandbox (measured: 87), and of each process in it (measured: 5). */
 const SENTRY_THREADS = 128;
 const SENTRY_THREADS_PER_PROCESS = 6;
-/** PID 1 needs this many descriptors even where a task may open fewer. */
-const RUNNER_DESCRIPTORS = 256;
+/** PID 1 moves descriptors out of its task's way to 256 and above, even where a task may open fewer. */
+const RUNNER_DESCRIPTORS = 320;
 /** Frame headers, usage samples and the end frame, beside the log bytes that were asked for. */
 const JOURNAL_OVERHEAD_BYTES = 16 * MEBIBYTE;
 /** Between 0 and the task's own 1000: under memory pressure on the host, sandboxes go before the daemon and the server. */
@@ -60,7 +60,7 @@ export function containerOptions(plan: SandboxPlan): ContainerCreateOptions {
     User: "0:0",
     WorkingDir: "/",
     // -I -S -E -B: an image's sitecustomize, .pth files or PYTHONPATH would otherwise run as PID 1.
-    Entrypoint: ["python3", "-I", "-S", "-E", "-B", "/longshore/runner", settings(plan.uid)],
+    Entrypoint: ["python3", "-I", "-S", "-E", "-B", "/longshore/runner", settings(plan)],
     Cmd: [],
     Env: environment(plan.imageEnvNames),
     // An image's own health check would run as root beside the runner.
@@ -179,8 +179,16 @@ function engineTmpfs(plan: SandboxPlan): Record<string, string> {
   );
 }
 
-function settings(uid: number): string {
-  return JSON.stringify({ uid, gid: uid, preload: [], environment: null, prestart: true });
+function settings({ uid, storage }: SandboxPlan): string {
+  const oneVolume = storage !== "engine-tmpfs";
+  return JSON.stringify({
+    uid,
+    gid: uid,
+    preload: [],
+    environment: null,
+    prestart: true,
+    one_volume: oneVolume,
+  });
 }
 
 function environment(imageEnvNames: readonly string[]): string[] {
@@ -189,13 +197,14 @@ function environment(imageEnvNames: readonly string[]): string[] {
   return [...fixed, ...imageEnvNames.filter((name) => !Object.hasOwn(FIXED_ENV, name))];
 }
 
+/** Compute and utility by name: without them it depends on the image which of the driver's libraries are there. */
 function gpuRequest(gpuIds: readonly string[]): {
   Driver: string;
   DeviceIDs: string[];
   Capabilities: string[][];
 } {
   for (const id of gpuIds) if (!GPU_ID.test(id)) throw new RangeError(`${JSON.stringify(id)} is no GPU id`);
-  return { Driver: "", DeviceIDs: [...gpuIds], Capabilities: [["gpu"]] };
+  return { Driver: "", DeviceIDs: [...gpuIds], Capabilities: [["gpu", "compute", "utility"]] };
 }
 
 const GPU_ID = /^(?:GPU|MIG)-[0-9A-Za-z/-]{1,80}$/;
