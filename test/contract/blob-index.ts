@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { BlobRecord } from "#server/domain/blob.ts";
 import type { BlobIndex } from "#server/domain/ports/blob-store.ts";
-import { SAMPLE_TIME, sampleId, sampleTask } from "../support/fakes/sample-task.ts";
+import { SAMPLE_TIME, sampleId, sampleTask } from "../support/sample-task.ts";
 import type { TaskStores } from "./task-store.ts";
 
 interface Stores extends TaskStores {

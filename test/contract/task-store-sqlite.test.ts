@@ -16,7 +16,7 @@ import {
   sampleStage,
   sampleTask,
   succeeded,
-} from "../support/fakes/sample-task.ts";
+} from "../support/sample-task.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
 const urlOf = (path: string) => `sqlite://${path}`;
@@ -70,7 +70,7 @@ describe("SQLite database", () => {
     const url = urlOf(join(folder.path, "longshore.db"));
     const script = `
       const { openDatabase } = await import(${JSON.stringify(import.meta.resolve("#server/adapters/database/database.ts"))});
-      const { sampleTask, succeeded } = await import(${JSON.stringify(import.meta.resolve("../support/fakes/sample-task.ts"))});
+      const { sampleTask, succeeded } = await import(${JSON.stringify(import.meta.resolve("../support/sample-task.ts"))});
       const { writeSync } = await import("node:fs");
       const database = await openDatabase({ url: ${JSON.stringify(url)} });
       let place = 0;

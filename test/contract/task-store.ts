@@ -19,7 +19,7 @@ import {
   sampleStage,
   sampleTask,
   succeeded,
-} from "../support/fakes/sample-task.ts";
+} from "../support/sample-task.ts";
 
 export interface TaskStores extends AsyncDisposable {
   readonly tasks: TaskStore;

@@ -1,100 +1,91 @@
-import type { Policy } from "#server/domain/policy.ts";
-import { GIBIBYTE, MEBIBYTE } from "#server/domain/resources.ts";
-import type { Attempt, Task, TaskResult, TaskSpec } from "#server/domain/task.ts";
-import { withoutAttempt } from "#server/domain/verdict.ts";
+import {
+  type Attempt,
+  NO_USAGE,
+  type Stage,
+  type Task,
+  type TaskResult,
+  type TaskSpec,
+} from "#server/domain/task.ts";
 
 export const SAMPLE_TIME = new Date("2026-01-02T03:04:05.678Z");
 
-export function sampleSpec(fields: Partial<TaskSpec> = {}): TaskSpec {
-  return {
-    taskType: "execute_code",
-    code: "print('Hello, World!')",
-    resources: { cpu: "1", gpu: "0", ram: "256MB", storage: "500MB", gpuModel: "" },
-    archiveSha256: "",
-    entrypoint: "",
-    args: [],
-    command: [],
-    env: {},
-    secretEnv: {},
-    stdin: "",
-    workingDirectory: "",
-    image: "",
-    outputs: [],
-    budgets: null,
-    timeoutMillis: null,
-    queueTimeoutMillis: null,
-    totalTimeoutMillis: null,
-    network: null,
-    isolation: null,
-    requireEnforced: [],
-    engine: "",
-    priority: 0,
-    maxAttempts: 0,
-    displayName: "",
-    labels: {},
-    retentionMillis: null,
-    requestId: "",
-    ...fields,
-  };
+export const SAMPLE_SPEC: TaskSpec = {
+  taskType: "execute_code",
+  code: "print('Hello, World!')",
+  resources: { cpu: "2", gpu: "0", ram: "512MB", storage: "1GB", gpuModel: "" },
+  archiveSha256: "",
+  entrypoint: "",
+  args: [],
+  command: [],
+  env: {},
+  secretEnv: {},
+  stdin: "",
+  workingDirectory: "",
+  image: "",
+  outputs: [],
+  budgets: null,
+  timeoutMillis: null,
+  queueTimeoutMillis: null,
+  totalTimeoutMillis: null,
+  network: null,
+  isolation: null,
+  requireEnforced: [],
+  engine: "",
+  priority: 0,
+  maxAttempts: 1,
+  displayName: "",
+  labels: {},
+  retentionMillis: null,
+  requestId: "",
+};
+
+export const SAMPLE_RESULT: TaskResult = {
+  reason: "EXITED",
+  exitCode: 0,
+  signal: null,
+  termination: null,
+  message: "",
+  advice: "",
+  stdoutTail: "Hello, World!\n",
+  stderrTail: "",
+  stdoutBytes: 14,
+  stderrBytes: 0,
+  limitsHit: [],
+  artifactsError: "",
+};
+
+/** Ids that sort by `place`, oldest first, as ULIDs do. */
+export function sampleId(place: number): string {
+  return `01JH${String(place).padStart(22, "0")}`;
 }
 
-export function samplePolicy(fields: Partial<Policy> = {}): Policy {
-  const budgets = {
-    processes: 256,
-    openFiles: 1024,
-    inodes: 65536,
-    logBytes: 64 * MEBIBYTE,
-    artifactBytes: GIBIBYTE,
-  };
+/** A queued snippet; parts of it replaced. */
+export function sampleTask(place: number, changes: Partial<Task> = {}, spec: Partial<TaskSpec> = {}): Task {
   return {
-    defaultResources: { cpuMillis: 1000, ramBytes: 512 * MEBIBYTE, storageBytes: GIBIBYTE, gpuCount: 0 },
-    defaultBudgets: budgets,
-    maxBudgets: {
-      processes: 4096,
-      openFiles: 65536,
-      inodes: 4_000_000,
-      logBytes: 4 * GIBIBYTE,
-      artifactBytes: 10 * GIBIBYTE,
-    },
-    defaultTimeoutMillis: 30_000,
-    maxTimeoutMillis: 3_600_000,
-    maxCodeBytes: MEBIBYTE,
-    maxStdinBytes: MEBIBYTE,
-    maxUploadBytes: GIBIBYTE,
-    defaultIsolation: "CONTAINER",
-    defaultImage: "longshore/executor:dev",
-    allowedImages: [],
-    defaultRetentionMillis: 3_600_000,
-    maxRetentionMillis: 86_400_000,
-    maxStageInMillis: 60_000,
-    maxCollectMillis: 60_000,
-    defaultStopGraceMillis: 5000,
-    maxStopGraceMillis: 60_000,
-    reserve: { cpuMillis: 0, ramBytes: 0, storageBytes: 0, gpuCount: 0 },
-    maxQueuedTasks: 1000,
-    ...fields,
-  };
-}
-
-export function sampleTask(fields: Partial<Task> = {}): Task {
-  return {
-    id: "01JD3M8Q2E7V0000000000000A",
-    tenant: "default",
-    owner: "local",
+    id: sampleId(place),
+    tenant: "tenant",
+    owner: "owner",
     version: 1,
     state: "QUEUED",
-    spec: sampleSpec(),
-    specDigest: "0".repeat(64),
+    spec: { ...SAMPLE_SPEC, ...spec },
+    specDigest: "d".repeat(64),
     limits: {
-      ...samplePolicy().defaultResources,
-      ...samplePolicy().defaultBudgets,
+      cpuMillis: 2000,
+      ramBytes: 2 ** 29,
+      storageBytes: 2 ** 30,
+      gpuCount: 0,
+      processes: 256,
+      openFiles: 1024,
+      inodes: 65_536,
+      logBytes: 2 ** 26,
+      artifactBytes: 2 ** 28,
       runMillis: 30_000,
       queueMillis: null,
       totalMillis: null,
     },
     isolation: "CONTAINER",
     network: "NONE",
-    image: "longshore/executor:dev",
+    image: "longshore-python",
     program: { kind: "script", script: "main.py" },
     archiveSha256: "",
     wait: null,
@@ -102,27 +93,27 @@ export function sampleTask(fields: Partial<Task> = {}): Task {
     attempts: [],
     stages: [],
     cancellation: null,
-    traceId: "4bf92f3577b34da6a3ce929d0e0e4736",
-    rootSpanId: "00f067aa0ba902b7",
+    traceId: "0af7651916cd43dd8448eb211c80319c",
+    rootSpanId: "b7ad6b7169203331",
     parentSpanId: "",
     createTime: SAMPLE_TIME,
     startTime: null,
     endTime: null,
     expireTime: null,
     rerunOf: "",
-    ...fields,
+    ...changes,
   };
 }
 
-export function sampleAttempt(fields: Partial<Attempt> = {}): Attempt {
+export function sampleAttempt(number: number, changes: Partial<Attempt> = {}): Attempt {
   return {
-    number: 1,
+    number,
     engine: "docker",
-    sandboxId: "01JD3M8Q2E7V0000000000000S",
+    sandboxId: `sandbox-${number}`,
     containerId: "",
     imageDigest: "sha256:abc",
     isolation: "CONTAINER",
-    warm: false,
+    warm: true,
     gpuIds: [],
     startTime: SAMPLE_TIME,
     runStartTime: null,
@@ -130,10 +121,35 @@ export function sampleAttempt(fields: Partial<Attempt> = {}): Attempt {
     result: null,
     usage: null,
     released: false,
-    ...fields,
+    ...changes,
   };
 }
 
-export function exited(exitCode: number): TaskResult {
-  return { ...withoutAttempt("EXITED", `exited with ${exitCode}`, ""), exitCode };
+export function sampleStage(name: Stage["name"], attempt: number, changes: Partial<Stage> = {}): Stage {
+  return {
+    name,
+    attempt,
+    startTime: SAMPLE_TIME,
+    endTime: null,
+    note: "",
+    spanId: "1".repeat(16),
+    error: "",
+    ...changes,
+  };
+}
+
+/** The next version, changed. */
+export function next(task: Task, changes: Partial<Task>): Task {
+  return { ...task, ...changes, version: task.version + 1 };
+}
+
+/** Ended well, with its one attempt released. */
+export function succeeded(task: Task): Task {
+  const attempt = sampleAttempt(1, {
+    endTime: SAMPLE_TIME,
+    result: SAMPLE_RESULT,
+    usage: NO_USAGE,
+    released: true,
+  });
+  return next(task, { state: "SUCCEEDED", result: SAMPLE_RESULT, endTime: SAMPLE_TIME, attempts: [attempt] });
 }

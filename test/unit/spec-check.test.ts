@@ -4,11 +4,12 @@ import type { FieldViolation } from "#server/domain/errors.ts";
 import { formatSize, parseSize } from "#server/domain/resources.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "#server/domain/spec-check.ts";
 import type { TaskSpec } from "#server/domain/task.ts";
-import { samplePolicy, sampleSpec } from "../support/sample-task.ts";
+import { samplePolicy } from "../support/sample-policy.ts";
+import { SAMPLE_SPEC } from "../support/sample-task.ts";
 
 function violationsOf(fields: Partial<TaskSpec>): FieldViolation[] {
   const violations: FieldViolation[] = [];
-  checkSpec(sampleSpec(fields), samplePolicy(), violations);
+  checkSpec({ ...SAMPLE_SPEC, ...fields }, samplePolicy(), violations);
   return violations;
 }
 
@@ -37,11 +38,7 @@ describe("sizes", () => {
 describe("a request", () => {
   test("of the seeds is right as it stands", () => {
     const violations: FieldViolation[] = [];
-    const limits = checkSpec(
-      sampleSpec({ resources: { ...resources, cpu: "2", gpu: "0", ram: "512MB", storage: "1GB" } }),
-      samplePolicy(),
-      violations,
-    );
+    const limits = checkSpec(SAMPLE_SPEC, samplePolicy(), violations);
     assert.deepEqual(violations, []);
     assert.equal(limits.cpuMillis, 2000);
     assert.equal(limits.ramBytes, 512 * 2 ** 20);
@@ -100,7 +97,7 @@ describe("the program", () => {
   });
   const resolve = async (files: string[], fields: Partial<TaskSpec>) => {
     const violations: FieldViolation[] = [];
-    const spec = sampleSpec({ code: "", archiveSha256: "a".repeat(64), ...fields });
+    const spec = { ...SAMPLE_SPEC, code: "", archiveSha256: "a".repeat(64), ...fields };
     return { program: await resolveProgram(spec, project(files), violations), violations };
   };
 

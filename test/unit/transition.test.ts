@@ -3,12 +3,14 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { CapacityLedger } from "#server/domain/capacity.ts";
 import { WrongState } from "#server/domain/errors.ts";
-import { isTerminal, NO_USAGE, type Task } from "#server/domain/task.ts";
+import { isTerminal, NO_USAGE, type Task, type TaskResult } from "#server/domain/task.ts";
 import { apply, currentAttempt, type TaskChange, TRANSITIONS } from "#server/domain/transition.ts";
 import { withoutAttempt } from "#server/domain/verdict.ts";
-import { exited, SAMPLE_TIME, sampleAttempt, sampleTask } from "../support/sample-task.ts";
+import { SAMPLE_RESULT, SAMPLE_TIME, sampleAttempt, sampleTask } from "../support/sample-task.ts";
 
 const time = SAMPLE_TIME;
+const exited = (exitCode: number): TaskResult => ({ ...SAMPLE_RESULT, exitCode });
+const fresh = sampleAttempt(1);
 const lost = withoutAttempt("LOST", "gone", "");
 const cancelled = withoutAttempt("CANCELLED", "cancelled", "");
 
@@ -18,8 +20,8 @@ function ended(result = exited(0)): TaskChange {
 
 describe("a task's states", () => {
   test("a task runs from queue to success", () => {
-    let task = sampleTask();
-    task = apply(task, { kind: "start", attempt: sampleAttempt() });
+    let task = sampleTask(1);
+    task = apply(task, { kind: "start", attempt: fresh });
     assert.equal(task.state, "PREPARING");
     task = apply(task, { kind: "sandbox", containerId: "c1" });
     task = apply(task, { kind: "run", time });
@@ -34,7 +36,7 @@ describe("a task's states", () => {
   });
 
   test("a cancelled task that ended by itself first keeps its own ending", () => {
-    const cancelling = sampleTask({ state: "CANCELLING", attempts: [sampleAttempt()] });
+    const cancelling = sampleTask(1, { state: "CANCELLING", attempts: [fresh] });
     assert.equal(apply(cancelling, ended(exited(0))).state, "SUCCEEDED");
     assert.equal(apply(cancelling, ended(exited(3))).state, "FAILED");
     assert.equal(apply(cancelling, ended(cancelled)).state, "CANCELLED");
@@ -42,7 +44,7 @@ describe("a task's states", () => {
   });
 
   test("a retry goes back to the queue and keeps the attempt", () => {
-    const running = sampleTask({ state: "RUNNING", attempts: [sampleAttempt({ runStartTime: time })] });
+    const running = sampleTask(1, { state: "RUNNING", attempts: [{ ...fresh, runStartTime: time }] });
     const queued = apply(running, { kind: "retry", time, result: lost, usage: NO_USAGE, runTime: null });
     assert.equal(queued.state, "QUEUED");
     assert.equal(queued.result, null);
@@ -52,7 +54,7 @@ describe("a task's states", () => {
 });
 
 const change: fc.Arbitrary<TaskChange> = fc.oneof(
-  fc.constant<TaskChange>({ kind: "start", attempt: sampleAttempt() }),
+  fc.constant<TaskChange>({ kind: "start", attempt: fresh }),
   fc.constant<TaskChange>({ kind: "sandbox", containerId: "c" }),
   fc.constant<TaskChange>({ kind: "run", time }),
   fc.constant<TaskChange>({ kind: "collect" }),
@@ -66,13 +68,13 @@ const change: fc.Arbitrary<TaskChange> = fc.oneof(
 test("any order of events keeps terminal states terminal, versions rising and the ledger balanced", () => {
   fc.assert(
     fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
-      const ledger = new CapacityLedger(sampleTask().limits, {
+      const ledger = new CapacityLedger(sampleTask(1).limits, {
         cpuMillis: 0,
         ramBytes: 0,
         storageBytes: 0,
         gpuCount: 0,
       });
-      let task: Task = sampleTask();
+      let task: Task = sampleTask(1);
       for (const next of changes) {
         const before = task;
         if (TRANSITIONS[task.state][next.kind] === undefined) {

@@ -50,6 +50,7 @@ export interface FakeEngineOptions {
  */
 export class FakeEngine implements Engine {
   readonly kind = "fake";
+  readonly removedAtOpen: readonly string[] = [];
   readonly name: string;
   readonly files: SandboxFiles;
   readonly #options: FakeEngineOptions;

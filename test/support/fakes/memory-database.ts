@@ -75,6 +75,11 @@ export class MemoryTaskStore implements TaskStore {
     );
   }
 
+  async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {
+    const named = new Set(this.#byId().flatMap((task) => task.attempts.map((attempt) => attempt.sandboxId)));
+    return new Set(ids.filter((id) => named.has(id)));
+  }
+
   async remove(id: string): Promise<boolean> {
     this.#rows.artifacts.delete(id);
     return this.#rows.tasks.delete(id);
@@ -160,6 +165,26 @@ export class MemoryBlobIndex implements BlobIndex {
 
   async remove(tenant: string, sha256: string): Promise<boolean> {
     return this.#rows.blobs.delete(key(tenant, sha256));
+  }
+
+  async touch(tenant: string, sha256: string, time: Date): Promise<boolean> {
+    const record = this.#rows.blobs.get(key(tenant, sha256));
+    if (record === undefined) return false;
+    if (record.useTime < time) this.#rows.blobs.set(key(tenant, sha256), { ...record, useTime: time });
+    return true;
+  }
+
+  async removeUnused(time: Date, limit: number): Promise<string[]> {
+    const tasks = [...this.#rows.tasks.values()];
+    const unused = [...this.#rows.blobs.values()]
+      .filter(({ useTime }) => useTime < time)
+      .filter(
+        ({ tenant, sha256 }) => !tasks.some((task) => task.tenant === tenant && task.archiveSha256 === sha256),
+      )
+      .sort((a, b) => a.useTime.getTime() - b.useTime.getTime())
+      .slice(0, limit);
+    for (const { tenant, sha256 } of unused) this.#rows.blobs.delete(key(tenant, sha256));
+    return unused.map(({ sha256 }) => sha256);
   }
 
   async isReferenced(sha256: string): Promise<boolean> {
