@@ -4,6 +4,9 @@ import type { SandboxExit } from "./ports/engine.ts";
 import { formatSize } from "./resources.ts";
 import type { ResultReason, TaskResult, Termination } from "./task.ts";
 
+/** Of what PID 1 said to its stderr, which with a user's own image anybody may have written. */
+const MOST_LAST_WORDS = 500;
+
 /** What the server itself did to an attempt; its own clock is believed before the runner's word. */
 export type ServerKill = "deadline" | "total_deadline" | "output";
 
@@ -32,7 +35,9 @@ export interface EndFacts {
 /** How the attempt ended, for the record: reason, evidence, and one sentence of advice. */
 export function verdict(facts: EndFacts): TaskResult {
   const { end } = facts;
-  if (end !== null && facts.damage === "") return fromRunner(end, facts);
+  // A runner that the server stops takes it for a client's wish.
+  const stopped = end?.reason === "CANCELLED" && !facts.cancelled && facts.kill !== null;
+  if (end !== null && facts.damage === "" && !stopped) return fromRunner(end, facts);
   if (facts.kill !== null) return fromServerKill(facts.kill, facts);
   if (facts.damage !== "") {
     return plain(
@@ -53,52 +58,77 @@ export function verdict(facts: EndFacts): TaskResult {
     );
   }
   if (facts.exit.oomKilled) {
-    return {
-      ...plain(
-        "OUT_OF_MEMORY",
-        facts,
-        "the sandbox was killed by the kernel for memory",
-        adviceFor("RAM", facts.limits),
-      ),
-      termination: {
-        limit: "RAM",
-        limitValue: facts.limits.ramBytes,
-        observedPeak: facts.limits.ramBytes,
-        killer: "KERNEL",
-        process: "",
-      },
-      limitsHit: ["RAM"],
-    };
+    return byKernel(
+      "OUT_OF_MEMORY",
+      "RAM",
+      facts.limits.ramBytes,
+      "the kernel ended the sandbox for memory",
+      facts,
+    );
   }
+  if (facts.exit.processesRefused === true) {
+    const message = "the sandbox ended because it could start no more processes and threads";
+    return byKernel("PROCESS_LIMIT", "PROCESSES", facts.limits.processes, message, facts);
+  }
+  const { exitCode, message: lastWords } = facts.exit;
   return plain(
     "SYSTEM_ERROR",
     facts,
-    `the sandbox ended without its last word (exit code ${facts.exit.exitCode ?? "unknown"})`,
+    `the sandbox ended without its last word (exit code ${exitCode ?? "unknown"})${lastWords === "" ? "" : `: ${lastWords.slice(0, MOST_LAST_WORDS)}`}`,
     "rerun the task; if it happens again, ask the operator to read the server's log",
   );
 }
 
+/** The whole sandbox fell to a limit, runner included, so only the engine's counters tell of it. */
+function byKernel(
+  reason: ResultReason,
+  limit: Limit,
+  value: number,
+  message: string,
+  facts: EndFacts,
+): TaskResult {
+  return {
+    ...plain(reason, facts, message, adviceFor(limit, value, value)),
+    termination: { limit, limitValue: value, observedPeak: value, killer: "KERNEL", process: "" },
+    limitsHit: [limit],
+  };
+}
+
 function fromRunner(end: RunnerEnd, facts: EndFacts): TaskResult {
-  const termination: Termination | null =
-    end.killer === null && end.limit === null
-      ? null
-      : {
-          limit: end.limit,
-          limitValue: end.limitValue,
-          observedPeak: end.observedPeak,
-          killer: end.killer,
-          process: end.process,
-        };
+  const termination = terminationOf(end, facts.limits);
   return {
     reason: end.reason,
     exitCode: end.exitCode,
     signal: end.signal,
     termination,
-    message: messageFor(end, facts.limits),
-    advice: end.limit === null ? "" : adviceFor(end.limit, facts.limits),
+    message: messageFor(end, termination),
+    advice:
+      termination?.limit == null
+        ? ""
+        : adviceFor(termination.limit, termination.observedPeak, termination.limitValue),
     ...facts.output,
     limitsHit: end.limitsHit,
     artifactsError: facts.artifactsError === "" ? end.artifactsError : facts.artifactsError,
+  };
+}
+
+function terminationOf(end: RunnerEnd, limits: TaskLimits): Termination | null {
+  if (end.killer === null && end.limit === null) return null;
+  const { limit, killer, process } = end;
+  // The runner sees that a file system has no inodes left, but not how many were asked for.
+  const inodes = limit === "INODES" ? limits.inodes : 0;
+  // Deadlines are times of day to the runner; for people they are how long it took.
+  if (limit === "TOTAL_TIME") {
+    const total = limits.totalMillis ?? 0;
+    const over = Math.max(0, end.observedPeak - end.limitValue);
+    return { limit, limitValue: total, observedPeak: total + over, killer, process };
+  }
+  return {
+    limit,
+    limitValue: end.limitValue || inodes,
+    observedPeak: end.observedPeak || inodes,
+    killer,
+    process,
   };
 }
 
@@ -111,7 +141,12 @@ function fromServerKill(kill: ServerKill, facts: EndFacts): TaskResult {
         ? ["TIMED_OUT", "RUN_TIME", limits.runMillis]
         : ["TIMED_OUT", "TOTAL_TIME", limits.totalMillis ?? 0];
   return {
-    ...plain(reason, facts, `ended by the server: ${limitSentence(limit, limits)}`, adviceFor(limit, limits)),
+    ...plain(
+      reason,
+      facts,
+      `ended by the server: ${limitSentence(limit, value)}`,
+      adviceFor(limit, value, value),
+    ),
     termination: { limit, limitValue: value, observedPeak: value, killer: "SERVER", process: "" },
     limitsHit: [limit],
   };
@@ -145,7 +180,7 @@ export function withoutAttempt(reason: ResultReason, message: string, advice: st
   return plain(reason, { output: NO_OUTPUT, artifactsError: "" }, message, advice);
 }
 
-function messageFor(end: RunnerEnd, limits: TaskLimits): string {
+function messageFor(end: RunnerEnd, termination: Termination | null): string {
   const killed = end.process === "" ? "" : `, killed ${end.process}`;
   switch (end.reason) {
     case "EXITED":
@@ -153,12 +188,12 @@ function messageFor(end: RunnerEnd, limits: TaskLimits): string {
     case "SIGNALED":
       return `ended by signal ${end.signal ?? "unknown"}`;
     case "OUT_OF_MEMORY":
-      return `out of memory: used ${formatSize(end.observedPeak)} of ${formatSize(end.limitValue)}${killed}`;
+      return `out of memory: ${usedOf("RAM", termination?.observedPeak ?? 0, termination?.limitValue ?? 0)}${killed}`;
     case "TIMED_OUT":
     case "STORAGE_FULL":
     case "OUTPUT_LIMIT":
     case "PROCESS_LIMIT":
-      return end.message !== "" ? end.message : limitSentence(end.limit, limits);
+      return limitSentence(end.limit, termination?.limitValue ?? 0);
     case "CANCELLED":
       return "cancelled by a client";
     default:
@@ -166,44 +201,69 @@ function messageFor(end: RunnerEnd, limits: TaskLimits): string {
   }
 }
 
-function limitSentence(limit: Limit | null, limits: TaskLimits): string {
+function limitSentence(limit: Limit | null, value: number): string {
   switch (limit) {
     case "RUN_TIME":
-      return `ran longer than its timeout of ${limits.runMillis / 1000} s`;
+      return `ran longer than its timeout of ${seconds(value)}`;
     case "TOTAL_TIME":
-      return `took longer than its total timeout of ${(limits.totalMillis ?? 0) / 1000} s`;
+      return `took longer than its total timeout of ${seconds(value)}`;
     case "LOG":
-      return `wrote more than its log budget of ${formatSize(limits.logBytes)}`;
+      return `wrote more than its log budget of ${formatSize(value)}`;
     case "STORAGE":
-      return `filled its storage of ${formatSize(limits.storageBytes)}`;
+      return `filled its storage of ${formatSize(value)}`;
     case "INODES":
-      return `used all ${limits.inodes} inodes of its storage`;
+      return `made all of the ${value} files and folders that its storage may hold`;
     case "PROCESSES":
-      return `had more than ${limits.processes} processes at once`;
-    case "RAM":
-      return `used more than ${formatSize(limits.ramBytes)} of memory`;
+      return `wanted more than ${value} processes and threads at once`;
     default:
       return "reached a limit";
   }
 }
 
-function adviceFor(limit: Limit, limits: TaskLimits): string {
+/** The evidence and the next step in one sentence. */
+function adviceFor(limit: Limit, used: number, value: number): string {
+  const evidence = usedOf(limit, used, value);
   switch (limit) {
     case "RAM":
-      return `it had ${formatSize(limits.ramBytes)}; ask for more with resources.ram`;
+      return `${evidence}; ask for more with resources.ram`;
     case "STORAGE":
-      return `it had ${formatSize(limits.storageBytes)} for workspace, /tmp and HOME; ask for more with resources.storage`;
+      return `${evidence} for workspace, /tmp and HOME; ask for more with resources.storage`;
     case "INODES":
-      return "write fewer files, or ask for more with budgets.max_inodes";
+      return `${evidence}; make fewer, or ask for more with budgets.max_inodes`;
     case "PROCESSES":
-      return `it had ${limits.processes}; start fewer, or ask for more with budgets.max_processes`;
+      return `${evidence}; start fewer, or ask for more with budgets.max_processes`;
     case "LOG":
-      return `print less, write to a file named in outputs, or ask for more with budgets.max_log_bytes`;
+      return `${evidence}; print less, write to a file named in outputs, or ask for more with budgets.max_log_bytes`;
     case "RUN_TIME":
-      return `it had ${limits.runMillis / 1000} s; ask for more with timeout`;
+      return `${evidence}; do less, or ask for more with timeout`;
     case "TOTAL_TIME":
-      return "ask for more with total_timeout";
+      return `${evidence}; ask for more with total_timeout, which counts the wait in the queue too`;
     default:
       return "";
   }
+}
+
+/**
+ * "used 512 MB of 512 MB". Samples and allowances may lie a little beyond the limit, which the record keeps; what a sentence says
+ * is that all of it was used.
+ */
+function usedOf(limit: Limit, used: number, value: number): string {
+  const shown = Math.min(used, value);
+  switch (limit) {
+    case "RAM":
+    case "STORAGE":
+      return `used ${formatSize(shown)} of ${formatSize(value)}`;
+    case "LOG":
+      return `wrote ${formatSize(shown)} of ${formatSize(value)}`;
+    case "INODES":
+      return `had ${shown} of ${value} files and folders`;
+    case "PROCESSES":
+      return `had ${shown} of ${value} processes and threads`;
+    default:
+      return `took ${seconds(shown)} of ${seconds(value)}`;
+  }
+}
+
+function seconds(millis: number): string {
+  return `${Number((millis / 1000).toFixed(1))} s`;
 }

@@ -388,11 +388,11 @@ export class DockerEngine implements Engine {
       isEnding: (id: string) => this.#endings.has(id),
       details: async (id: string) => {
         const touched = await this.#parts.cgroups?.touched(id);
-        const message =
-          touched?.processes === true
-            ? "the sandbox reached its limit of host threads"
-            : (this.#live.get(id)?.stderr ?? "");
-        return { message, oomKilled: touched?.ram ?? false };
+        return {
+          message: this.#live.get(id)?.stderr ?? "",
+          oomKilled: touched?.ram ?? false,
+          processesRefused: touched?.processes ?? false,
+        };
       },
     };
   }

@@ -13,8 +13,14 @@ export interface SandboxEnds {
   nameOf(sandboxId: string): string;
   /** Our own removal or kill is under way. */
   isEnding(sandboxId: string): boolean;
-  /** Last words of PID 1, and memory kills that Docker cannot know of. */
-  details(sandboxId: string): Promise<{ readonly message: string; readonly oomKilled: boolean }>;
+  /** Last words of PID 1, and what the kernel did that Docker cannot know of. */
+  details(sandboxId: string): Promise<EndDetails>;
+}
+
+export interface EndDetails {
+  readonly message: string;
+  readonly oomKilled: boolean;
+  readonly processesRefused: boolean;
 }
 
 interface Follower {
@@ -127,14 +133,20 @@ export class ExitWatch {
 
   async #exitOf(sandboxId: string, state: ContainerState | undefined): Promise<SandboxExit> {
     const ours = this.#ends.isEnding(sandboxId);
-    const { message: lastWords, oomKilled } = await this.#ends.details(sandboxId);
+    const { message: lastWords, oomKilled, processesRefused } = await this.#ends.details(sandboxId);
     if (state === undefined || state.removing) {
       const message = ours ? "removed by this server" : "the container was removed from outside";
-      return { exitCode: null, oomKilled, lost: !ours, message };
+      return { exitCode: null, oomKilled, processesRefused, lost: !ours, message };
     }
     const killed = state.exitCode === KILLED && !ours && !oomKilled && !state.oomKilled;
     const message = killed ? "the container was killed from outside" : state.error || lastWords;
-    return { exitCode: state.exitCode, oomKilled: state.oomKilled || oomKilled, lost: killed, message };
+    return {
+      exitCode: state.exitCode,
+      oomKilled: state.oomKilled || oomKilled,
+      processesRefused,
+      lost: killed,
+      message,
+    };
   }
 }
 

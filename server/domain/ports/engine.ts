@@ -51,8 +51,10 @@ export interface RunnerSpec {
 export interface SandboxExit {
   /** Exit code of the runner; null when the sandbox vanished. */
   readonly exitCode: number | null;
-  /** The engine's own word for memory; a hint only. */
+  /** The kernel's counters say that it killed for memory; a hint only where the runner could still tell. */
   readonly oomKilled: boolean;
+  /** They say that a process or thread was refused; absent where the engine does not look. */
+  readonly processesRefused?: boolean;
   /** The sandbox is gone without having ended: removed from outside, engine restarted. */
   readonly lost: boolean;
   readonly message: string;
