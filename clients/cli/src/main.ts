@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { addArtifacts } from "./commands/artifacts.ts";
 import { addCapabilities } from "./commands/capabilities.ts";
 import { addCancel, addRerun, addRm } from "./commands/change.ts";
+import { addDescribe } from "./commands/describe.ts";
 import { addLogs } from "./commands/logs.ts";
 import { addGet, addPs } from "./commands/records.ts";
 import { addRun } from "./commands/run.ts";
@@ -41,6 +42,7 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addLogs(program, context);
   addPs(program, context);
   addGet(program, context);
+  addDescribe(program, context);
   addCancel(program, context);
   addRerun(program, context);
   addRm(program, context);
