@@ -101,6 +101,11 @@ export const SETTINGS = {
   LONGSHORE_RESERVE_CPU: setting(cpus, "0", "CPUs kept back for the host"),
   LONGSHORE_RESERVE_RAM: setting(size, "1GB", "memory kept back for the host and this server"),
   LONGSHORE_RESERVE_STORAGE: setting(size, "2GB", "disk kept back for the host and this server"),
+  LONGSHORE_LEAST_FREE_DISK: setting(
+    size,
+    "256MB",
+    "free space of the data folder's disk below which nothing is taken or started",
+  ),
   LONGSHORE_DEFAULT_TIMEOUT: setting(duration, "30s", "longest run of a task that says nothing"),
   LONGSHORE_MAX_TIMEOUT: setting(duration, "24h", "longest run that a task may ask for"),
   LONGSHORE_DEFAULT_ISOLATION: setting(
@@ -162,6 +167,7 @@ export interface Config {
   readonly policy: Policy;
   readonly archiveLimits: ArchiveLimits;
   readonly warm: { readonly count: number; readonly ramBytes: number };
+  readonly leastFreeBytes: number;
   readonly uids: { readonly first: number; readonly count: number };
 }
 
@@ -241,6 +247,7 @@ function toConfig(v: Values): Config {
       maxHeaderBytes: v.LONGSHORE_MAX_ARCHIVE_HEADER,
     },
     warm: { count: v.LONGSHORE_WARM_COUNT, ramBytes: v.LONGSHORE_WARM_RAM },
+    leastFreeBytes: v.LONGSHORE_LEAST_FREE_DISK,
     uids: { first: v.LONGSHORE_FIRST_UID, count: v.LONGSHORE_UID_COUNT },
   };
 }

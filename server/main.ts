@@ -7,6 +7,7 @@ import { FileBlobStore } from "./adapters/blobs/file-blob-store.ts";
 import { openDatabase } from "./adapters/database/database.ts";
 import { openDockerEngine } from "./adapters/docker/docker-engine.ts";
 import { DEFAULT_POOL, DEFAULT_RUNTIMES } from "./adapters/docker/options.ts";
+import { FolderDisk } from "./adapters/host/data-disk.ts";
 import { takeLease } from "./adapters/lease/file-lease.ts";
 import { openSecretBox } from "./adapters/secrets/aes-secret-box.ts";
 import { createLog } from "./adapters/telemetry/log.ts";
@@ -57,6 +58,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     archives: new FileArchiveReader({ directory: config.dataDirectory, limits: config.archiveLimits }),
     artifactReader: new TarArtifactReader(config.archiveLimits),
     secretBox: await openSecretBox(config.dataDirectory),
+    disk: { disk: new FolderDisk(config.dataDirectory), leastFreeBytes: config.leastFreeBytes },
     telemetry,
     log,
     policy: config.policy,

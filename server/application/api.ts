@@ -1,6 +1,7 @@
 import type { BlobFormat } from "#server/domain/blob.ts";
 import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
 import type { FieldViolation } from "#server/domain/errors.ts";
+import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import type { ResourceRequest } from "#server/domain/resources.ts";
 import type { Artifact, ResultReason, Task, TaskSpec, TaskState } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
@@ -150,4 +151,5 @@ export interface Application {
   getCapacity(engine: string): Promise<Capacity>;
   /** At once and then at every change. */
   watchCapacity(engine: string, signal: AbortSignal): AsyncIterable<Capacity>;
+  getReconcileReport(): Promise<ReconcileReport>;
 }

@@ -9,9 +9,12 @@ import { AttemptLog } from "./attempt-log.ts";
 import { Latch } from "./changes.ts";
 import type { EngineHost } from "./engine-host.ts";
 import { stageSpanId } from "./identity.ts";
+import { stopSandbox } from "./stop-sandbox.ts";
 
 /** Beyond the runner's own deadline: what it may need to kill, drain and collect before the server loses patience. */
 const BACKSTOP_SLACK_MILLIS = 5_000;
+/** A runner takes its spec within milliseconds; one that never got it whole would wait for ever. */
+const ACCEPT_MILLIS = 60_000;
 /** Frame headers and coalescing make a journal a little longer than its payload. */
 const JOURNAL_SLACK_BYTES = 64 * 2 ** 20;
 
@@ -45,6 +48,8 @@ export class Attempt {
   #accepted = false;
   #runTime: Date | null = null;
   #timers: NodeJS.Timeout[] = [];
+  #acceptTimer: NodeJS.Timeout | undefined;
+  readonly #over = new AbortController();
   #ran = false;
 
   constructor(deps: AttemptDeps, task: Task, record: AttemptRecord, host: EngineHost, hold: Hold) {
@@ -71,12 +76,13 @@ export class Attempt {
     let damage = "";
     try {
       this.#armDeadlines();
+      this.#acceptTimer = setTimeout(() => this.#stop(), ACCEPT_MILLIS);
       using reading = hub.open(sandboxId, 0, this.#latch);
       while (this.#end === null) {
         // Asked before the read: what was written before the sandbox ended is then never missed.
         const final = this.#exit !== null;
         const frames = await reading.poll();
-        if (frames !== undefined) await this.#take(frames);
+        if (frames !== undefined) await this.#take(frames, signal);
         else if (final) break;
         else await this.#latch.wait(signal);
         signal.throwIfAborted();
@@ -84,9 +90,11 @@ export class Attempt {
     } catch (error) {
       if (!(error instanceof DamagedJournal)) throw error;
       damage = error.message;
-      await this.host.engine.stop(sandboxId, "kill");
+      await stopSandbox(this.host.engine, sandboxId, "kill", { signal, log: this.#deps.log });
     } finally {
       for (const timer of this.#timers) clearTimeout(timer);
+      clearTimeout(this.#acceptTimer);
+      this.#over.abort();
       watching.abort();
       await settled;
     }
@@ -122,14 +130,15 @@ export class Attempt {
   #killNow(kill: ServerKill): void {
     this.#kill ??= kill;
     this.#deps.log.warn("the server ends an attempt", { task: this.task.id, why: kill });
-    this.host.engine
-      .stop(this.record.sandboxId, "kill")
-      .catch((error: unknown) =>
-        this.#deps.log.error("stop failed", { task: this.task.id, error: String(error) }),
-      );
+    this.#stop();
   }
 
-  async #take(frames: readonly JournalFrame[]): Promise<void> {
+  #stop(): void {
+    const { signal } = this.#over;
+    void stopSandbox(this.host.engine, this.record.sandboxId, "kill", { signal, log: this.#deps.log });
+  }
+
+  async #take(frames: readonly JournalFrame[], signal: AbortSignal): Promise<void> {
     let collecting = false;
     for (const frame of frames) {
       this.#log.take(frame);
@@ -146,11 +155,12 @@ export class Attempt {
     if (last !== undefined && last.end > this.task.limits.logBytes + JOURNAL_SLACK_BYTES + this.#log.bytes) {
       this.#killNow("output");
     }
-    await this.#commit(collecting);
+    await this.#commit(collecting, signal);
   }
 
   #accept(time: Date): void {
     this.#accepted = true;
+    clearTimeout(this.#acceptTimer);
     const at = this.#clamp(time);
     const sandbox = this.#present("sandbox");
     if (sandbox !== undefined && sandbox.endTime === null) {
@@ -188,17 +198,21 @@ export class Attempt {
   }
 
   /** Commits what was seen, unless the record has it: a journal is read again from its start after a restart. */
-  async #commit(collecting: boolean): Promise<void> {
+  async #commit(collecting: boolean, signal: AbortSignal): Promise<void> {
     const stages = this.#stages;
     const runTime = this.#ran ? this.#runTime : null;
     if (stages.length === 0) return;
-    await this.#deps.book.change(this.task.id, (task) => {
-      if (runTime !== null && task.attempts.at(-1)?.runStartTime === null && allows(task.state, "run")) {
-        return { kind: "run", time: runTime, stages };
-      }
-      if (collecting && allows(task.state, "collect")) return { kind: "collect", stages };
-      return { kind: "stages", stages };
-    });
+    await this.#deps.book.record(
+      this.task.id,
+      (task) => {
+        if (runTime !== null && task.attempts.at(-1)?.runStartTime === null && allows(task.state, "run")) {
+          return { kind: "run", time: runTime, stages };
+        }
+        if (collecting && allows(task.state, "collect")) return { kind: "collect", stages };
+        return { kind: "stages", stages };
+      },
+      signal,
+    );
     this.#stages = [];
   }
 

@@ -2,23 +2,28 @@ import { CapacityLedger } from "../domain/capacity.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
+import type { DataDisk } from "../domain/ports/data-disk.ts";
 import type { Engine } from "../domain/ports/engine.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
 import type { Application } from "./api.ts";
 import { CancelTask } from "./cancel-task.ts";
+import { CollectBlobs } from "./collect-blobs.ts";
 import { CreateTask } from "./create-task.ts";
 import { DeleteTask } from "./delete-task.ts";
 import { DescribeServer } from "./describe-server.ts";
+import { DiskGuard } from "./disk-guard.ts";
 import { DownloadBlob } from "./download-blob.ts";
 import { type EngineHost, EngineHosts } from "./engine-host.ts";
+import { EngineProbe } from "./engine-probe.ts";
 import { GetBlob } from "./get-blob.ts";
 import type { NewId } from "./identity.ts";
 import { JournalHub } from "./journal-hub.ts";
 import { ReadArtifacts } from "./read-artifacts.ts";
 import { ReadTasks } from "./read-tasks.ts";
 import { Reconcile } from "./reconcile.ts";
+import { Removals } from "./removals.ts";
 import { RerunTask } from "./rerun-task.ts";
 import { RunAttempts } from "./run-attempts.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -40,6 +45,7 @@ export interface Parts {
   readonly archives: ArchiveReader;
   readonly artifactReader: ArtifactReader;
   readonly secretBox: SecretBox;
+  readonly disk: { readonly disk: DataDisk; readonly leastFreeBytes: number };
   readonly telemetry: Telemetry;
   readonly log: Log;
   readonly policy: Policy;
@@ -77,7 +83,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const files = new Map(parts.engines.map((engine) => [engine.name, engine.files]));
   const journals = new Map(parts.engines.map((engine) => [engine.name, new JournalHub(engine.files)]));
   const trace = new TraceStages(parts.telemetry);
-  const book = new TaskBook(store, (next, previous) => trace.record(next, previous));
+  const book = new TaskBook(store, log, (next, previous) => trace.record(next, previous));
   const attempts: RunAttempts = new RunAttempts(
     {
       book,
@@ -92,10 +98,15 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       clock,
       newId,
     },
-    (host, task) => {
-      scheduler.giveBack(host, task.id);
-      const present = book.live(task.id);
-      if (present?.state === "QUEUED") scheduler.enqueue(present);
+    {
+      givenBack: (host, task) => {
+        scheduler.giveBack(host, task.id);
+        const present = book.live(task.id);
+        if (present?.state !== "QUEUED") return;
+        scheduler.enqueue(present);
+        deadlines.watch(present);
+      },
+      trouble: (host, error) => probe.trouble(host, error),
     },
   );
   const scheduler = new Scheduler({
@@ -105,6 +116,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     log,
     clock,
   });
+  const probe = new EngineProbe({ scheduler, log });
   const waitOf = (taskId: string) => scheduler.waitOf(taskId);
   const deadlines = new TaskDeadlines({ book, scheduler, policy, log, clock });
   const createTask = new CreateTask({
@@ -126,12 +138,26 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const watchTask = new WatchTask({ book, journals, waitOf, clock });
   const cancelTask = new CancelTask({ book, scheduler, attempts, policy, clock });
   const rerunTask = new RerunTask({ book, createTask, clock });
-  const deleteTask = new DeleteTask({ book, store, artifacts, index, blobs, archives, files, log });
+  const removals = new Removals({ log, clock });
+  const unusedMillis = policy.defaultRetentionMillis;
+  const collectBlobs = new CollectBlobs({ index, blobs, archives, removals, unusedMillis, clock });
+  const deleteTask = new DeleteTask({ book, store, artifacts, collectBlobs, files, log });
   const readArtifacts = new ReadArtifacts({ book, artifacts, blobs });
   const describe = new DescribeServer({ hosts, scheduler, policy, version: parts.version });
-  const reconcile = new Reconcile({ book, store, hosts, scheduler, attempts, deadlines, log, clock });
-  const sweep = new Sweep({ store, blobs, deleteTask, log, clock });
-  const getBlob = new GetBlob({ blobs, index, archives });
+  const reconcile = new Reconcile({
+    book,
+    store,
+    hosts,
+    scheduler,
+    attempts,
+    deadlines,
+    removals,
+    log,
+    clock,
+  });
+  const sweep = new Sweep({ store, blobs, deleteTask, collectBlobs, removals, log, clock });
+  const diskGuard = new DiskGuard({ ...parts.disk, scheduler, log });
+  const getBlob = new GetBlob({ blobs, index, archives, unusedMillis });
   const downloadBlob = new DownloadBlob({ blobs, index });
 
   const application: Application = {
@@ -150,6 +176,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       readArtifacts.download(caller, taskId, path, offset, signal),
     getBlob: (caller, sha256) => getBlob.execute(caller.tenant, sha256),
     uploadBlob: async ({ tenant }, header, chunks, signal) => {
+      diskGuard.requireRoom();
       const { sha256 } = await uploadBlob.execute({ tenant, header, purpose: "blob" }, chunks, signal);
       return await getBlob.execute(tenant, sha256);
     },
@@ -158,15 +185,21 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     getCapabilities: async () => describe.capabilities(),
     getCapacity: async (engine) => describe.capacity(engine),
     watchCapacity: (engine, signal) => describe.watchCapacity(engine, signal),
+    getReconcileReport: async () => reconcile.report(),
   };
   return {
     application,
     start: async () => {
+      await diskGuard.start();
       await reconcile.boot();
+      reconcile.start();
       sweep.start();
     },
-    pause: (reason) => scheduler.pause(reason),
+    pause: (reason) => scheduler.pause("shutdown", reason),
     close: async () => {
+      await probe.close();
+      await diskGuard.stop();
+      await reconcile.stop();
       await sweep.stop();
       deadlines.close();
       await attempts.close();

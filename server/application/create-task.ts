@@ -142,6 +142,8 @@ export class CreateTask {
       refuse(`was refused: ${blob.refusal}`);
     } else if (blob.manifest === null) {
       refuse("is a blob of plain bytes; send the project as tar, tar.gz or zip");
+    } else if (!(await blobs.touch(caller.tenant, digest, this.#deps.clock()))) {
+      refuse("has just expired; send it again with UploadBlob");
     } else {
       return {
         topLevelScripts: blob.manifest.topLevelScripts,

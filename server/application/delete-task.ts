@@ -1,20 +1,17 @@
 import { WrongState } from "../domain/errors.ts";
-import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
-import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
 import type { SandboxFiles } from "../domain/ports/engine.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { Task } from "../domain/task.ts";
 import { isFinished } from "../domain/transition.ts";
+import type { CollectBlobs } from "./collect-blobs.ts";
 import type { TaskBook } from "./task-book.ts";
 
 export interface DeleteTaskDeps {
   readonly book: TaskBook;
   readonly store: TaskStore;
   readonly artifacts: ArtifactStore;
-  readonly index: BlobIndex;
-  readonly blobs: BlobStore;
-  readonly archives: ArchiveReader;
+  readonly collectBlobs: CollectBlobs;
   /** By engine name. */
   readonly files: ReadonlyMap<string, SandboxFiles>;
   readonly log: Log;
@@ -41,8 +38,8 @@ export class DeleteTask {
 
   /** The record goes first: a crash in between leaves files that the next sweep finds, never a record without its files. */
   async remove(task: Task): Promise<void> {
-    const { store, artifacts, files, log } = this.#deps;
-    const digests = new Set<string>();
+    const { store, artifacts, collectBlobs, files, log } = this.#deps;
+    const digests = new Set(task.archiveSha256 === "" ? [] : [task.archiveSha256]);
     for (let after = ""; ; ) {
       const page = await artifacts.list(task.id, after, 1000);
       for (const artifact of page) digests.add(artifact.sha256);
@@ -52,14 +49,7 @@ export class DeleteTask {
     }
     await store.remove(task.id);
     for (const attempt of task.attempts) await files.get(attempt.engine)?.remove(attempt.sandboxId);
-    for (const digest of digests) await this.#collect(digest);
+    for (const digest of digests) await collectBlobs.collect(digest);
     log.info("task removed", { task: task.id });
-  }
-
-  async #collect(sha256: string): Promise<void> {
-    const { index, blobs, archives } = this.#deps;
-    if (await index.isReferenced(sha256)) return;
-    await archives.remove(sha256);
-    await blobs.remove(sha256);
   }
 }

@@ -13,6 +13,7 @@ export interface BlobStatus {
   readonly committedBytes: number;
   readonly format: BlobFormat | null;
   readonly refusal: string;
+  /** When it is removed unless a task names it until then; null where nothing is stored. */
   readonly expireTime: Date | null;
 }
 
@@ -21,7 +22,16 @@ export class GetBlob {
   readonly #index: BlobIndex;
   readonly #archives: Pick<ArchiveReader, "version">;
 
-  constructor(deps: { blobs: BlobStore; index: BlobIndex; archives: Pick<ArchiveReader, "version"> }) {
+  readonly #unusedMillis: number;
+
+  /** `unusedMillis`: how long a blob stays that no task names. */
+  constructor(deps: {
+    blobs: BlobStore;
+    index: BlobIndex;
+    archives: Pick<ArchiveReader, "version">;
+    unusedMillis: number;
+  }) {
+    this.#unusedMillis = deps.unusedMillis;
     this.#blobs = deps.blobs;
     this.#index = deps.index;
     this.#archives = deps.archives;
@@ -34,7 +44,9 @@ export class GetBlob {
     if (record?.state === "STORED") {
       const sizeBytes = await this.#blobs.size(sha256);
       if (sizeBytes !== undefined) {
-        return { ...nothing, state: "STORED", sizeBytes, committedBytes: sizeBytes, format: record.format };
+        const expireTime = new Date(record.useTime.getTime() + this.#unusedMillis);
+        const { format } = record;
+        return { ...nothing, state: "STORED", sizeBytes, committedBytes: sizeBytes, format, expireTime };
       }
     }
     // A refusal by older rules is no answer any more: the next upload is judged anew.

@@ -1,99 +1,192 @@
 import type { Hold } from "../domain/capacity.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
+import type { ReconcileReport } from "../domain/reconcile-report.ts";
 import { isTerminal, type Task } from "../domain/task.ts";
 import { currentAttempt } from "../domain/transition.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
+import type { Removals } from "./removals.ts";
 import type { RunAttempts } from "./run-attempts.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
 import type { TaskDeadlines } from "./task-deadlines.ts";
 
-/** What a start found of the time before. */
-export interface ReconcileReport {
-  readonly time: Date;
-  readonly queued: number;
-  readonly adopted: number;
-  readonly cleaned: number;
-  readonly leftovers: number;
+const INTERVAL_MILLIS = 15_000;
+
+export interface ReconcileDeps {
+  readonly book: TaskBook;
+  readonly store: TaskStore;
+  readonly hosts: EngineHosts;
+  readonly scheduler: Scheduler;
+  readonly attempts: RunAttempts;
+  readonly deadlines: TaskDeadlines;
+  readonly removals: Removals;
+  readonly log: Log;
+  readonly clock: () => Date;
 }
 
-/** Takes up at start what an earlier server left: adopts what runs, collects what ended, removes only what is ours. */
+/**
+ * Makes record and host agree. At start it takes up what an earlier server left: adopts what runs, collects what ended, removes only
+ * what is ours. From then on it looks again and again for what events did not tell, and acts on what it finds twice in a row: between
+ * two steps of a start or an end record and host differ rightly.
+ */
 export class Reconcile {
-  readonly #book: TaskBook;
-  readonly #store: TaskStore;
-  readonly #hosts: EngineHosts;
-  readonly #scheduler: Scheduler;
-  readonly #attempts: RunAttempts;
-  readonly #deadlines: TaskDeadlines;
-  readonly #log: Log;
-  readonly #clock: () => Date;
+  readonly #deps: ReconcileDeps;
+  readonly #found = { queuedTasks: 0, adoptedAttempts: 0, releasedAttempts: 0 };
+  readonly #startTime: Date;
+  #suspects = new Set<string>();
+  #lastPassTime: Date | null = null;
+  #passCount = 0;
+  #problems: readonly string[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> = Promise.resolve();
 
-  constructor(deps: {
-    book: TaskBook;
-    store: TaskStore;
-    hosts: EngineHosts;
-    scheduler: Scheduler;
-    attempts: RunAttempts;
-    deadlines: TaskDeadlines;
-    log: Log;
-    clock: () => Date;
-  }) {
-    this.#book = deps.book;
-    this.#store = deps.store;
-    this.#hosts = deps.hosts;
-    this.#scheduler = deps.scheduler;
-    this.#attempts = deps.attempts;
-    this.#deadlines = deps.deadlines;
-    this.#log = deps.log;
-    this.#clock = deps.clock;
+  constructor(deps: ReconcileDeps) {
+    this.#deps = deps;
+    this.#startTime = deps.clock();
   }
 
-  async boot(): Promise<ReconcileReport> {
-    const tasks = await this.#store.unfinished();
-    const counts = { queued: 0, adopted: 0, cleaned: 0 };
-    const wanted = new Set(tasks.flatMap((task) => task.attempts.map((attempt) => attempt.sandboxId)));
-    const leftovers = await this.#removeLeftovers(wanted);
-    for (const task of tasks) {
-      this.#book.adopt(task);
-      counts.cleaned += this.#release(task);
-      const attempt = currentAttempt(task);
-      if (attempt !== undefined) {
-        const host = this.#hosts.get(attempt.engine);
-        const hold: Hold = { taskId: task.id, resources: task.limits, gpuIds: attempt.gpuIds };
-        host.ledger.adopt(hold);
-        this.#attempts.adopt(task, attempt, host, hold);
-        counts.adopted++;
-      } else if (!isTerminal(task.state)) {
-        this.#scheduler.enqueue(task);
-        this.#deadlines.watch(task);
-        counts.queued++;
+  report(): ReconcileReport {
+    const { removals } = this.#deps;
+    return {
+      startTime: this.#startTime,
+      ...this.#found,
+      lastPassTime: this.#lastPassTime,
+      passCount: this.#passCount,
+      removalCount: removals.count,
+      removals: removals.latest,
+      problems: this.#problems,
+    };
+  }
+
+  /** Before anything is started or answered. */
+  async boot(): Promise<void> {
+    const { store, hosts, log, removals } = this.#deps;
+    const tasks = await store.unfinished();
+    const named = namedBy(tasks);
+    for (const host of hosts.all()) {
+      for (const id of host.engine.removedAtOpen) removals.add("SANDBOX", id);
+      for (const id of await this.#sandboxesBeside(named, host)) await this.#removeSandbox(id, host);
+      for (const id of await this.#filesBeside(named, host)) await this.#removeFiles(id, host);
+    }
+    for (const task of tasks) this.#takeUp(task);
+    log.info("reconciled", { ...this.#found, removed: removals.count });
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => {
+      this.#running = this.#running.then(() => this.pass());
+    }, INTERVAL_MILLIS);
+    this.#timer.unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#running;
+  }
+
+  /** Compares record and host once. Never rejects: what could not be done is in the report and is tried again. */
+  async pass(): Promise<void> {
+    const { book, hosts, log, clock } = this.#deps;
+    const suspects = new Set<string>();
+    const problems: string[] = [];
+    /** Whether the same was found the last time. */
+    const again = (key: string): boolean => {
+      suspects.add(key);
+      return this.#suspects.has(key);
+    };
+    const live = book.allLive();
+    for (const task of live) {
+      this.#release(task);
+      if (this.#isStray(task) && again(`task ${task.id}`)) this.#resume(task);
+    }
+    const named = namedBy(live);
+    for (const host of hosts.all()) {
+      try {
+        for (const id of await this.#sandboxesBeside(named, host))
+          if (again(`sandbox ${id}`)) await this.#removeSandbox(id, host);
+        for (const id of await this.#filesBeside(named, host))
+          if (again(`files ${id}`)) await this.#removeFiles(id, host);
+      } catch (error) {
+        problems.push(
+          `engine ${host.engine.name}: ${error instanceof Error ? error.message : String(error)}`,
+        );
       }
     }
-    const report = { time: this.#clock(), ...counts, leftovers };
-    this.#log.info("reconciled", { ...counts, leftovers });
-    return report;
+    this.#suspects = suspects;
+    this.#problems = problems;
+    this.#lastPassTime = clock();
+    this.#passCount++;
+    if (problems.length > 0) log.warn("record and host could not be compared", { problems });
+  }
+
+  #takeUp(task: Task): void {
+    const { book, scheduler, deadlines } = this.#deps;
+    book.adopt(task);
+    this.#found.releasedAttempts += this.#release(task);
+    if (currentAttempt(task) !== undefined) {
+      this.#adopt(task);
+      this.#found.adoptedAttempts++;
+    } else if (!isTerminal(task.state)) {
+      scheduler.enqueue(task);
+      deadlines.watch(task);
+      this.#found.queuedTasks++;
+    }
+  }
+
+  #adopt(task: Task): void {
+    const attempt = currentAttempt(task);
+    if (attempt === undefined) return;
+    const host = this.#deps.hosts.get(attempt.engine);
+    const hold: Hold = { taskId: task.id, resources: task.limits, gpuIds: attempt.gpuIds };
+    host.ledger.adopt(hold);
+    this.#deps.attempts.adopt(task, attempt, host, hold);
+  }
+
+  /** Nobody works on it: an error of ours let go of it. */
+  #isStray(task: Task): boolean {
+    const { attempts, scheduler } = this.#deps;
+    return !isTerminal(task.state) && !attempts.has(task.id) && !scheduler.has(task.id);
+  }
+
+  #resume(task: Task): void {
+    this.#deps.log.warn("a task that nobody worked on is taken up again", { task: task.id });
+    if (currentAttempt(task) !== undefined) this.#adopt(task);
+    else this.#deps.scheduler.enqueue(task);
   }
 
   /** Attempts that ended but whose sandbox was not removed. */
   #release(task: Task): number {
+    const { attempts, hosts } = this.#deps;
     const ended = task.attempts.filter((attempt) => attempt.endTime !== null && !attempt.released);
-    for (const attempt of ended) this.#attempts.releaseLater(this.#hosts.get(attempt.engine), task, attempt);
+    for (const attempt of ended) attempts.releaseLater(hosts.get(attempt.engine), task, attempt);
     return ended.length;
   }
 
-  async #removeLeftovers(wanted: ReadonlySet<string>): Promise<number> {
-    const removed = await Promise.all(this.#hosts.all().map((host) => this.#removeFrom(host, wanted)));
-    return removed.reduce((sum, count) => sum + count, 0);
+  /** Sandboxes with our label that no unfinished task has: halves of a start, containers that came up after their server was killed. */
+  async #sandboxesBeside(named: ReadonlySet<string>, host: EngineHost): Promise<string[]> {
+    const listed = await host.engine.list();
+    return listed.filter(({ id, warm }) => !warm && !named.has(id)).map(({ id }) => id);
   }
 
-  /** Sandboxes with our label that no attempt names: warm ones of the server before, and halves of a start. */
-  async #removeFrom(host: EngineHost, wanted: ReadonlySet<string>): Promise<number> {
-    const left = (await host.engine.list()).filter((sandbox) => !wanted.has(sandbox.id));
-    for (const sandbox of left) {
-      await host.engine.release(sandbox.id);
-      await host.engine.files.remove(sandbox.id);
-    }
-    return left.length;
+  /** Files of sandboxes that no record names: their task was removed, and the server died before they were. */
+  async #filesBeside(named: ReadonlySet<string>, host: EngineHost): Promise<string[]> {
+    const ids = (await host.engine.files.list()).filter((id) => !named.has(id));
+    const known = await this.#deps.store.knownSandboxes(ids);
+    return ids.filter((id) => !known.has(id));
   }
+
+  async #removeSandbox(id: string, host: EngineHost): Promise<void> {
+    await host.engine.release(id);
+    this.#deps.removals.add("SANDBOX", id);
+  }
+
+  async #removeFiles(id: string, host: EngineHost): Promise<void> {
+    await host.engine.files.remove(id);
+    this.#deps.removals.add("FILES", id);
+  }
+}
+
+function namedBy(tasks: readonly Task[]): Set<string> {
+  return new Set(tasks.flatMap((task) => task.attempts.map((attempt) => attempt.sandboxId)));
 }

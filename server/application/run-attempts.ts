@@ -1,62 +1,61 @@
 import type { Hold } from "../domain/capacity.ts";
-import type { RunnerSpec, Sandbox, SandboxShape } from "../domain/ports/engine.ts";
-import {
-  type Attempt as AttemptRecord,
-  isSystemFault,
-  isTerminal,
-  type Stage,
-  type Task,
-  type TaskResult,
-} from "../domain/task.ts";
-import { closeStages, currentAttempt } from "../domain/transition.ts";
-import { NO_OUTPUT, plain, verdict } from "../domain/verdict.ts";
-import { Attempt, type AttemptEnd } from "./attempt.ts";
+import { BadArchive, ImageRefused, NotFound } from "../domain/errors.ts";
+import type { ImageInfo, RunnerSpec, Sandbox, SandboxShape } from "../domain/ports/engine.ts";
+import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
+import { Attempt } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
-import { lastStages, queueStage, startStages } from "./attempt-stages.ts";
-import { usageOf } from "./attempt-usage.ts";
-import { CollectArtifacts } from "./collect-artifacts.ts";
+import { startStages } from "./attempt-stages.ts";
+import { EndAttempt } from "./end-attempt.ts";
 import type { EngineHost } from "./engine-host.ts";
-import { newSpanId, stageSpanId } from "./identity.ts";
+import { stageSpanId } from "./identity.ts";
 import { RecheckArchive } from "./recheck-archive.ts";
-
-/** An attempt whose code never ran costs the user none of the tries asked for, but not without end. */
-const MOST_FREE_ATTEMPTS = 5;
+import { stopSandbox } from "./stop-sandbox.ts";
 
 interface Active {
   readonly task: Task;
   readonly host: EngineHost;
   sandboxId: string;
-  /** The spec is out: from here on a stop goes to the runner. */
+  /** The spec is out, or may be: from here on a stop goes to the runner. */
   begun: boolean;
   readonly abortStart: AbortController;
+  /** Aborts when the attempt is over or the server closes. */
+  readonly over: AbortController;
   cancelTimer: NodeJS.Timeout | undefined;
+}
+
+export interface RunAttemptsEvents {
+  /** Once per launch, when the attempt no longer holds its resources. */
+  givenBack(host: EngineHost, task: Task): void;
+  /** An attempt could not be started for a reason that lies with the host. */
+  trouble(host: EngineHost, error: unknown): void;
 }
 
 /** Takes attempts from their hold on the host to the removal of their sandbox. */
 export class RunAttempts {
   readonly #deps: AttemptDeps;
-  readonly #collect: CollectArtifacts;
-  readonly #projects: RecheckArchive;
-  readonly #onGivenBack: (host: EngineHost, task: Task) => void;
+  readonly #end: EndAttempt;
+  readonly #rechecks: RecheckArchive;
+  readonly #events: RunAttemptsEvents;
   readonly #active = new Map<string, Active>();
+  readonly #releasing = new Set<string>();
   readonly #work = new Set<Promise<void>>();
   readonly #closing = new AbortController();
 
-  /** `onGivenBack` is called once per launch, when the attempt no longer holds its resources. */
-  constructor(deps: AttemptDeps, onGivenBack: (host: EngineHost, task: Task) => void) {
+  constructor(deps: AttemptDeps, events: RunAttemptsEvents) {
     this.#deps = deps;
-    this.#collect = new CollectArtifacts(deps);
-    this.#projects = new RecheckArchive(deps);
-    this.#onGivenBack = onGivenBack;
+    this.#end = new EndAttempt(deps);
+    this.#rechecks = new RecheckArchive(deps);
+    this.#events = events;
   }
 
-  get activeCount(): number {
-    return this.#active.size;
+  /** An attempt of this task is under way here. */
+  has(taskId: string): boolean {
+    return this.#active.has(taskId);
   }
 
   /** Starts a new attempt of a queued task. */
   launch(task: Task, host: EngineHost, hold: Hold): void {
-    this.#track(task, host, () => this.#start(task, host, hold));
+    this.#track(task, host, (active) => this.#start(active, hold));
   }
 
   /** Goes on with an attempt from before a restart. */
@@ -86,15 +85,13 @@ export class RunAttempts {
   /** Stops watching; sandboxes go on and are adopted at the next start. */
   async close(): Promise<void> {
     this.#closing.abort();
+    for (const active of this.#active.values()) active.over.abort();
     await Promise.allSettled(this.#work);
   }
 
   #stop(active: Active, how: "terminate" | "kill"): void {
-    active.host.engine
-      .stop(active.sandboxId, how)
-      .catch((error: unknown) =>
-        this.#deps.log.error("stop failed", { task: active.task.id, how, error: String(error) }),
-      );
+    const { signal } = active.over;
+    void stopSandbox(active.host.engine, active.sandboxId, how, { signal, log: this.#deps.log });
   }
 
   #track(task: Task, host: EngineHost, run: (active: Active) => Promise<void>): void {
@@ -104,25 +101,34 @@ export class RunAttempts {
       sandboxId: "",
       begun: false,
       abortStart: new AbortController(),
+      over: new AbortController(),
       cancelTimer: undefined,
     };
     this.#active.set(task.id, active);
     const work = run(active)
       .catch((error: unknown) => this.#fail(active, error))
+      .catch((error: unknown) => {
+        // The record stays as it is, and the next start takes it up.
+        if (this.#closing.signal.aborted) return;
+        this.#deps.log.error("an attempt was left as it is", { task: task.id, error: String(error) });
+      })
       .finally(() => {
         clearTimeout(active.cancelTimer);
+        active.over.abort();
         this.#active.delete(task.id);
         this.#work.delete(work);
-        if (!this.#closing.signal.aborted) this.#onGivenBack(host, task);
+        if (!this.#closing.signal.aborted) this.#events.givenBack(host, task);
       });
     this.#work.add(work);
   }
 
-  async #start(queued: Task, host: EngineHost, hold: Hold): Promise<void> {
-    const active = this.#active.get(queued.id);
-    if (active === undefined) throw new Error(`task ${queued.id} is not tracked`);
-    const { book, clock, newId } = this.#deps;
+  async #start(active: Active, hold: Hold): Promise<void> {
+    const { task: queued, host } = active;
+    const { book } = this.#deps;
+    const signal = this.#closing.signal;
+    // Everything that may be missing is looked for before there is anything to clean up.
     const image = await host.engine.resolveImage(queued.image);
+    const projectTar = await this.#projectTar(queued);
     const shape: SandboxShape = {
       imageDigest: image.digest,
       isolation: queued.isolation,
@@ -131,13 +137,44 @@ export class RunAttempts {
       gpuIds: hold.gpuIds,
     };
     const warm = host.engine.takeWarm(shape);
-    const record: AttemptRecord = {
-      number: queued.attempts.length + 1,
+    const record = this.#newRecord(active, image, hold, warm);
+    active.sandboxId = record.sandboxId;
+    // The intent comes before the container, and a warm container's id before its spec: a restart finds either.
+    const started = await book.record(
+      queued.id,
+      (task) =>
+        task.state === "QUEUED"
+          ? { kind: "start", attempt: record, stages: startStages(task, record) }
+          : undefined,
+      signal,
+    );
+    if (started.attempts.at(-1)?.sandboxId !== record.sandboxId) {
+      if (warm !== undefined) await this.#discard(host, warm.id);
+      return;
+    }
+    const attempt = new Attempt(this.#deps, started, record, host, hold);
+    const sandbox = warm ?? (await this.#create(active, started, record, shape));
+    if (sandbox === undefined || active.abortStart.signal.aborted) {
+      await this.#settle(active, attempt, null);
+      return;
+    }
+    active.begun = true;
+    await this.#begin(active, sandbox, this.#runnerSpec(started, record, projectTar));
+    // A cancellation that came while the spec was on its way found nobody to stop.
+    if (book.live(queued.id)?.cancellation) this.cancel(queued.id);
+    await this.#finish(active, attempt);
+  }
+
+  #newRecord(active: Active, image: ImageInfo, hold: Hold, warm: Sandbox | undefined): AttemptRecord {
+    const { clock, newId } = this.#deps;
+    const { task, host } = active;
+    return {
+      number: task.attempts.length + 1,
       engine: host.engine.name,
       sandboxId: warm?.id ?? newId(),
       containerId: warm?.containerId ?? "",
       imageDigest: image.digest,
-      isolation: queued.isolation,
+      isolation: task.isolation,
       warm: warm !== undefined,
       gpuIds: hold.gpuIds,
       startTime: clock(),
@@ -147,28 +184,6 @@ export class RunAttempts {
       usage: null,
       released: false,
     };
-    active.sandboxId = record.sandboxId;
-    // The intent comes before the container, and a warm container's id before its spec: a restart finds either.
-    const started = await book.change(queued.id, (task) =>
-      task.state === "QUEUED"
-        ? { kind: "start", attempt: record, stages: startStages(task, record) }
-        : undefined,
-    );
-    if (started.state !== "PREPARING") {
-      if (warm !== undefined) await host.engine.release(warm.id);
-      return;
-    }
-    const attempt = new Attempt(this.#deps, started, record, host, hold);
-    const sandbox = warm ?? (await this.#create(active, started, record, shape));
-    if (sandbox !== undefined && !active.abortStart.signal.aborted) {
-      active.begun = true;
-      await host.engine.begin(sandbox, await this.#runnerSpec(started, record));
-      // A cancellation that came while the spec was on its way found nobody to stop.
-      if (book.live(queued.id)?.cancellation) this.cancel(queued.id);
-      await this.#finish(active, attempt);
-    } else {
-      await this.#settle(active, attempt, null);
-    }
   }
 
   /** Undefined when a cancellation came first. */
@@ -182,7 +197,11 @@ export class RunAttempts {
     const signal = AbortSignal.any([active.abortStart.signal, this.#closing.signal]);
     try {
       const sandbox = await active.host.engine.create(order, signal);
-      await this.#deps.book.change(task.id, () => ({ kind: "sandbox", containerId: sandbox.containerId }));
+      await this.#deps.book.record(
+        task.id,
+        () => ({ kind: "sandbox", containerId: sandbox.containerId }),
+        this.#closing.signal,
+      );
       return sandbox;
     } catch (error) {
       if (active.abortStart.signal.aborted) return undefined;
@@ -190,32 +209,49 @@ export class RunAttempts {
     }
   }
 
-  async #runnerSpec(task: Task, record: AttemptRecord): Promise<RunnerSpec> {
+  /**
+   * An engine that loses its connection while it passes the spec on cannot know whether the runner has it. So a failure here
+   * decides nothing: following the sandbox shows whether it accepted the spec or ended without.
+   */
+  async #begin(active: Active, sandbox: Sandbox, spec: RunnerSpec): Promise<void> {
+    try {
+      await active.host.engine.begin(sandbox, spec);
+    } catch (error) {
+      this.#deps.log.warn("a spec may not have reached its sandbox", {
+        task: active.task.id,
+        sandboxId: sandbox.id,
+        error: String(error),
+      });
+      this.#events.trouble(active.host, error);
+    }
+  }
+
+  /** Throws NotFound or BadArchive when the project cannot be had any more. */
+  async #projectTar(task: Task): Promise<string | null> {
+    if (task.archiveSha256 === "") return null;
+    return await this.#rechecks.canonicalTar(task.archiveSha256, "RAW", this.#closing.signal);
+  }
+
+  #runnerSpec(task: Task, record: AttemptRecord, projectTar: string | null): RunnerSpec {
     const { spec, limits } = task;
+    const secrets = Object.entries(spec.secretEnv).map(
+      ([name, sealed]) => [name, this.#deps.secretBox.open(name, sealed)] as const,
+    );
     const run = `00-${task.traceId}-${stageSpanId(task.id, "run", record.number)}-01`;
     return {
       attemptId: `${task.id}.${record.number}`,
       program: task.program,
       code: spec.code === "" ? null : spec.code,
       args: spec.args,
-      env: { ...spec.env, ...this.#secretsOf(task), TRACEPARENT: run },
+      env: { ...spec.env, ...Object.fromEntries(secrets), TRACEPARENT: run },
       stdin: spec.stdin,
       workingDirectory: spec.workingDirectory,
       outputs: spec.outputs,
       stopGraceMillis: this.#deps.policy.maxStopGraceMillis,
       deadline: limits.totalMillis === null ? null : new Date(task.createTime.getTime() + limits.totalMillis),
       limits,
-      // The blob is what is kept; its canonical tar may have been collected, or come from older rules, and is then made anew.
-      projectTar:
-        task.archiveSha256 === ""
-          ? null
-          : await this.#projects.canonicalTar(task.archiveSha256, "RAW", this.#closing.signal),
+      projectTar,
     };
-  }
-
-  #secretsOf({ spec }: Task): Record<string, string> {
-    const { secretBox } = this.#deps;
-    return Object.fromEntries(Object.entries(spec.secretEnv).map(([name, sealed]) => [name, secretBox.open(name, sealed)]));
   }
 
   async #finish(active: Active, attempt: Attempt): Promise<void> {
@@ -223,72 +259,36 @@ export class RunAttempts {
   }
 
   /** Commits how the attempt ended and gives its sandbox back. */
-  async #settle(active: Active, attempt: Attempt, seen: AttemptEnd | null): Promise<void> {
-    const { book, clock, policy } = this.#deps;
-    const { engine } = active.host;
-    const present = book.live(attempt.task.id) ?? attempt.task;
-    const artifactsError =
-      seen?.end != null && seen.end.artifactCount > 0
-        ? await this.#collect.collect(present, attempt.record.sandboxId, engine.files)
-        : "";
-    const time = clock();
-    const result =
-      seen === null
-        ? plain("CANCELLED", { output: NO_OUTPUT, artifactsError: "" }, "cancelled by a client", "")
-        : verdict({
-            end: seen.end,
-            exit: seen.exit,
-            kill: seen.kill,
-            cancelled: present.cancellation !== null,
-            damage: seen.damage,
-            limits: present.limits,
-            output: seen.log.facts(),
-            artifactsError,
-          });
-    const usage = usageOf(result, seen, present, time);
-    const runTime = seen?.runTime ?? null;
-    const settled = await book.change(present.id, (task) => {
-      const stages = lastStages(task, seen?.stages ?? [], attempt.record.number, time, result);
-      if (this.#mayRetry(task, result, seen)) {
-        return {
-          kind: "retry",
-          time,
-          result,
-          usage,
-          runTime,
-          stages: [...stages, queueStage(task.id, task.attempts.length + 1, time)],
-        };
-      }
-      const expireTime = new Date(
-        time.getTime() + (task.spec.retentionMillis ?? policy.defaultRetentionMillis),
-      );
-      return { kind: "end", time, result, usage, runTime, expireTime, stages };
-    });
+  async #settle(
+    active: Active,
+    attempt: Attempt,
+    seen: Awaited<ReturnType<Attempt["follow"]>> | null,
+  ): Promise<void> {
+    const { task, record } = attempt;
+    const { files } = active.host.engine;
+    const settled = await this.#end.settle(task, record, files, seen, this.#closing.signal);
     this.#deps.log.info("attempt ended", {
-      task: settled.id,
-      attempt: attempt.record.number,
-      reason: result.reason,
+      task: task.id,
+      attempt: record.number,
+      reason: settled.attempts.at(-1)?.result?.reason,
     });
-    this.releaseLater(active.host, settled, attempt.record);
+    this.releaseLater(active.host, settled, record);
   }
 
-  #mayRetry(task: Task, result: TaskResult, seen: AttemptEnd | null): boolean {
-    if (!isSystemFault(result.reason) || task.state === "CANCELLING") return false;
-    const allowed = Math.max(1, task.spec.maxAttempts);
-    const ran = task.attempts.filter(
-      (attempt) => attempt.runStartTime !== null || attempt.endTime === null,
-    ).length;
-    if (seen !== null && !seen.accepted) return task.attempts.length < allowed + MOST_FREE_ATTEMPTS;
-    return ran < allowed;
-  }
-
-  /** Removes the sandbox off the path of the task's answer; recorded as the cleanup stage. */
+  /** Removes the sandbox off the path of the task's answer; recorded as the cleanup stage. At most one at a time per sandbox. */
   releaseLater(host: EngineHost, task: Task, record: AttemptRecord): void {
+    if (this.#releasing.has(record.sandboxId)) return;
+    this.#releasing.add(record.sandboxId);
     const work = this.#release(host, task, record)
-      .catch((error: unknown) =>
-        this.#deps.log.error("cleanup failed", { task: task.id, error: String(error) }),
-      )
-      .finally(() => this.#work.delete(work));
+      .catch((error: unknown) => {
+        // The record says that it is not released: the next pass of the reconciliation tries again.
+        if (!this.#closing.signal.aborted)
+          this.#deps.log.error("cleanup failed", { task: task.id, error: String(error) });
+      })
+      .finally(() => {
+        this.#releasing.delete(record.sandboxId);
+        this.#work.delete(work);
+      });
     this.#work.add(work);
   }
 
@@ -306,51 +306,28 @@ export class RunAttempts {
       spanId: stageSpanId(task.id, "cleanup", record.number),
       error: "",
     };
-    await this.#deps.book.change(task.id, () => ({
-      kind: "release",
-      attempt: record.number,
-      stages: [stage],
-    }));
+    await this.#deps.book.record(
+      task.id,
+      () => ({ kind: "release", attempt: record.number, stages: [stage] }),
+      this.#closing.signal,
+    );
+  }
+
+  /** Nothing came of it, not even a line in the record. */
+  async #discard(host: EngineHost, sandboxId: string): Promise<void> {
+    await host.engine.release(sandboxId);
+    await host.engine.files.remove(sandboxId);
   }
 
   /** A fault of ours, or of the engine, between the stages: the attempt ends as such and may be retried. */
   async #fail(active: Active, error: unknown): Promise<void> {
     if (this.#closing.signal.aborted) return;
-    const { book, clock, log, policy } = this.#deps;
-    const fault = newSpanId();
-    log.error("attempt failed", {
-      task: active.task.id,
-      fault,
-      error: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    });
-    const time = clock();
-    const output = NO_OUTPUT;
-    const result = plain(
-      "SYSTEM_ERROR",
-      { output, artifactsError: "" },
-      `a fault of the server, noted in its log as ${fault}`,
-      "rerun the task; if it happens again, give this id to the operator",
-    );
-    const settled = await book.change(active.task.id, (task) => {
-      if (isTerminal(task.state)) return undefined;
-      const stages = closeStages(task, time, result.message);
-      const usage = usageOf(result, null, task, time);
-      if (currentAttempt(task) !== undefined && this.#mayRetry(task, result, null)) {
-        return {
-          kind: "retry",
-          time,
-          result,
-          usage,
-          runTime: null,
-          stages: [...stages, queueStage(task.id, task.attempts.length + 1, time)],
-        };
-      }
-      const expireTime = new Date(
-        time.getTime() + (task.spec.retentionMillis ?? policy.defaultRetentionMillis),
-      );
-      return { kind: "end", time, result, usage, runTime: null, expireTime, stages };
-    });
+    const { task, host, begun } = active;
+    const settled = await this.#end.fault(task, error, begun, this.#closing.signal);
     const last = settled.attempts.at(-1);
-    if (last !== undefined && !last.released) this.releaseLater(active.host, settled, last);
+    if (last?.endTime != null && !last.released) this.releaseLater(host, settled, last);
+    const isTheRequests =
+      error instanceof NotFound || error instanceof BadArchive || error instanceof ImageRefused;
+    if (!begun && !isTheRequests) this.#events.trouble(host, error);
   }
 }

@@ -18,6 +18,9 @@ interface Queued {
   overtaken: number;
 }
 
+/** Who asked that nothing starts; each takes back only its own word. */
+export type PausedBy = "shutdown" | "disk";
+
 export type Launch = (task: Task, host: EngineHost, hold: Hold) => void;
 
 /**
@@ -33,7 +36,9 @@ export class Scheduler {
   readonly #queue: Queued[] = [];
   readonly #byId = new Map<string, Queued>();
   readonly changes = new Changes();
-  #paused: string | undefined;
+  readonly #paused = new Map<PausedBy, string>();
+  /** Engines that could not start anything, with what they said. */
+  readonly #suspended = new Map<string, string>();
   #scheduled = false;
 
   constructor(deps: {
@@ -52,6 +57,10 @@ export class Scheduler {
 
   get queuedCount(): number {
     return this.#queue.length;
+  }
+
+  has(taskId: string): boolean {
+    return this.#byId.has(taskId);
   }
 
   enqueue(task: Task): void {
@@ -82,18 +91,27 @@ export class Scheduler {
   }
 
   /** Starts nothing more until resumed; queued tasks say why. */
-  pause(reason: string): void {
-    this.#paused = reason;
+  pause(by: PausedBy, reason: string): void {
+    this.#paused.set(by, reason);
     this.wake();
   }
 
-  resume(): void {
-    this.#paused = undefined;
-    this.wake();
+  resume(by: PausedBy): void {
+    if (this.#paused.delete(by)) this.wake();
   }
 
   get pausedReason(): string | undefined {
-    return this.#paused;
+    return this.#paused.values().next().value;
+  }
+
+  /** Starts nothing more on one engine; tasks of others go past. */
+  suspend(engineName: string, reason: string): void {
+    this.#suspended.set(engineName, reason);
+    this.wake();
+  }
+
+  unsuspend(engineName: string): void {
+    if (this.#suspended.delete(engineName)) this.wake();
   }
 
   /** A pass at the end of this turn of the event loop; any number of calls make one pass. */
@@ -119,7 +137,10 @@ export class Scheduler {
       available: 0,
       blockingTaskIds: [],
     };
-    if (this.#paused !== undefined) return { ...common, kind: "PAUSED", message: this.#paused };
+    const { pausedReason } = this;
+    if (pausedReason !== undefined) return { ...common, kind: "PAUSED", message: pausedReason };
+    const suspended = this.#suspended.get(entry.host.engine.name);
+    if (suspended !== undefined) return { ...common, kind: "ENGINE", message: suspended };
     const { shortage } = entry;
     if (shortage === undefined) {
       return {
@@ -139,7 +160,7 @@ export class Scheduler {
   }
 
   #pass(): void {
-    if (this.#paused === undefined) this.#startWhatFits();
+    if (this.pausedReason === undefined) this.#startWhatFits();
     for (const entry of this.#queue.slice(0, TOLD_PLACES)) this.#tell(entry.task.id);
     for (const host of this.#hosts.all()) this.changes.tell(host.engine.name);
   }
@@ -149,6 +170,10 @@ export class Scheduler {
     for (let index = 0; index < this.#queue.length; ) {
       const entry = this.#queue[index];
       if (entry === undefined) return;
+      if (this.#suspended.has(entry.host.engine.name)) {
+        index++;
+        continue;
+      }
       const demand = this.#demand(entry);
       const shortage = blocked.get(demand) ?? this.#start(entry);
       if (shortage !== undefined) {

@@ -1,53 +1,67 @@
 import type { BlobStore } from "../domain/ports/blob-store.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
+import type { CollectBlobs } from "./collect-blobs.ts";
 import type { DeleteTask } from "./delete-task.ts";
+import type { Removals } from "./removals.ts";
 
 const INTERVAL_MILLIS = 60_000;
 const STAGED_LIFETIME_MILLIS = 24 * 3_600_000;
 const BATCH = 100;
 
-/** Removes what has expired: tasks past their retention, uploads that nobody finished. */
+export interface SweepDeps {
+  readonly store: TaskStore;
+  readonly blobs: BlobStore;
+  readonly deleteTask: DeleteTask;
+  readonly collectBlobs: CollectBlobs;
+  readonly removals: Removals;
+  readonly log: Log;
+  readonly clock: () => Date;
+}
+
+/** Removes what has expired: tasks past their retention, uploads that nobody finished, bytes that nothing names. */
 export class Sweep {
-  readonly #store: TaskStore;
-  readonly #blobs: BlobStore;
-  readonly #deleteTask: DeleteTask;
-  readonly #log: Log;
-  readonly #clock: () => Date;
+  readonly #deps: SweepDeps;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
+  #stopped = false;
 
-  constructor(deps: {
-    store: TaskStore;
-    blobs: BlobStore;
-    deleteTask: DeleteTask;
-    log: Log;
-    clock: () => Date;
-  }) {
-    this.#store = deps.store;
-    this.#blobs = deps.blobs;
-    this.#deleteTask = deps.deleteTask;
-    this.#log = deps.log;
-    this.#clock = deps.clock;
+  constructor(deps: SweepDeps) {
+    this.#deps = deps;
   }
 
   start(): void {
-    this.#timer = setInterval(() => {
-      this.#running = this.run().catch((error: unknown) =>
-        this.#log.error("sweep failed", { error: String(error) }),
-      );
-    }, INTERVAL_MILLIS);
+    this.#next();
+    this.#timer = setInterval(() => this.#next(), INTERVAL_MILLIS);
     this.#timer.unref();
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearInterval(this.#timer);
     await this.#running;
   }
 
   async run(): Promise<void> {
-    const now = this.#clock();
-    for (const task of await this.#store.expired(now, BATCH)) await this.#deleteTask.remove(task);
-    await this.#blobs.removeStagedBefore(new Date(now.getTime() - STAGED_LIFETIME_MILLIS));
+    const { store, blobs, deleteTask, collectBlobs, removals, clock } = this.#deps;
+    const now = clock();
+    for (;;) {
+      const expired = await store.expired(now, BATCH);
+      for (const task of expired) {
+        await deleteTask.remove(task);
+        removals.add("TASK", task.id);
+      }
+      if (expired.length < BATCH || this.#stopped) break;
+    }
+    const uploads = await blobs.removeStagedBefore(new Date(now.getTime() - STAGED_LIFETIME_MILLIS));
+    if (uploads > 0) removals.add("UPLOAD", String(uploads));
+    await collectBlobs.run();
+  }
+
+  /** One run after the other, however long one takes. */
+  #next(): void {
+    this.#running = this.#running
+      .then(() => (this.#stopped ? undefined : this.run()))
+      .catch((error: unknown) => this.#deps.log.error("sweep failed", { error: String(error) }));
   }
 }

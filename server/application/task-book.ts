@@ -1,8 +1,10 @@
-import { NotFound } from "../domain/errors.ts";
+import { NotFound, Unavailable } from "../domain/errors.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
+import type { Log } from "../domain/ports/telemetry.ts";
 import type { Task } from "../domain/task.ts";
 import { apply, isFinished, type TaskChange } from "../domain/transition.ts";
 import { Changes } from "./changes.ts";
+import { untilAvailable } from "./until-available.ts";
 
 /** Decides what happens to the present task; undefined leaves it as it is. Must not wait: it runs between two commits. */
 export type Decide = (task: Task) => TaskChange | undefined;
@@ -11,6 +13,8 @@ interface LiveTask {
   task: Task;
   /** Settles when the latest change is committed; the next one begins after it. */
   tail: Promise<unknown>;
+  /** The last commit failed half-way: whether the store holds it is known only by reading it again. */
+  doubtful: boolean;
 }
 
 /**
@@ -19,6 +23,7 @@ interface LiveTask {
  */
 export class TaskBook {
   readonly #store: TaskStore;
+  readonly #log: Log;
   readonly #live = new Map<string, LiveTask>();
   /** Tells that a task changed, by id. */
   readonly changes = new Changes();
@@ -26,21 +31,27 @@ export class TaskBook {
   /** Called after each commit; `previous` is undefined for a new task. */
   readonly #onCommit: (next: Task, previous: Task | undefined) => void;
 
-  constructor(store: TaskStore, onCommit: (next: Task, previous: Task | undefined) => void) {
+  constructor(store: TaskStore, log: Log, onCommit: (next: Task, previous: Task | undefined) => void) {
     this.#store = store;
+    this.#log = log;
     this.#onCommit = onCommit;
   }
 
   /** Commits a new task. Throws RequestIdTaken. */
   async insert(task: Task): Promise<void> {
-    await this.#store.insert(task);
+    try {
+      await this.#store.insert(task);
+    } catch (error) {
+      // A commit may fail after it reached the disk; such a task would wait in the store for the next start.
+      if (!(error instanceof Unavailable) || (await this.#stored(task.id)) === undefined) throw error;
+    }
     this.#onCommit(task, undefined);
     this.adopt(task);
   }
 
   /** Takes up a task that the store already holds. */
   adopt(task: Task): void {
-    this.#live.set(task.id, { task, tail: Promise.resolve() });
+    this.#live.set(task.id, { task, tail: Promise.resolve(), doubtful: false });
     this.changes.tell(task.id);
   }
 
@@ -74,17 +85,55 @@ export class TaskBook {
     return await turn;
   }
 
+  /**
+   * As `change`, for what has happened and must not be lost: goes on trying while the store is away. `decide` may then see a
+   * task that holds the change already.
+   */
+  record(id: string, decide: Decide, signal: AbortSignal): Promise<Task> {
+    return untilAvailable(
+      () => this.change(id, decide),
+      signal,
+      (error) =>
+        this.#log.warn("a change of a task waits for the database", { task: id, error: error.message }),
+    );
+  }
+
   async #commit(entry: LiveTask, decide: Decide): Promise<Task> {
+    if (entry.doubtful) await this.#reload(entry);
     const change = decide(entry.task);
     if (change === undefined) return entry.task;
     const next = apply(entry.task, change);
     const previous = entry.task;
+    entry.doubtful = true;
     await this.#store.save(next, previous);
+    entry.doubtful = false;
+    this.#took(entry, next);
+    return next;
+  }
+
+  /** Tells of a change that was committed although its commit seemed to fail. */
+  async #reload(entry: LiveTask): Promise<void> {
+    const stored = await this.#store.get(entry.task.id);
+    if (stored === undefined) throw new NotFound("task", entry.task.id);
+    entry.doubtful = false;
+    if (stored.version !== entry.task.version) this.#took(entry, stored);
+  }
+
+  #took(entry: LiveTask, next: Task): void {
+    const previous = entry.task;
     entry.task = next;
     this.#onCommit(next, previous);
     if (isFinished(next)) this.#live.delete(next.id);
     this.changes.tell(next.id);
-    return next;
+  }
+
+  async #stored(id: string): Promise<Task | undefined> {
+    try {
+      return await this.#store.get(id);
+    } catch (error) {
+      this.#log.warn("a task could not be looked up", { task: id, error: String(error) });
+      return undefined;
+    }
   }
 
   async #load(id: string): Promise<LiveTask> {
@@ -92,7 +141,7 @@ export class TaskBook {
     if (task === undefined) throw new NotFound("task", id);
     const present = this.#live.get(id);
     if (present !== undefined) return present;
-    const entry = { task, tail: Promise.resolve() };
+    const entry = { task, tail: Promise.resolve(), doubtful: false };
     if (!isFinished(task)) this.#live.set(id, entry);
     return entry;
   }

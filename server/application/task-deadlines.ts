@@ -1,7 +1,7 @@
 import type { Limit } from "../domain/limits.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
-import type { ResultReason, Task } from "../domain/task.ts";
+import type { ResultReason, Stage, Task } from "../domain/task.ts";
 import { closeStages } from "../domain/transition.ts";
 import { withoutAttempt } from "../domain/verdict.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -17,6 +17,7 @@ export class TaskDeadlines {
   readonly #log: Log;
   readonly #clock: () => Date;
   readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #closing = new AbortController();
 
   constructor(deps: { book: TaskBook; scheduler: Scheduler; policy: Policy; log: Log; clock: () => Date }) {
     this.#book = deps.book;
@@ -36,14 +37,16 @@ export class TaskDeadlines {
       task.id,
       setTimeout(() => {
         this.#timers.delete(task.id);
-        this.#expire(task.id).catch((error: unknown) =>
-          this.#log.error("deadline failed", { task: task.id, error: String(error) }),
-        );
+        this.#expire(task.id).catch((error: unknown) => {
+          if (!this.#closing.signal.aborted)
+            this.#log.error("deadline failed", { task: task.id, error: String(error) });
+        });
       }, wait),
     );
   }
 
   close(): void {
+    this.#closing.abort();
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
   }
@@ -51,11 +54,13 @@ export class TaskDeadlines {
   #due(task: Task): { at: number; reason: ResultReason; limit: Limit; millis: number } | undefined {
     const { queueMillis, totalMillis } = task.limits;
     const created = task.createTime.getTime();
+    // A task that goes back to the queue for another try waits anew: the time it ran was no waiting.
+    const queued = openQueueStage(task)?.startTime.getTime() ?? created;
     const queue =
       queueMillis === null
         ? undefined
         : ({
-            at: created + queueMillis,
+            at: queued + queueMillis,
             reason: "QUEUE_TIMED_OUT",
             limit: "QUEUE_TIME",
             millis: queueMillis,
@@ -94,20 +99,21 @@ export class TaskDeadlines {
         process: "",
       } as const,
     };
-    await this.#book.change(id, (present) => {
-      if (present.state !== "QUEUED") return undefined;
-      const retention = present.spec.retentionMillis ?? this.#policy.defaultRetentionMillis;
-      const expireTime = new Date(time.getTime() + retention);
-      return {
-        kind: "end",
-        time,
-        result,
-        usage: null,
-        runTime: null,
-        expireTime,
-        stages: closeStages(present, time),
-      };
-    });
+    await this.#book.record(
+      id,
+      (present) => {
+        if (present.state !== "QUEUED") return undefined;
+        const retention = present.spec.retentionMillis ?? this.#policy.defaultRetentionMillis;
+        const expireTime = new Date(time.getTime() + retention);
+        const stages = closeStages(present, time);
+        return { kind: "end", time, result, usage: null, runTime: null, expireTime, stages };
+      },
+      this.#closing.signal,
+    );
     this.#scheduler.remove(id);
   }
+}
+
+function openQueueStage(task: Task): Stage | undefined {
+  return task.stages.findLast((stage) => stage.name === "queue" && stage.endTime === null);
 }

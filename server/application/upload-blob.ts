@@ -151,6 +151,8 @@ export class UploadBlob {
     }
     const sizeBytes = await this.#blobs.size(sha256);
     if (sizeBytes === undefined) return undefined;
+    // False when it was collected between the look and now: then the bytes are asked for after all.
+    if (!(await this.#index.touch(tenant, sha256, this.#clock()))) return undefined;
     const answer = { sha256, sizeBytes, receivedBytes: 0 };
     const fits = format === null ? purpose === "blob" || record.format !== "RAW" : format === record.format;
     const isChecked =
@@ -229,6 +231,7 @@ export class UploadBlob {
       await archive?.keep(sha256);
       await staged.promote(sha256);
       const manifest = archive?.manifest ?? null;
+      const time = this.#clock();
       await this.#index.put({
         tenant,
         sha256,
@@ -237,7 +240,8 @@ export class UploadBlob {
         state: "STORED",
         refusal: "",
         validatorVersion: this.#archives.version,
-        createTime: this.#clock(),
+        createTime: time,
+        useTime: time,
         manifest,
       });
       return { sha256, sizeBytes, format: format(), manifest };
@@ -263,6 +267,7 @@ export class UploadBlob {
   ): BlobRecord {
     return {
       ...about,
+      useTime: this.#clock(),
       state: "REFUSED",
       refusal: formatRefusal(error),
       validatorVersion: this.#archives.version,

@@ -13,6 +13,8 @@ export interface BlobRecord {
   readonly refusal: string;
   readonly validatorVersion: number;
   readonly createTime: Date;
+  /** When it was last sent or named by a new task. */
+  readonly useTime: Date;
   /** What the archive holds; null for RAW and REFUSED. */
   readonly manifest: ArchiveManifest | null;
 }

@@ -2,6 +2,7 @@ import type { SystemServiceService } from "@longshore/proto/longshore/v1/system_
 import type { Application } from "./application.ts";
 import type { ServiceHandlers } from "./service-handlers.ts";
 import { capabilitiesToProto, capacityToProto } from "./translate/capabilities-to-proto.ts";
+import { reconcileToProto } from "./translate/reconcile-to-proto.ts";
 
 export function systemService(application: Application): ServiceHandlers<typeof SystemServiceService> {
   return {
@@ -11,6 +12,10 @@ export function systemService(application: Application): ServiceHandlers<typeof 
 
     async getCapacity(request) {
       return { capacity: capacityToProto(await application.getCapacity(request.engine)) };
+    },
+
+    async getReconcileReport() {
+      return { report: reconcileToProto(await application.getReconcileReport()) };
     },
 
     async *watchCapacity(request, context) {

@@ -21,6 +21,7 @@ const stored: BlobRecord = {
   refusal: "",
   validatorVersion: 1,
   createTime: SAMPLE_TIME,
+  useTime: SAMPLE_TIME,
   manifest: {
     fileCount: 2,
     folderCount: 1,
@@ -68,6 +69,36 @@ export function blobIndexContract(name: string, open: () => Promise<Stores>): vo
       assert.equal(await stores.blobs.remove("tenant", DIGEST), true);
       assert.equal(await stores.blobs.remove("tenant", DIGEST), false);
       assert.equal(await stores.blobs.find("tenant", DIGEST), undefined);
+    });
+
+    test("a row that nobody used for long goes, unless a task of its tenant names it", async () => {
+      await using stores = await open();
+      const later = new Date(SAMPLE_TIME.getTime() + 1000);
+      const before = new Date(SAMPLE_TIME.getTime() + 1);
+      const THIRD = "ef".repeat(32);
+      await stores.blobs.put(stored);
+      await stores.blobs.put({ ...stored, sha256: OTHER });
+      await stores.blobs.put({ ...stored, sha256: THIRD });
+      await stores.tasks.insert(sampleTask(1, { archiveSha256: OTHER }));
+      await stores.tasks.insert(sampleTask(2, { tenant: "other", archiveSha256: DIGEST }));
+      assert.equal(await stores.blobs.touch("tenant", THIRD, later), true);
+      assert.equal(await stores.blobs.touch("tenant", THIRD, SAMPLE_TIME), true);
+      assert.equal((await stores.blobs.find("tenant", THIRD))?.useTime.getTime(), later.getTime());
+      assert.deepEqual(await stores.blobs.removeUnused(SAMPLE_TIME, 10), []);
+      assert.deepEqual(await stores.blobs.removeUnused(before, 10), [DIGEST]);
+      assert.equal(await stores.blobs.touch("tenant", DIGEST, later), false);
+      assert.notEqual(await stores.blobs.find("tenant", OTHER), undefined);
+      await stores.tasks.remove(sampleId(1));
+      assert.deepEqual(await stores.blobs.removeUnused(before, 10), [OTHER]);
+    });
+
+    test("no more rows go at once than asked for, the longest unused first", async () => {
+      await using stores = await open();
+      const at = (millis: number) => new Date(SAMPLE_TIME.getTime() + millis);
+      for (const [index, sha256] of [DIGEST, OTHER].entries())
+        await stores.blobs.put({ ...stored, sha256, useTime: at(10 - index) });
+      assert.deepEqual(await stores.blobs.removeUnused(at(100), 1), [OTHER]);
+      assert.deepEqual(await stores.blobs.removeUnused(at(100), 1), [DIGEST]);
     });
 
     test("a digest is referenced while a blob row of any tenant names it", async () => {

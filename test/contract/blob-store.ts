@@ -160,6 +160,32 @@ export function blobStoreContract(name: string, open: () => Promise<OpenStore>):
       assert.equal(await lab.store.size(sha256), undefined);
     });
 
+    test("a blob is removed by age only if it did not come again since", async () => {
+      await using lab = await open();
+      const bytes = Buffer.from("abc");
+      const sha256 = await stored(lab.store, bytes);
+      const [item] = await Array.fromAsync(lab.store.list());
+      assert.equal(item?.sha256, sha256);
+      const came = item?.time ?? new Date(0);
+      assert.equal(await lab.store.removeBefore(sha256, came), false);
+      assert.equal(await lab.store.removeBefore(NOWHERE, new Date(Date.now() + 60_000)), false);
+      assert.equal(await lab.store.size(sha256), bytes.length);
+      assert.equal(await lab.store.removeBefore(sha256, new Date(Date.now() + 60_000)), true);
+      assert.equal(await lab.store.size(sha256), undefined);
+      assert.deepEqual(await Array.fromAsync(lab.store.list()), []);
+    });
+
+    test("a blob that comes while an equal one is collected is there afterwards or was never told of", async () => {
+      await using lab = await open();
+      const bytes = Buffer.from("abc");
+      const sha256 = await stored(lab.store, bytes);
+      const past = new Date(Date.now() - 60_000);
+      for (let round = 0; round < 20; round++) {
+        await Promise.all([lab.store.write(of(bytes)), lab.store.removeBefore(sha256, past)]);
+        assert.equal(await lab.store.size(sha256), bytes.length);
+      }
+    });
+
     test("old staged uploads are collected, those in use are not", async () => {
       await using lab = await open();
       for (const key of ["a", "b"]) {

@@ -46,6 +46,7 @@ export function taskStoreContract(name: string, open: () => Promise<TaskStores>)
     recordTests(open);
     listTests(open);
     upkeepTests(open);
+    sandboxTests(open);
     artifactTests(open);
     propertyTests(open);
   });
@@ -273,6 +274,20 @@ function upkeepTests(open: () => Promise<TaskStores>): void {
     assert.deepEqual(await stores.tasks.list({ ...everything, labels: { team: "red" } }), []);
     await assert.rejects(stores.tasks.save(next(succeeded(task), {}), succeeded(task)), StaleTask);
     await stores.tasks.insert(sampleTask(2, {}, { requestId: "request" }));
+  });
+}
+
+function sandboxTests(open: () => Promise<TaskStores>): void {
+  test("sandboxes are known while a task names them, in whichever attempt", async () => {
+    await using stores = await open();
+    const task = sampleTask(1, {
+      attempts: [sampleAttempt(1, { sandboxId: "A" }), sampleAttempt(2, { sandboxId: "B" })],
+    });
+    await stores.tasks.insert(task);
+    assert.deepEqual(await stores.tasks.knownSandboxes(["A", "B", "C"]), new Set(["A", "B"]));
+    assert.deepEqual(await stores.tasks.knownSandboxes([]), new Set());
+    await stores.tasks.remove(task.id);
+    assert.deepEqual(await stores.tasks.knownSandboxes(["A", "B"]), new Set());
   });
 }
 

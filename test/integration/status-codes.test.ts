@@ -95,6 +95,10 @@ const CALLS: Readonly<Record<string, [keyof Application, (to: TransportServer) =
     ({ blobs }) => messagesOf(blobs.downloadBlob({ sha256: DIGEST, offsetBytes: 0n })),
   ],
   GetCapabilities: ["getCapabilities", ({ system }) => answerOf((done) => system.getCapabilities({}, done))],
+  GetReconcileReport: [
+    "getReconcileReport",
+    ({ system }) => answerOf((done) => system.getReconcileReport({}, done)),
+  ],
   GetCapacity: ["getCapacity", ({ system }) => answerOf((done) => system.getCapacity({ engine: "" }, done))],
   WatchCapacity: ["watchCapacity", ({ system }) => messagesOf(system.watchCapacity({ engine: "" }))],
 };
@@ -314,7 +318,7 @@ describe("status codes", async () => {
   });
 
   test("every RPC lists its codes in a form that can be read", () => {
-    assert.equal(documented.size, 19);
+    assert.equal(documented.size, 20);
     for (const codes of documented.values()) assert.ok(codes.has("INTERNAL"));
     assert.throws(() => parseCodes("Errors: those of CreateTask."), /not a list of codes/);
     assert.throws(() => parseCodes("Errors: NOT_THERE."), /not a status code/);

@@ -49,6 +49,7 @@ describe("upload: what is stored", () => {
         refusal: "",
         validatorVersion: harbour.archives.version,
         createTime: TIME,
+        useTime: TIME,
         manifest: sent.manifest,
       });
       assert.deepEqual(await harbour.downloaded(sent.sha256), bytes);
@@ -252,6 +253,7 @@ describe("upload: verdicts made anew", () => {
       format: "TAR",
       validatorVersion: 0,
       createTime: TIME,
+      useTime: TIME,
       manifest: null,
     } as const;
     const refusal = "some-rule: an old refusal";

@@ -14,6 +14,7 @@ import { TemporaryFolder } from "./temporary-folder.ts";
 
 export const TENANT = "tenant";
 export const TIME = new Date("2026-01-02T03:04:05Z");
+export const UNUSED_MILLIS = 7 * 86_400_000;
 export const MAX_UPLOAD_BYTES = 8 * 2 ** 20;
 
 export const digestOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
@@ -45,7 +46,7 @@ export class Harbour implements AsyncDisposable {
       maxUploadBytes: MAX_UPLOAD_BYTES,
       clock: () => TIME,
     });
-    this.get = new GetBlob({ blobs, index, archives });
+    this.get = new GetBlob({ blobs, index, archives, unusedMillis: UNUSED_MILLIS });
     this.download = new DownloadBlob({ blobs, index });
     this.recheck = new RecheckArchive({ blobs, archives });
   }

@@ -4,6 +4,7 @@ export type {
   Engine,
   GetCapabilitiesResponse as Capabilities,
   LimitSupport,
+  ReconcileReport,
 } from "@longshore/proto/longshore/v1/system_service";
 export type { Stage, Task as TaskRecord, TaskResult, Usage, Wait } from "@longshore/proto/longshore/v1/task";
 export { type Artifact, Artifacts, type DownloadAllOptions } from "./artifacts.ts";
@@ -12,7 +13,13 @@ export type { CallOptions } from "./channel.ts";
 export type { DownloadOptions } from "./download.ts";
 export { durationToMillis, parseDuration } from "./duration.ts";
 export * from "./errors.ts";
-export { artifactToJson, capabilitiesToJson, capacityToJson, recordToJson } from "./json.ts";
+export {
+  artifactToJson,
+  capabilitiesToJson,
+  capacityToJson,
+  reconcileReportToJson,
+  recordToJson,
+} from "./json.ts";
 export {
   type ListOptions,
   Longshore,

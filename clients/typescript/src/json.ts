@@ -1,4 +1,8 @@
-import { GetCapabilitiesResponse, GetCapacityResponse } from "@longshore/proto/longshore/v1/system_service";
+import {
+  GetCapabilitiesResponse,
+  GetCapacityResponse,
+  ReconcileReport,
+} from "@longshore/proto/longshore/v1/system_service";
 import { Artifact, Task } from "@longshore/proto/longshore/v1/task";
 
 /**
@@ -35,6 +39,10 @@ export function capabilitiesToJson(capabilities: GetCapabilitiesResponse): unkno
 
 export function capacityToJson(capacity: GetCapacityResponse): unknown {
   return withDurations(GetCapacityResponse.toJSON(capacity));
+}
+
+export function reconcileReportToJson(report: ReconcileReport): unknown {
+  return withDurations(ReconcileReport.toJSON(report));
 }
 
 /** Maps of the user's own keep their values, whatever their keys are called. */

@@ -1,6 +1,7 @@
 import {
   type Capacity,
   type GetCapabilitiesResponse,
+  type ReconcileReport,
   SystemServiceService,
 } from "@longshore/proto/longshore/v1/system_service";
 import {
@@ -143,6 +144,18 @@ export class Longshore implements AsyncDisposable {
     if (answer.capacity === undefined)
       throw new LongshoreError("the server answered without figures", { code: "INTERNAL" });
     return answer.capacity;
+  }
+
+  /** What the server found of an earlier one when it started, and what it tidied up since. */
+  async reconcileReport(options: CallOptions = {}): Promise<ReconcileReport> {
+    const answer = await this.#channel.unary(
+      SystemServiceService.getReconcileReport,
+      {},
+      { ...options, retry: true },
+    );
+    if (answer.report === undefined)
+      throw new LongshoreError("the server answered without a report", { code: "INTERNAL" });
+    return answer.report;
   }
 
   /** Ends every call under way and lets go of the connection. Tasks go on. */

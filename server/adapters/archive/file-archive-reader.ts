@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ArchiveLimits, ArchiveManifest, BlobFormat } from "../../domain/blob.ts";
 import { NotFound } from "../../domain/errors.ts";
 import type { ArchiveCheck, ArchiveReader } from "../../domain/ports/archive-reader.ts";
+import type { StoredItem } from "../../domain/ports/blob-store.ts";
 import { orUndefined, storageError } from "../../domain/storage-error.ts";
 import { beginCheck, type Draft } from "./archive-check.ts";
 import { tellFormat } from "./format.ts";
@@ -78,6 +79,16 @@ export class FileArchiveReader implements ArchiveReader {
     this.#contents.delete(sha256);
     await rm(this.#pathOf(sha256, "tar"), { force: true });
     await rm(this.#pathOf(sha256, "json"), { force: true });
+  }
+
+  async *list(): AsyncGenerator<StoredItem> {
+    await this.#prepared();
+    for (const name of await readdir(this.#archives)) {
+      const sha256 = name.replace(/\.(tar|json)$/, "");
+      if (!DIGEST.test(sha256)) continue;
+      const stats = await orUndefined(stat(join(this.#archives, name)), "ENOENT");
+      if (stats !== undefined) yield { sha256, time: stats.mtime };
+    }
   }
 
   async #keep(sha256: string, draft: Draft): Promise<void> {

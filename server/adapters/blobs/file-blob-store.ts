@@ -3,11 +3,13 @@ import { constants, type Stats } from "node:fs";
 import { chmod, type FileHandle, lstat, mkdir, open, readdir, rename, rm, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { NotFound, OffsetBeyondEnd, UploadInProgress } from "../../domain/errors.ts";
-import type { BlobStore, StagedBlob } from "../../domain/ports/blob-store.ts";
+import type { BlobStore, StagedBlob, StoredItem } from "../../domain/ports/blob-store.ts";
 import { hasCode, orUndefined, storageError } from "../../domain/storage-error.ts";
 
 const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants;
 const CHUNK_BYTES = 256 * 1024;
+/** Begins the names of staged bytes that no client can resume; all others are digests. */
+const UNNAMED = "unnamed-";
 const DIGEST = /^[0-9a-f]{64}$/;
 
 /**
@@ -18,6 +20,8 @@ export class FileBlobStore implements BlobStore {
   readonly #blobs: string;
   readonly #uploads: string;
   readonly #held = new Set<string>();
+  /** Settles when the last move or removal of a digest is over. */
+  readonly #turns = new Map<string, Promise<void>>();
   #ready: Promise<void> | undefined;
 
   /** `directory` is the server's data folder. */
@@ -65,7 +69,7 @@ export class FileBlobStore implements BlobStore {
     signal?: AbortSignal,
   ): Promise<{ sha256: string; sizeBytes: number }> {
     await this.#prepare();
-    await using staged = await this.#open(fileNameOf(randomUUID()));
+    await using staged = await this.#open(`${UNNAMED}${randomUUID()}`);
     const hash = createHash("sha256");
     try {
       for await (const chunk of source) {
@@ -86,6 +90,41 @@ export class FileBlobStore implements BlobStore {
 
   async remove(sha256: string): Promise<void> {
     await rm(this.#pathOf(sha256), { force: true });
+  }
+
+  async removeBefore(sha256: string, time: Date): Promise<boolean> {
+    const path = this.#pathOf(sha256);
+    // Moving in waits for this: an equal blob that comes between the look and the removal must stay.
+    return await this.#oneAtATime(sha256, async () => {
+      const stats = await statOrUndefined(path);
+      if (stats === undefined || stats.mtime >= time) return false;
+      await rm(path, { force: true });
+      return true;
+    });
+  }
+
+  async *list(): AsyncGenerator<StoredItem> {
+    for (const shard of (await orUndefined(readdir(this.#blobs), "ENOENT")) ?? []) {
+      for (const sha256 of await readdir(join(this.#blobs, shard))) {
+        if (!DIGEST.test(sha256)) continue;
+        const stats = await statOrUndefined(join(this.#blobs, shard, sha256));
+        if (stats !== undefined) yield { sha256, time: stats.mtime };
+      }
+    }
+  }
+
+  async #oneAtATime<T>(sha256: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#turns.get(sha256) ?? Promise.resolve()).then(work);
+    const over = turn.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#turns.set(sha256, over);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(sha256) === over) this.#turns.delete(sha256);
+    }
   }
 
   async removeStagedBefore(time: Date): Promise<number> {
@@ -118,7 +157,7 @@ export class FileBlobStore implements BlobStore {
         path,
         file,
         size: (await file.stat()).size,
-        moveTo: (sha256) => this.#moveIn(path, sha256),
+        moveTo: (sha256) => this.#oneAtATime(sha256, () => this.#moveIn(path, sha256)),
         release: () => this.#held.delete(name),
       });
     } catch (error) {
@@ -160,6 +199,9 @@ export class FileBlobStore implements BlobStore {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       await chmod(folder, 0o700);
     }
+    // Halves of an earlier server that nobody can go on with.
+    for (const name of await readdir(this.#uploads))
+      if (name.startsWith(UNNAMED)) await rm(join(this.#uploads, name), { force: true });
   }
 }
 

@@ -16,6 +16,7 @@ const columns = z.object({
   state: z.enum(["STORED", "REFUSED"]),
   validator_version: whole,
   create_time: whole.pipe(z.transform((value) => new Date(value))),
+  use_time: whole.pipe(z.transform((value) => new Date(value))),
   refusal: z.string(),
   manifest: jsonText(json.manifest).nullable(),
 });
@@ -65,6 +66,48 @@ export class SqlBlobIndex implements BlobIndex {
     });
   }
 
+  touch(tenant: string, sha256: string, time: Date): Promise<boolean> {
+    return this.#writer.run(`use blob ${sha256}`, async (connection) => {
+      const { numUpdatedRows } = await connection
+        .updateTable("blob")
+        .set((row) => ({ use_time: row.fn<number>("max", ["use_time", row.val(time.getTime())]) }))
+        .where("tenant", "=", tenant)
+        .where("sha256", "=", sha256)
+        .executeTakeFirstOrThrow();
+      return numUpdatedRows > 0n;
+    });
+  }
+
+  removeUnused(time: Date, limit: number): Promise<string[]> {
+    return this.#writer.run("remove unused blobs", async (connection) => {
+      const unused = await connection
+        .selectFrom("blob")
+        .select(["tenant", "sha256"])
+        .where("use_time", "<", time.getTime())
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom("task")
+                .select(sql<number>`1`.as("found"))
+                .whereRef("task.archive_sha256", "=", "blob.sha256")
+                .whereRef("task.tenant", "=", "blob.tenant"),
+            ),
+          ),
+        )
+        .orderBy("use_time")
+        .limit(limit)
+        .execute();
+      for (const { tenant, sha256 } of unused) {
+        await connection
+          .deleteFrom("blob")
+          .where("tenant", "=", tenant)
+          .where("sha256", "=", sha256)
+          .execute();
+      }
+      return unused.map(({ sha256 }) => sha256);
+    });
+  }
+
   async isReferenced(sha256: string): Promise<boolean> {
     const naming = (table: "blob" | "artifact") =>
       this.#database
@@ -98,6 +141,7 @@ function toBlobRow(record: BlobRecord) {
     state: record.state,
     validator_version: record.validatorVersion,
     create_time: record.createTime.getTime(),
+    use_time: record.useTime.getTime(),
     refusal: record.refusal,
     manifest: record.manifest === null ? null : JSON.stringify(record.manifest),
   };
@@ -114,6 +158,7 @@ function fromBlobRow(row: Selectable<Tables["blob"]>): BlobRecord {
     refusal: found.refusal,
     validatorVersion: found.validator_version,
     createTime: found.create_time,
+    useTime: found.use_time,
     manifest: found.manifest,
   };
 }

@@ -106,6 +106,7 @@ export const AttemptTable = defineEntity({
     usage: p.text().nullable(),
     result: p.text().nullable(),
   },
+  indexes: [{ name: "attempt_sandbox", properties: ["sandboxId"] }],
 });
 
 export const StageTable = defineEntity({
@@ -161,10 +162,15 @@ export const BlobTable = defineEntity({
     state: p.text(),
     validatorVersion: p.integer(),
     createTime: time(),
+    /** When it was last sent or named by a new task. */
+    useTime: time(),
     refusal: p.text(),
     manifest: p.text().nullable(),
   },
-  indexes: [{ name: "blob_sha256", properties: ["sha256"] }],
+  indexes: [
+    { name: "blob_sha256", properties: ["sha256"] },
+    { name: "blob_use_time", properties: ["useTime"] },
+  ],
 });
 
 export const ENTITIES = [

@@ -102,6 +102,23 @@ export class SqlTaskStore implements TaskStore {
     );
   }
 
+  async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {
+    const known = new Set<string>();
+    try {
+      for (const some of portions(ids)) {
+        const rows = await this.#database
+          .selectFrom("attempt")
+          .select("sandbox_id")
+          .where("sandbox_id", "in", some)
+          .execute();
+        for (const row of rows) known.add(row.sandbox_id);
+      }
+    } catch (error) {
+      throw toDomainError(error, "look for the tasks of sandboxes");
+    }
+    return known;
+  }
+
   remove(id: string): Promise<boolean> {
     return this.#writer.run(`remove task ${id}`, async (connection) => {
       const { numDeletedRows } = await connection

@@ -86,6 +86,7 @@ export class DockerEngine implements Engine {
   readonly kind = "docker";
   readonly name: string;
   readonly files: DockerSandboxFiles;
+  readonly removedAtOpen: string[] = [];
   readonly #parts: Parts;
   readonly #uids: UidPool;
   readonly #watch: ExitWatch;
@@ -126,9 +127,14 @@ export class DockerEngine implements Engine {
       const uid = Number(container.Labels[LABELS.uid]);
       if (Number.isSafeInteger(uid)) this.#uids.reserve(id, uid);
     }
-    for (const { id, idle } of await this.files.all()) {
-      if (idle) await this.#discard(id);
-      else if (!present.has(id)) await this.release(id);
+    for (const { id, idle, held } of await this.files.all()) {
+      if (idle) {
+        await this.#discard(id);
+        this.removedAtOpen.push(id);
+      } else if (held && !present.has(id)) {
+        await this.release(id);
+        this.removedAtOpen.push(id);
+      }
     }
   }
 
@@ -206,7 +212,13 @@ export class DockerEngine implements Engine {
       const id = container.Labels[LABELS.sandbox];
       if (id === undefined || !isSandboxId(id)) return [];
       return [
-        { id, containerId: container.Id, running: container.State === "running", warm: this.#pool.holds(id) },
+        // Marked from before its container is made until it is handed out, so that nobody takes one under way for an orphan.
+        {
+          id,
+          containerId: container.Id,
+          running: container.State === "running",
+          warm: this.files.isIdle(id),
+        },
       ];
     });
   }

@@ -1,8 +1,9 @@
 import { constants, rmSync } from "node:fs";
 import { copyFile, type FileHandle, mkdir, open, readdir, rm, rmdir, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { NotFound } from "../../domain/errors.ts";
 import type { JournalSource, SandboxFiles } from "../../domain/ports/engine.ts";
-import { errnoOf, exists } from "./errno.ts";
+import { errnoOf } from "./errno.ts";
 import { FileJournalSource } from "./journal-source.ts";
 import { isSandboxId } from "./naming.ts";
 import { type SandboxPaths, sandboxesFolder, sandboxPaths } from "./sandbox-paths.ts";
@@ -68,10 +69,21 @@ export class DockerSandboxFiles implements SandboxFiles {
     this.#idle.delete(sandboxId);
   }
 
-  /** Every sandbox with files, and whether it was idle when its server last touched it. */
-  async all(): Promise<{ readonly id: string; readonly idle: boolean }[]> {
-    const ids = (await readdir(sandboxesFolder(this.#dataDirectory))).filter(isSandboxId);
-    return Promise.all(ids.map(async (id) => ({ id, idle: await exists(this.paths(id).idleMark) })));
+  isIdle(sandboxId: string): boolean {
+    return this.#idle.has(sandboxId);
+  }
+
+  /** Every sandbox with files: whether it was idle when its server last touched it, and whether it holds more than its journal. */
+  async all(): Promise<{ readonly id: string; readonly idle: boolean; readonly held: boolean }[]> {
+    const found = [];
+    for (const id of await readdir(sandboxesFolder(this.#dataDirectory))) {
+      if (!isSandboxId(id)) continue;
+      const { folder, idleMark, input, volume, volumeImage } = this.paths(id);
+      const names = new Set((await readdir(folder)).map((name) => join(folder, name)));
+      const held = names.has(volume) || names.has(volumeImage) || names.has(input);
+      found.push({ id, idle: names.has(idleMark), held });
+    }
+    return found;
   }
 
   /** Closes what is kept open; journals can still be read. */

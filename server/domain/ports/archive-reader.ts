@@ -1,4 +1,5 @@
 import type { ArchiveLimits, ArchiveManifest, BlobFormat } from "../blob.ts";
+import type { StoredItem } from "./blob-store.ts";
 
 /** A check in progress. Exactly one of `finish` and the disposal without it ends it; both remove temporary files. */
 export interface ArchiveCheck extends AsyncDisposable {
@@ -28,6 +29,8 @@ export interface ArchiveReader {
   /** Path of the canonical tar; undefined when it was collected and must be derived anew. */
   canonicalTar(sha256: string): Promise<string | undefined>;
   remove(sha256: string): Promise<void>;
+  /** What is kept, with the time when it was made; also removes what an earlier server left half-made. */
+  list(): AsyncIterable<StoredItem>;
 }
 
 /** Reads the one tar a sandbox left behind; links, devices and paths outside are refused. */

@@ -1,5 +1,11 @@
 import type { BlobRecord } from "../blob.ts";
 
+/** Something kept under a digest, and since when. */
+export interface StoredItem {
+  readonly sha256: string;
+  readonly time: Date;
+}
+
 /** Rows about blobs, per tenant. */
 export interface BlobIndex {
   find(tenant: string, sha256: string): Promise<BlobRecord | undefined>;
@@ -7,6 +13,10 @@ export interface BlobIndex {
   put(record: BlobRecord): Promise<void>;
   /** Removes the tenant's row; false when there was none. */
   remove(tenant: string, sha256: string): Promise<boolean>;
+  /** Notes that the tenant uses it now, so that it stays; false when the tenant has no such row (any more). */
+  touch(tenant: string, sha256: string, time: Date): Promise<boolean>;
+  /** Removes rows last used before `time` that no task of their tenant names, at most `limit`; answers their digests. */
+  removeUnused(time: Date, limit: number): Promise<string[]>;
   /** Whether any tenant's row, any task's spec or any artifact still names the digest. */
   isReferenced(sha256: string): Promise<boolean>;
 }
@@ -44,6 +54,10 @@ export interface BlobStore {
     signal?: AbortSignal,
   ): Promise<{ sha256: string; sizeBytes: number }>;
   remove(sha256: string): Promise<void>;
+  /** Removes it unless it came, or came again, at `time` or later; false when it was not removed. */
+  removeBefore(sha256: string, time: Date): Promise<boolean>;
+  /** All blobs, with the time when they came last. */
+  list(): AsyncIterable<StoredItem>;
   /** Removes staged uploads that nobody touched since `time`; answers how many. */
   removeStagedBefore(time: Date): Promise<number>;
 }

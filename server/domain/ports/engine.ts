@@ -106,6 +106,8 @@ export interface JournalSource {
 export interface Engine {
   readonly name: string;
   readonly kind: "docker" | "kubernetes" | "slurm" | "fake";
+  /** What an earlier server left and opening this engine removed: ids of its sandboxes. */
+  readonly removedAtOpen: readonly string[];
   capabilities(): Promise<EngineCapabilities>;
   /** Throws ImageRefused. */
   resolveImage(name: string): Promise<ImageInfo>;

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
 import { InvalidRequest, NotFound, OffsetBeyondEnd, WrongState } from "#server/domain/errors.ts";
+import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import { isTerminal, type Task, type TaskSpec } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
 import type { Application, BlobStatus, Caller, Checked } from "#server/transport/application.ts";
@@ -185,6 +186,20 @@ export class FakeApplication implements Application {
   async getCapacity(engine: string): Promise<Capacity> {
     if (engine !== "" && engine !== "docker") throw new NotFound("engine", engine);
     return CAPACITY;
+  }
+
+  async getReconcileReport(): Promise<ReconcileReport> {
+    return {
+      startTime: new Date(0),
+      queuedTasks: 1,
+      adoptedAttempts: 2,
+      releasedAttempts: 3,
+      lastPassTime: null,
+      passCount: 0,
+      removalCount: 1,
+      removals: [{ time: new Date(0), kind: "SANDBOX", name: "01FAKE" }],
+      problems: [],
+    };
   }
 
   async *watchCapacity(engine: string): AsyncGenerator<Capacity> {

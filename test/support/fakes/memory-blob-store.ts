@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { NotFound, OffsetBeyondEnd, UploadInProgress } from "#server/domain/errors.ts";
-import type { BlobStore, StagedBlob } from "#server/domain/ports/blob-store.ts";
+import type { BlobStore, StagedBlob, StoredItem } from "#server/domain/ports/blob-store.ts";
 
 const CHUNK_BYTES = 2 ** 20;
 
@@ -12,6 +12,7 @@ interface Staged {
 /** A blob store over maps. Its staged uploads have no path on disk: what needs one (a zip) is tested with files. */
 export class MemoryBlobStore implements BlobStore {
   readonly #blobs = new Map<string, Buffer>();
+  readonly #times = new Map<string, Date>();
   readonly #staged = new Map<string, Staged>();
   readonly #held = new Set<string>();
   #writes = 0;
@@ -43,6 +44,7 @@ export class MemoryBlobStore implements BlobStore {
       commit: async () => undefined,
       promote: async (sha256) => {
         this.#blobs.set(sha256, staged.bytes);
+        this.#times.set(sha256, new Date());
         await close(false);
       },
       discard: () => close(false),
@@ -91,6 +93,18 @@ export class MemoryBlobStore implements BlobStore {
 
   async remove(sha256: string): Promise<void> {
     this.#blobs.delete(sha256);
+    this.#times.delete(sha256);
+  }
+
+  async removeBefore(sha256: string, time: Date): Promise<boolean> {
+    const came = this.#times.get(sha256);
+    if (came === undefined || came >= time) return false;
+    await this.remove(sha256);
+    return true;
+  }
+
+  async *list(): AsyncGenerator<StoredItem> {
+    for (const [sha256, time] of [...this.#times]) yield { sha256, time };
   }
 
   async removeStagedBefore(time: Date): Promise<number> {

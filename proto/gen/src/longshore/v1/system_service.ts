@@ -21,6 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.ts";
+import { Timestamp } from "../../google/protobuf/timestamp.ts";
 import { Budgets, EffectiveResources, Limit, limitFromJSON, limitToJSON } from "./resources.ts";
 import { Isolation, isolationFromJSON, isolationToJSON, Network, networkFromJSON, networkToJSON } from "./task.ts";
 
@@ -221,6 +222,133 @@ export interface Capacity {
   queued: number;
   /** Warm sandboxes idle. */
   warm: number;
+}
+
+/** Nothing to ask. */
+export interface GetReconcileReportRequest {
+}
+
+/** What was found and done. */
+export interface GetReconcileReportResponse {
+  /** The report. */
+  report: ReconcileReport | undefined;
+}
+
+/** How the record and the host were made to agree. */
+export interface ReconcileReport {
+  /** When this server started. */
+  startTime:
+    | Date
+    | undefined;
+  /** Tasks that waited in the queue then. */
+  queuedTasks: number;
+  /** Attempts that still ran, or had ended while no server watched. */
+  adoptedAttempts: number;
+  /** Ended attempts whose sandbox was still there. */
+  releasedAttempts: number;
+  /** When record and host were last compared; absent before the first time. */
+  lastPassTime:
+    | Date
+    | undefined;
+  /** How often they were. */
+  passCount: bigint;
+  /** How many things were removed since the start. */
+  removalCount: bigint;
+  /** The latest of them, at most 100, oldest first. */
+  removals: Removal[];
+  /** What the last comparison could not do; empty when all is well. */
+  problems: string[];
+}
+
+/** One thing that nothing named any more, or that had expired. */
+export interface Removal {
+  /** When it was removed. */
+  time:
+    | Date
+    | undefined;
+  /** What kind of thing. */
+  kind: Removal_Kind;
+  /** Its id or digest; for uploads how many. */
+  name: string;
+}
+
+/** What kind of thing. */
+export const Removal_Kind = {
+  /** UNSPECIFIED - Never sent. */
+  UNSPECIFIED: 0,
+  /** SANDBOX - A container with its mounts and volume. */
+  SANDBOX: 1,
+  /** FILES - Journal and artifacts of a sandbox that no task names. */
+  FILES: 2,
+  /** UPLOAD - Uploads that nobody finished. */
+  UPLOAD: 3,
+  /** BLOB - Stored bytes. */
+  BLOB: 4,
+  /** ARCHIVE - What was derived from an archive. */
+  ARCHIVE: 5,
+  /** TASK - A task past its expire_time. */
+  TASK: 6,
+} as const;
+
+export type Removal_Kind = typeof Removal_Kind[keyof typeof Removal_Kind];
+
+export namespace Removal_Kind {
+  export type UNSPECIFIED = typeof Removal_Kind.UNSPECIFIED;
+  export type SANDBOX = typeof Removal_Kind.SANDBOX;
+  export type FILES = typeof Removal_Kind.FILES;
+  export type UPLOAD = typeof Removal_Kind.UPLOAD;
+  export type BLOB = typeof Removal_Kind.BLOB;
+  export type ARCHIVE = typeof Removal_Kind.ARCHIVE;
+  export type TASK = typeof Removal_Kind.TASK;
+}
+
+export function removal_KindFromJSON(object: any): Removal_Kind {
+  switch (object) {
+    case 0:
+    case "KIND_UNSPECIFIED":
+      return Removal_Kind.UNSPECIFIED;
+    case 1:
+    case "KIND_SANDBOX":
+      return Removal_Kind.SANDBOX;
+    case 2:
+    case "KIND_FILES":
+      return Removal_Kind.FILES;
+    case 3:
+    case "KIND_UPLOAD":
+      return Removal_Kind.UPLOAD;
+    case 4:
+    case "KIND_BLOB":
+      return Removal_Kind.BLOB;
+    case 5:
+    case "KIND_ARCHIVE":
+      return Removal_Kind.ARCHIVE;
+    case 6:
+    case "KIND_TASK":
+      return Removal_Kind.TASK;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum Removal_Kind");
+  }
+}
+
+export function removal_KindToJSON(object: Removal_Kind): string {
+  switch (object) {
+    case Removal_Kind.UNSPECIFIED:
+      return "KIND_UNSPECIFIED";
+    case Removal_Kind.SANDBOX:
+      return "KIND_SANDBOX";
+    case Removal_Kind.FILES:
+      return "KIND_FILES";
+    case Removal_Kind.UPLOAD:
+      return "KIND_UPLOAD";
+    case Removal_Kind.BLOB:
+      return "KIND_BLOB";
+    case Removal_Kind.ARCHIVE:
+      return "KIND_ARCHIVE";
+    case Removal_Kind.TASK:
+      return "KIND_TASK";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum Removal_Kind");
+  }
 }
 
 function createBaseGetCapabilitiesRequest(): GetCapabilitiesRequest {
@@ -1498,6 +1626,475 @@ export const Capacity: MessageFns<Capacity> = {
   },
 };
 
+function createBaseGetReconcileReportRequest(): GetReconcileReportRequest {
+  return {};
+}
+
+export const GetReconcileReportRequest: MessageFns<GetReconcileReportRequest> = {
+  encode(_: GetReconcileReportRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetReconcileReportRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetReconcileReportRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetReconcileReportRequest {
+    return {};
+  },
+
+  toJSON(_: GetReconcileReportRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetReconcileReportRequest>): GetReconcileReportRequest {
+    return GetReconcileReportRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetReconcileReportRequest>): GetReconcileReportRequest {
+    const message = createBaseGetReconcileReportRequest();
+    return message;
+  },
+};
+
+function createBaseGetReconcileReportResponse(): GetReconcileReportResponse {
+  return { report: undefined };
+}
+
+export const GetReconcileReportResponse: MessageFns<GetReconcileReportResponse> = {
+  encode(message: GetReconcileReportResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.report !== undefined) {
+      ReconcileReport.encode(message.report, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetReconcileReportResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetReconcileReportResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.report = ReconcileReport.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetReconcileReportResponse {
+    return { report: isSet(object.report) ? ReconcileReport.fromJSON(object.report) : undefined };
+  },
+
+  toJSON(message: GetReconcileReportResponse): unknown {
+    const obj: any = {};
+    if (message.report !== undefined) {
+      obj.report = ReconcileReport.toJSON(message.report);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetReconcileReportResponse>): GetReconcileReportResponse {
+    return GetReconcileReportResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetReconcileReportResponse>): GetReconcileReportResponse {
+    const message = createBaseGetReconcileReportResponse();
+    message.report = (object.report !== undefined && object.report !== null)
+      ? ReconcileReport.fromPartial(object.report)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseReconcileReport(): ReconcileReport {
+  return {
+    startTime: undefined,
+    queuedTasks: 0,
+    adoptedAttempts: 0,
+    releasedAttempts: 0,
+    lastPassTime: undefined,
+    passCount: 0n,
+    removalCount: 0n,
+    removals: [],
+    problems: [],
+  };
+}
+
+export const ReconcileReport: MessageFns<ReconcileReport> = {
+  encode(message: ReconcileReport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.startTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.startTime), writer.uint32(10).fork()).join();
+    }
+    if (message.queuedTasks !== 0) {
+      writer.uint32(16).int32(message.queuedTasks);
+    }
+    if (message.adoptedAttempts !== 0) {
+      writer.uint32(24).int32(message.adoptedAttempts);
+    }
+    if (message.releasedAttempts !== 0) {
+      writer.uint32(32).int32(message.releasedAttempts);
+    }
+    if (message.lastPassTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastPassTime), writer.uint32(42).fork()).join();
+    }
+    if (message.passCount !== 0n) {
+      if (BigInt.asIntN(64, message.passCount) !== message.passCount) {
+        throw new globalThis.Error("value provided for field message.passCount of type int64 too large");
+      }
+      writer.uint32(48).int64(message.passCount);
+    }
+    if (message.removalCount !== 0n) {
+      if (BigInt.asIntN(64, message.removalCount) !== message.removalCount) {
+        throw new globalThis.Error("value provided for field message.removalCount of type int64 too large");
+      }
+      writer.uint32(56).int64(message.removalCount);
+    }
+    for (const v of message.removals) {
+      Removal.encode(v!, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.problems) {
+      writer.uint32(74).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReconcileReport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReconcileReport();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.startTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.queuedTasks = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.adoptedAttempts = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.releasedAttempts = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.lastPassTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.passCount = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.removalCount = reader.int64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.removals.push(Removal.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.problems.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReconcileReport {
+    return {
+      startTime: isSet(object.startTime)
+        ? fromJsonTimestamp(object.startTime)
+        : isSet(object.start_time)
+        ? fromJsonTimestamp(object.start_time)
+        : undefined,
+      queuedTasks: isSet(object.queuedTasks)
+        ? globalThis.Number(object.queuedTasks)
+        : isSet(object.queued_tasks)
+        ? globalThis.Number(object.queued_tasks)
+        : 0,
+      adoptedAttempts: isSet(object.adoptedAttempts)
+        ? globalThis.Number(object.adoptedAttempts)
+        : isSet(object.adopted_attempts)
+        ? globalThis.Number(object.adopted_attempts)
+        : 0,
+      releasedAttempts: isSet(object.releasedAttempts)
+        ? globalThis.Number(object.releasedAttempts)
+        : isSet(object.released_attempts)
+        ? globalThis.Number(object.released_attempts)
+        : 0,
+      lastPassTime: isSet(object.lastPassTime)
+        ? fromJsonTimestamp(object.lastPassTime)
+        : isSet(object.last_pass_time)
+        ? fromJsonTimestamp(object.last_pass_time)
+        : undefined,
+      passCount: isSet(object.passCount)
+        ? BigInt(object.passCount)
+        : isSet(object.pass_count)
+        ? BigInt(object.pass_count)
+        : 0n,
+      removalCount: isSet(object.removalCount)
+        ? BigInt(object.removalCount)
+        : isSet(object.removal_count)
+        ? BigInt(object.removal_count)
+        : 0n,
+      removals: globalThis.Array.isArray(object?.removals)
+        ? object.removals.map((e: any) => Removal.fromJSON(e))
+        : [],
+      problems: globalThis.Array.isArray(object?.problems)
+        ? object.problems.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ReconcileReport): unknown {
+    const obj: any = {};
+    if (message.startTime !== undefined) {
+      obj.startTime = message.startTime.toISOString();
+    }
+    if (message.queuedTasks !== 0) {
+      obj.queuedTasks = Math.round(message.queuedTasks);
+    }
+    if (message.adoptedAttempts !== 0) {
+      obj.adoptedAttempts = Math.round(message.adoptedAttempts);
+    }
+    if (message.releasedAttempts !== 0) {
+      obj.releasedAttempts = Math.round(message.releasedAttempts);
+    }
+    if (message.lastPassTime !== undefined) {
+      obj.lastPassTime = message.lastPassTime.toISOString();
+    }
+    if (message.passCount !== 0n) {
+      obj.passCount = message.passCount.toString();
+    }
+    if (message.removalCount !== 0n) {
+      obj.removalCount = message.removalCount.toString();
+    }
+    if (message.removals?.length) {
+      obj.removals = message.removals.map((e) => Removal.toJSON(e));
+    }
+    if (message.problems?.length) {
+      obj.problems = message.problems;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReconcileReport>): ReconcileReport {
+    return ReconcileReport.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReconcileReport>): ReconcileReport {
+    const message = createBaseReconcileReport();
+    message.startTime = object.startTime ?? undefined;
+    message.queuedTasks = object.queuedTasks ?? 0;
+    message.adoptedAttempts = object.adoptedAttempts ?? 0;
+    message.releasedAttempts = object.releasedAttempts ?? 0;
+    message.lastPassTime = object.lastPassTime ?? undefined;
+    message.passCount = (object.passCount !== undefined && object.passCount !== null) ? BigInt(object.passCount) : 0n;
+    message.removalCount = (object.removalCount !== undefined && object.removalCount !== null)
+      ? BigInt(object.removalCount)
+      : 0n;
+    message.removals = object.removals?.map((e) => Removal.fromPartial(e)) || [];
+    message.problems = object.problems?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRemoval(): Removal {
+  return { time: undefined, kind: 0, name: "" };
+}
+
+export const Removal: MessageFns<Removal> = {
+  encode(message: Removal, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.time !== undefined) {
+      Timestamp.encode(toTimestamp(message.time), writer.uint32(10).fork()).join();
+    }
+    if (message.kind !== 0) {
+      writer.uint32(16).int32(message.kind);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Removal {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoval();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.time = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Removal {
+    return {
+      time: isSet(object.time) ? fromJsonTimestamp(object.time) : undefined,
+      kind: isSet(object.kind) ? removal_KindFromJSON(object.kind) : 0,
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+    };
+  },
+
+  toJSON(message: Removal): unknown {
+    const obj: any = {};
+    if (message.time !== undefined) {
+      obj.time = message.time.toISOString();
+    }
+    if (message.kind !== 0) {
+      obj.kind = removal_KindToJSON(message.kind);
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Removal>): Removal {
+    return Removal.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Removal>): Removal {
+    const message = createBaseRemoval();
+    message.time = object.time ?? undefined;
+    message.kind = object.kind ?? 0;
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
 /**
  * About the server itself.
  * Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
@@ -1539,6 +2136,18 @@ export const SystemServiceService = {
       Buffer.from(WatchCapacityResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchCapacityResponse => WatchCapacityResponse.decode(value),
   },
+  /** What the server found of an earlier one when it started, and what it tidied up since. Errors: none of its own. */
+  getReconcileReport: {
+    path: "/longshore.v1.SystemService/GetReconcileReport" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetReconcileReportRequest): Buffer =>
+      Buffer.from(GetReconcileReportRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetReconcileReportRequest => GetReconcileReportRequest.decode(value),
+    responseSerialize: (value: GetReconcileReportResponse): Buffer =>
+      Buffer.from(GetReconcileReportResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetReconcileReportResponse => GetReconcileReportResponse.decode(value),
+  },
 } as const;
 
 export interface SystemServiceServer extends UntypedServiceImplementation {
@@ -1548,6 +2157,8 @@ export interface SystemServiceServer extends UntypedServiceImplementation {
   getCapacity: handleUnaryCall<GetCapacityRequest, GetCapacityResponse>;
   /** The same at once and then at every change, at most twice a second. Errors: NOT_FOUND (NOT_FOUND). */
   watchCapacity: handleServerStreamingCall<WatchCapacityRequest, WatchCapacityResponse>;
+  /** What the server found of an earlier one when it started, and what it tidied up since. Errors: none of its own. */
+  getReconcileReport: handleUnaryCall<GetReconcileReportRequest, GetReconcileReportResponse>;
 }
 
 export interface SystemServiceClient extends Client {
@@ -1593,6 +2204,22 @@ export interface SystemServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchCapacityResponse>;
+  /** What the server found of an earlier one when it started, and what it tidied up since. Errors: none of its own. */
+  getReconcileReport(
+    request: GetReconcileReportRequest,
+    callback: (error: ServiceError | null, response: GetReconcileReportResponse) => void,
+  ): ClientUnaryCall;
+  getReconcileReport(
+    request: GetReconcileReportRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetReconcileReportResponse) => void,
+  ): ClientUnaryCall;
+  getReconcileReport(
+    request: GetReconcileReportRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetReconcileReportResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const SystemServiceClient = makeGenericClientConstructor(
@@ -1612,6 +2239,28 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends { $case: string; value: unknown } ? { $case: T["$case"]; value?: DeepPartial<T["value"]> }
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
+
+function toTimestamp(date: Date): Timestamp {
+  const seconds = BigInt(Math.trunc(date.getTime() / 1_000));
+  const nanos = (date.getTime() % 1_000) * 1_000_000;
+  return { seconds, nanos };
+}
+
+function fromTimestamp(t: Timestamp): Date {
+  let millis = (globalThis.Number(t.seconds.toString()) || 0) * 1_000;
+  millis += (t.nanos || 0) / 1_000_000;
+  return new globalThis.Date(millis);
+}
+
+function fromJsonTimestamp(o: any): Date {
+  if (o instanceof globalThis.Date) {
+    return o;
+  } else if (typeof o === "string") {
+    return new globalThis.Date(o);
+  } else {
+    return fromTimestamp(Timestamp.fromJSON(o));
+  }
+}
 
 function isSet(value: any): boolean {
   return value !== null && value !== undefined;

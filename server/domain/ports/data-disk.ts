@@ -1,0 +1,5 @@
+/** The disk that holds the server's own data. */
+export interface DataDisk {
+  /** Bytes that can still be written. */
+  freeBytes(): Promise<number>;
+}
