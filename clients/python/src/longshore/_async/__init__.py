@@ -1,0 +1,1 @@
+"""The asyncio client. scripts/generate makes ../_sync of it; channel.py and runtime.py alone are written for both."""

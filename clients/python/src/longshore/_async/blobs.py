@@ -1,0 +1,54 @@
+"""Bytes on the server, named by their sha256."""
+
+from __future__ import annotations
+
+import os
+
+from longshore.v1 import blob_service_pb2
+
+from .._core.errors import NotFound
+from .._core.options import BlobFormatName, PathLike, ProgressCallback
+from .._core.terminal import progress_shown
+from .._core.upload_source import UploadSource, file_source
+from .channel import Channel, ServerStream
+from .download import BytesCallback, download_to
+from .runtime import in_thread
+from .upload import get_blob, upload_blob
+
+
+class Blobs:
+    """Uploads and downloads of datasets and archives: `client.blobs`."""
+
+    def __init__(self, channel: Channel, progress: bool) -> None:
+        self._channel = channel
+        self._progress = progress
+
+    async def get(self, sha256: str) -> blob_service_pb2.Blob:
+        """What the server has of a digest; a blob that is missing is an answer (STATE_MISSING), not an error."""
+        return await get_blob(self._channel, sha256)
+
+    async def upload(
+        self, content: PathLike | bytes, format: BlobFormatName = "raw", on_progress: ProgressCallback | None = None
+    ) -> blob_service_pb2.Blob:
+        """Uploads a file (by its path) or bytes and answers the stored blob. What is there already is not sent."""
+        source = (
+            UploadSource.of_bytes(content, format)
+            if isinstance(content, bytes)
+            else await in_thread(file_source, content, format)
+        )
+        with progress_shown(on_progress, self._progress) as callback:
+            return await upload_blob(self._channel, source, callback)
+
+    async def download(self, sha256: str, destination: PathLike, on_progress: BytesCallback | None = None) -> None:
+        """Writes a blob to the file `destination` once its digest is checked. Raises NotFound when it is not stored."""
+        blob = await self.get(sha256)
+        if blob.state != blob_service_pb2.Blob.STATE_STORED:
+            raise NotFound(f"the server has no blob {sha256}", resource_type="blob", resource_name=sha256)
+
+        def open_at(offset: int) -> ServerStream[blob_service_pb2.DownloadBlobResponse]:
+            request = blob_service_pb2.DownloadBlobRequest(sha256=sha256, offset_bytes=offset)
+            method = self._channel.blobs.DownloadBlob
+            return self._channel.server_stream(method, request, blob_service_pb2.DownloadBlobResponse)
+
+        target = os.path.abspath(os.fspath(destination))
+        await download_to(target, sha256, blob.size_bytes, open_at, on_progress)

@@ -1,0 +1,54 @@
+"""A function that runs in a sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from .._core.errors import NotFound, TaskFailed
+from .._core.handler import read_failure, read_result
+from .._core.options import LogStream
+from .._core.outcome import TaskOutcome
+from .._core.remote_entry import RESULT_FILE
+from .task import EventCallback, Task
+
+
+class Call:
+    """A call of a function in a sandbox; `task` is the task behind it."""
+
+    def __init__(self, task: Task, name: str) -> None:
+        self.task = task
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<longshore.Call {self.name} {self.id}>"
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self.task.id
+
+    async def result(self, on_event: EventCallback | None = None) -> Any:
+        """Waits for the end and answers what the function returned.
+
+        Raises RemoteError, with the traceback from there, when the function raised, and TaskFailed when the task ended
+        otherwise: a timeout, too little memory, sys.exit.
+        """
+        outcome = await self.task.result(check=False, on_event=on_event)
+        if not outcome.succeeded:
+            raise await self._failure(outcome)
+        return read_result(await self.task.artifacts.read(RESULT_FILE))
+
+    def logs(self, *, stream: LogStream | None = None, follow: bool = True) -> AsyncGenerator[str, None]:
+        """What the function prints, as Task.logs."""
+        return self.task.logs(stream=stream, follow=follow)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Asks for the end; see Task.cancel."""
+        await self.task.cancel(reason)
+
+    async def _failure(self, outcome: TaskOutcome) -> TaskFailed:
+        try:
+            return read_failure(outcome, await self.task.artifacts.read(RESULT_FILE))
+        except NotFound:
+            return TaskFailed(outcome)  # it ended before the function could raise

@@ -1,0 +1,138 @@
+"""A task on the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+
+from typing_extensions import Unpack
+
+from longshore.v1 import task_pb2, task_service_pb2
+
+from .._core.errors import LongshoreError, TaskFailed
+from .._core.events import LogEvent, TaskChanged, TaskEvent
+from .._core.lines import LineJoiner
+from .._core.options import LogStream, RerunOptions, TimeSpan, ViewName
+from .._core.outcome import TaskOutcome, is_terminal, outcome_of
+from .._core.spec import duration_option, rerun_of
+from .artifacts import Artifacts
+from .channel import Channel
+from .runtime import aclosing
+from .watch import RECONNECT, WatchOptions, watch_task
+
+EventCallback = Callable[[TaskEvent], None]
+
+
+class Task:
+    """A task on the server. Dropping the handle changes nothing there."""
+
+    def __init__(self, channel: Channel, task_id: str, record: task_pb2.Task | None = None) -> None:
+        self.id = task_id
+        self.artifacts = Artifacts(channel, task_id)
+        self._channel = channel
+        self._latest = record
+
+    def __repr__(self) -> str:
+        return f"<longshore.Task {self.id}>"
+
+    @property
+    def latest(self) -> task_pb2.Task | None:
+        """The record as this handle last saw it: at its creation, by get, wait, result or cancel."""
+        return self._latest
+
+    @property
+    def outcome(self) -> TaskOutcome | None:
+        """How the task ended, once this handle has seen it end."""
+        return None if self._latest is None or not is_terminal(self._latest) else outcome_of(self._latest)
+
+    async def get(self, view: ViewName = "full") -> task_pb2.Task:
+        """Reads the record; "basic" leaves out the code, stdin and the tails of the output. Raises NotFound."""
+        views = {"full": task_service_pb2.TASK_VIEW_FULL, "basic": task_service_pb2.TASK_VIEW_BASIC}
+        request = task_service_pb2.GetTaskRequest(id=self.id, view=views[view])
+        answer = await self._channel.unary(self._channel.tasks.GetTask, request, retry=True)
+        return self._keep(answer.task)
+
+    def watch(
+        self,
+        cursor: str = "",
+        *,
+        logs: bool = True,
+        follow: bool = True,
+        tail_bytes: int = 0,
+        on_reconnect: Callable[[Exception], None] | None = None,
+        reconnect_for: float = RECONNECT,
+    ) -> AsyncGenerator[TaskEvent, None]:
+        """Everything that happens, from the beginning or from after the event with `cursor`, until the task has ended.
+
+        A lost connection or a restart of the server is waited out, for `reconnect_for` seconds (`on_reconnect` is told
+        each time); no byte is lost or repeated. Leaving the loop ends the watch, never the task. `logs=False` leaves the
+        output out, `follow=False` ends after what is there now, `tail_bytes` begins at the last so many bytes of each
+        stream. Raises NotFound, and Unavailable when no server answers.
+        """
+        options = WatchOptions(cursor, logs, follow, tail_bytes, on_reconnect, reconnect_for)
+        return watch_task(self._channel, self.id, options)
+
+    async def logs(
+        self, *, stream: LogStream | None = None, follow: bool = True, tail_bytes: int = 0
+    ) -> AsyncGenerator[str, None]:
+        """The output as lines of text with their line ends, as they are written, until the task has ended.
+
+        `stream` takes one of "stdout", "stderr" and "build" alone. What is not UTF-8 is replaced, and a line of more than
+        1 MiB comes in parts: `watch` has the bytes as they are, and tells of output that was not kept.
+        """
+        joiner = LineJoiner()
+        async with aclosing(self.watch(follow=follow, tail_bytes=tail_bytes)) as events:
+            async for event in events:
+                if isinstance(event, LogEvent) and stream in (None, event.stream):
+                    for line in joiner.add(event):
+                        yield line
+        for line in joiner.rest():
+            yield line
+
+    async def wait(self, on_event: EventCallback | None = None) -> Task:
+        """Waits for the end, however the task ends, and answers this handle; `on_event` is told everything until then."""
+        record: task_pb2.Task | None = None
+        async with aclosing(self.watch(logs=on_event is not None)) as events:
+            async for event in events:
+                if isinstance(event, TaskChanged):
+                    record = event.task
+                if on_event is not None:
+                    on_event(event)
+        self._keep(record)
+        return self
+
+    async def result(self, *, check: bool = True, on_event: EventCallback | None = None) -> TaskOutcome:
+        """Waits for the end and answers the outcome. Raises TaskFailed unless the task succeeded or `check` is false."""
+        await self.wait(on_event)
+        outcome = self.outcome
+        if outcome is None:
+            raise LongshoreError("the server ended the watch without a result", code="INTERNAL")
+        if check and not outcome.succeeded:
+            raise TaskFailed(outcome)
+        return outcome
+
+    async def cancel(self, reason: str = "", grace: TimeSpan | None = None) -> task_pb2.Task:
+        """Asks for the end; the task may still be ending when this answers. Asking twice is no error.
+
+        `reason` is for the record; `grace` lies between SIGTERM and SIGKILL, 5 s by default. Raises NotFound.
+        """
+        request = task_service_pb2.CancelTaskRequest(id=self.id, reason=reason, grace=duration_option("grace", grace))
+        answer = await self._channel.unary(self._channel.tasks.CancelTask, request, retry=True)
+        return self._keep(answer.task)
+
+    async def rerun(self, **options: Unpack[RerunOptions]) -> Task:
+        """Runs the same again, as a new task, with other resources or another timeout where given."""
+        request = task_service_pb2.RerunTaskRequest(**rerun_of(self.id, options))
+        answer = await self._channel.unary(self._channel.tasks.RerunTask, request, retry=True)
+        return Task(self._channel, answer.task.id, answer.task)
+
+    async def delete(self) -> None:
+        """Removes the record, the output and the artifacts of a task that has ended. Raises NotFound and WrongState."""
+        request = task_service_pb2.DeleteTaskRequest(id=self.id)
+        # A repeated delete would answer NOT_FOUND for what the first one did.
+        await self._channel.unary(self._channel.tasks.DeleteTask, request, retry=False)
+
+    def _keep(self, record: task_pb2.Task | None) -> task_pb2.Task:
+        if record is None or record.id == "":
+            raise LongshoreError("the server answered without a task", code="INTERNAL")
+        self._latest = record
+        return record

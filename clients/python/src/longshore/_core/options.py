@@ -1,0 +1,164 @@
+"""Everything that can be asked of a task. The server checks the values and names all wrong ones at once."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+# A time: "30s", "10m", "1h30m", "500ms", a number of seconds, or a timedelta.
+TimeSpan = str | int | float | datetime.timedelta
+
+NetworkName = Literal["none", "egress"]
+IsolationName = Literal["container", "gvisor"]
+StateName = Literal["queued", "preparing", "running", "collecting", "cancelling", "succeeded", "failed", "cancelled"]
+BlobFormatName = Literal["raw", "tar", "tar.gz", "zip"]
+ViewName = Literal["basic", "full"]
+LogStream = Literal["stdout", "stderr", "build"]
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class BlobInput:
+    """A stored blob, placed at `path` below the workspace before the run."""
+
+    path: str
+    blob_sha256: str
+
+
+@dataclass(frozen=True)
+class ArtifactInput:
+    """An artifact of another task, placed at `path` below the workspace before the run."""
+
+    path: str
+    task_id: str
+    artifact: str
+
+
+class Placement(TypedDict, total=False):
+    """Where a task runs beyond the server's own machine."""
+
+    engine: str
+    account: str
+    partition: str
+    instance_type: str
+
+
+class Experiment(TypedDict, total=False):
+    """MLflow settings handed to the script."""
+
+    tracking_uri: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the way to the server is.
+
+    `phase` is "packing" (with `files`) or "uploading" (with `total_bytes` and `stored_before`, the bytes that were there
+    before this upload and are not sent again); `bytes` counts up in both.
+    """
+
+    phase: Literal["packing", "uploading"]
+    bytes: int
+    done: bool
+    files: int = 0
+    total_bytes: int = 0
+    stored_before: int = 0
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class ResourceOptions(TypedDict, total=False):
+    """How much of the machine; what is left out takes the server's default."""
+
+    # CPUs: 2, 0.5 or "0.5".
+    cpu: float | str
+    gpu: int | str
+    gpu_model: str
+    # With a unit: "512MB", "1GB", "1GiB". MB and MiB both mean 2**20 bytes.
+    ram: str
+    # Disk for the workspace, /tmp and HOME together, as ram.
+    storage: str
+
+
+class FunctionOptions(ResourceOptions, total=False):
+    """What holds for a function that is called in a sandbox, too."""
+
+    # Longest run; the server's default is 30 s.
+    timeout: TimeSpan
+    queue_timeout: TimeSpan
+    total_timeout: TimeSpan
+    env: Mapping[str, str]
+    # Kept encrypted and never sent back.
+    secret_env: Mapping[str, str]
+    working_directory: str
+    image: str
+    # Lines of a requirements.txt; without it the project's own is used.
+    requirements: str | Sequence[str]
+    # Modules that a warm sandbox imports beforehand.
+    preload: Sequence[str]
+    # Globs below the workspace; what matches at the end becomes artifacts.
+    outputs: Sequence[str]
+    inputs: Sequence[BlobInput | ArtifactInput]
+    network: NetworkName
+    isolation: IsolationName
+    # Limits that must be enforced, not advisory: "cpu", "ram", "storage", "processes" and so on.
+    require_enforced: Sequence[str]
+    placement: Placement
+    # -100 to 100, higher first.
+    priority: int
+    expected_duration: TimeSpan
+    # Ids of tasks that must succeed first.
+    depends_on: Sequence[str]
+    # Tries after faults of the system; failures of your code are never retried.
+    max_attempts: int
+    use_result_cache: bool
+    max_processes: int
+    max_open_files: int
+    max_inodes: int
+    max_log_bytes: int
+    max_artifact_bytes: int
+    # For people; need not be unique.
+    name: str
+    labels: Mapping[str, str]
+    webhooks: Sequence[str]
+    retention: TimeSpan
+    # Same id and content answers the first task; made up when left out.
+    request_id: str
+    experiment: Experiment
+
+
+class TaskOptions(FunctionOptions, total=False):
+    """Everything that can be asked of a task."""
+
+    # File in the project, or "module:function".
+    entrypoint: str
+    args: Sequence[str]
+    # Runs this instead of Python on the entrypoint.
+    command: Sequence[str]
+    stdin: str | bytes
+
+
+class StartOptions(FunctionOptions, total=False):
+    """Options of start and remote."""
+
+    # Told how packing and uploading get on, instead of a progress bar on the terminal.
+    on_progress: ProgressCallback
+
+
+class SubmitOptions(TaskOptions, total=False):
+    """Options of submit and run."""
+
+    # Told how packing and uploading get on, instead of a progress bar on the terminal.
+    on_progress: ProgressCallback
+
+
+class RerunOptions(ResourceOptions, total=False):
+    """Options of rerun."""
+
+    timeout: TimeSpan
+    request_id: str

@@ -1,0 +1,227 @@
+# Made of ../_async/client.py by scripts/generate; never edited.
+"""A connection to a Longshore server."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from typing_extensions import Self, Unpack
+
+from longshore.v1 import blob_service_pb2, system_service_pb2, task_pb2, task_service_pb2
+
+from .._core.connection import Connection, MetadataSource, default_address
+from .._core.handler import Handler, call_options, pack_call, read_handler
+from .._core.options import BlobFormatName, PathLike, StartOptions, StateName, SubmitOptions, TaskOptions, ViewName
+from .._core.source import OpenProgram, open_program
+from .._core.spec import enum_values, request_of
+from .._core.terminal import progress_shown, show_output
+from .._core.upload_source import CHUNK_BYTES
+from .blobs import Blobs
+from .channel import Channel
+from .remote import Call
+from .runtime import in_thread
+from .task import EventCallback, Task
+from .upload import FORMATS, upload_blob
+
+
+class Client:
+    """A connection to a Longshore server, closed by `with` or `close`. Tasks go on without it.
+
+    `address` is host:port, by default LONGSHORE_SERVER or 127.0.0.1:50051. `credentials` secures the connection; without
+    them it is not secured. `metadata` is sent with every call; a function is asked anew each time, so that tokens can be
+    renewed. `channel_options` are gRPC's. `call_timeout` is the longest that a single question may take, in seconds;
+    streams have no limit. `progress=False` shows no bar while uploading.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: MetadataSource | None = None,
+        channel_options: Sequence[tuple[str, int | str]] = (),
+        call_timeout: float = 60.0,
+        progress: bool = True,
+    ) -> None:
+        self.address = address or default_address()
+        self._channel = Channel(Connection(self.address, credentials, metadata, channel_options, call_timeout))
+        self._progress = progress
+        self.blobs = Blobs(self._channel, progress)
+
+    def __repr__(self) -> str:
+        return f"<longshore.Client {self.address}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every call under way and lets go of the connection. Tasks go on."""
+        self._channel.close()
+
+    def submit(
+        self,
+        source: PathLike | None = None,
+        *,
+        code: str | None = None,
+        archive_sha256: str | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Task:
+        """Uploads what is not there yet, creates the task and returns at once.
+
+        `source` is always a path: of a Python file, of a folder (packed here, without what .longshoreignore names), or of
+        an archive (.zip, .tar, .tar.gz, .tgz). Source code is given as `code`, a project that the server has as
+        `archive_sha256`; `command` alone needs none of them. Sizes are texts with a unit ("512MB", "1GB"), times are
+        texts ("90s", "10m") or seconds; see longshore.TaskOptions for all options.
+
+        Raises BadSource, InvalidRequest (naming every wrong option), BadArchive, NeverFits, NotEnforced, QuotaExceeded,
+        RequestIdReused or Unavailable.
+        """
+        opening = functools.partial(open_program, source, code, archive_sha256)
+        return self._submit(opening, options)
+
+    def run(
+        self,
+        source: PathLike | None = None,
+        *,
+        code: str | None = None,
+        archive_sha256: str | None = None,
+        check: bool = True,
+        on_event: EventCallback | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Task:
+        """Submits, passes the output on to this process's own as it comes, and answers the task when it has ended.
+
+        `on_event` is told everything instead. Raises TaskFailed unless the task succeeds or `check` is false, and what
+        `submit` raises. `task.outcome` tells how it ended.
+        """
+        task = self.submit(source, code=code, archive_sha256=archive_sha256, **options)
+        task.result(check=check, on_event=on_event or show_output)
+        return task
+
+    def submit_stream(
+        self, archive: Iterable[bytes], *, format: BlobFormatName | None = None, **options: Unpack[TaskOptions]
+    ) -> Task:
+        """Sends an archive as it is made and creates its task in the same call, for bytes that cannot be read twice.
+
+        Such an upload cannot be resumed: `submit` is the better way for anything that lies on disk. `format` is told by
+        the first bytes when left out.
+        """
+        request = request_of(options)
+        header = blob_service_pb2.UploadHeader(
+            format=blob_service_pb2.BLOB_FORMAT_UNSPECIFIED if format is None else FORMATS[format]
+        )
+
+        def messages() -> Iterator[task_service_pb2.SubmitTaskRequest]:
+            first = task_service_pb2.SubmitTaskRequest.Header(task=request, archive=header)
+            yield task_service_pb2.SubmitTaskRequest(header=first)
+            for part in archive:
+                for at in range(0, len(part), CHUNK_BYTES):
+                    yield task_service_pb2.SubmitTaskRequest(chunk=part[at : at + CHUNK_BYTES])
+
+        answer = self._channel.client_stream(
+            self._channel.tasks.SubmitTask, messages(), task_service_pb2.SubmitTaskResponse
+        )
+        return Task(self._channel, answer.task.id, answer.task)
+
+    def start(
+        self,
+        handler: Handler,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        project: PathLike | None = None,
+        **options: Unpack[StartOptions],
+    ) -> Call:
+        """Runs a function of a module in a sandbox and returns at once; `.result()` of the answer is what it returned.
+
+        The project folder is packed: the folder from which the function's module is imported, or `project`. `handler` is
+        the function itself or its name as "module:function". Arguments and result are JSON: None, bool, numbers, text,
+        lists and dicts with text as keys; tuples arrive as lists, NumPy values as their `tolist()`. Nothing is unpickled:
+        code in a sandbox is not trusted here. Larger data belongs into files: `outputs` of the task, or the project.
+
+        Raises BadHandler when the function or its arguments cannot be sent, and what `submit` raises.
+        """
+        found = read_handler(handler, project)
+        opening = functools.partial(pack_call, found)
+        return Call(self._submit(opening, call_options(found, args, kwargs or {}, options)), found.name)
+
+    def task(self, task_id: str) -> Task:
+        """A handle of a task by its id; asks nothing of the server."""
+        return Task(self._channel, task_id)
+
+    def list(
+        self,
+        *,
+        states: Sequence[StateName] = (),
+        labels: Mapping[str, str] | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        owner: str = "",
+        view: ViewName = "basic",
+        page_size: int = 0,
+    ) -> Generator[task_pb2.Task, None, None]:
+        """Records of tasks, newest first, page after page for as long as the loop reads on; all conditions must hold."""
+        request = task_service_pb2.ListTasksRequest(
+            page_size=page_size,
+            states=enum_values("states", states, task_pb2.Task.State, "STATE_"),
+            labels=labels,
+            created_after=_timestamp(created_after),
+            created_before=_timestamp(created_before),
+            owner=owner,
+            view=task_service_pb2.TASK_VIEW_FULL if view == "full" else task_service_pb2.TASK_VIEW_BASIC,
+        )
+        while True:
+            page = self._channel.unary(self._channel.tasks.ListTasks, request, retry=True)
+            for record in page.tasks:
+                yield record
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return
+
+    def capabilities(self) -> system_service_pb2.GetCapabilitiesResponse:
+        """Engines, limits and how well each is held, defaults and sizes."""
+        request = system_service_pb2.GetCapabilitiesRequest()
+        return self._channel.unary(self._channel.system.GetCapabilities, request, retry=True)
+
+    def capacity(self, engine: str = "") -> system_service_pb2.Capacity:
+        """What is held and free now, on the default engine or the one named. Raises NotFound."""
+        request = system_service_pb2.GetCapacityRequest(engine=engine)
+        answer = self._channel.unary(self._channel.system.GetCapacity, request, retry=True)
+        return answer.capacity
+
+    def _submit(self, opening: OpenProgram, options: SubmitOptions) -> Task:
+        request = request_of({name: value for name, value in options.items() if name != "on_progress"})
+        with progress_shown(options.get("on_progress"), self._progress) as on_progress:
+            program = in_thread(opening, on_progress)
+            try:
+                request.display_name = request.display_name or program.name
+                request.code, request.archive_sha256 = program.code, program.sha256
+                if program.archive is not None:
+                    request.entrypoint = request.entrypoint or program.entrypoint
+                    blob = upload_blob(self._channel, program.archive, on_progress)
+                    request.archive_sha256 = blob.sha256
+            finally:
+                program.close()
+        # Safe to repeat: the request_id makes the second one answer the first task.
+        answer = self._channel.unary(self._channel.tasks.CreateTask, request, retry=True)
+        return Task(self._channel, answer.task.id, answer.task)
+
+
+def _timestamp(time: datetime.datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    stamp = Timestamp()
+    # A time without a zone means the local one, as everywhere in datetime; protobuf alone would take it for UTC.
+    stamp.FromDatetime(time.astimezone(datetime.timezone.utc))
+    return stamp

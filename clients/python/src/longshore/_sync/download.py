@@ -1,0 +1,58 @@
+# Made of ../_async/download.py by scripts/generate; never edited.
+"""Brings bytes from the server to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from .._core.backoff import Backoff
+from .._core.download_file import DownloadFile
+from .._core.errors import LongshoreError, is_connection_loss
+from .channel import ServerStream
+from .runtime import in_thread, sleep
+
+# How long a download goes on trying without getting any further, in seconds.
+GIVE_UP = 60.0
+
+# Told the bytes that are there and how many there will be.
+BytesCallback = Callable[[int, int], None]
+
+
+class Chunk(Protocol):
+    """DownloadBlobResponse or DownloadArtifactResponse."""
+
+    @property
+    def offset_bytes(self) -> int: ...
+
+    @property
+    def chunk(self) -> bytes: ...
+
+
+def download_to(
+    destination: str,
+    sha256: str,
+    size_bytes: int,
+    open_at: Callable[[int], ServerStream[Chunk]],
+    on_progress: BytesCallback | None,
+) -> None:
+    """Writes a download to `destination`, going on where a lost connection left off."""
+    backoff = Backoff(GIVE_UP)
+    with DownloadFile(destination, sha256, size_bytes) as file:
+        in_thread(file.digest_existing)
+        while file.position < size_bytes:
+            try:
+                with open_at(file.position) as stream:
+                    for message in stream:
+                        in_thread(file.write, message.offset_bytes, message.chunk)
+                        if message.chunk:
+                            backoff.reset()
+                        if on_progress is not None:
+                            on_progress(file.position, size_bytes)
+                if file.position < size_bytes:
+                    raise file.misplaced()
+            except LongshoreError as error:
+                if not is_connection_loss(error):
+                    raise
+                sleep(backoff.next_delay(error))
+    file.finish()
