@@ -244,9 +244,8 @@ export class DockerEngine implements Engine {
     const runtime = this.#runtimeOf(shape);
     const image = await this.#parts.images.byDigest(shape.imageDigest);
     // Outside the try: an id that is there already is somebody else's sandbox, which must not be torn down.
-    const paths = await this.files.prepare(id);
+    const paths = await this.files.prepare(id, warm);
     try {
-      if (warm) await this.files.markIdle(id);
       const uid = this.#uids.acquire(id);
       await storage.attach(paths, uid, shape.limits);
       signal?.throwIfAborted();

@@ -6,6 +6,7 @@ import type { JournalSource, SandboxFiles } from "../../domain/ports/engine.ts";
 import { errnoOf } from "./errno.ts";
 import { FileJournalSource } from "./journal-source.ts";
 import { isSandboxId } from "./naming.ts";
+import { OpenJournal } from "./open-journal.ts";
 import { type SandboxPaths, sandboxesFolder, sandboxPaths } from "./sandbox-paths.ts";
 
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -16,7 +17,7 @@ const READ_BYTES = 256 * 1024;
 export class DockerSandboxFiles implements SandboxFiles {
   readonly #dataDirectory: string;
   /** The server's own descriptors of live journals: what it reads cannot be exchanged behind its back. */
-  readonly #journals = new Map<string, FileHandle>();
+  readonly #journals = new Map<string, OpenJournal>();
   /** Warm sandboxes that belong to no attempt yet. */
   readonly #idle = new Set<string>();
 
@@ -28,16 +29,21 @@ export class DockerSandboxFiles implements SandboxFiles {
     return sandboxPaths(this.#dataDirectory, sandboxId);
   }
 
-  /** Makes the folder and its three files; on rejection nothing is left. */
-  async prepare(sandboxId: string): Promise<SandboxPaths> {
+  /**
+   * Makes the folder and its three files; on rejection nothing is left. An idle sandbox's mark comes first: were a server killed
+   * before it, nobody would ever take the folder away.
+   */
+  async prepare(sandboxId: string, idle: boolean): Promise<SandboxPaths> {
     const paths = this.paths(sandboxId);
     await mkdir(paths.folder, { mode: 0o700 });
     await using undo = new AsyncDisposableStack();
     undo.defer(() => rm(paths.folder, { recursive: true, force: true }));
+    undo.defer(() => void this.#idle.delete(sandboxId));
+    if (idle) await this.#markIdle(sandboxId);
     const journal = await open(paths.journal, NEW_FILE, 0o600);
     undo.defer(() => journal.close());
     for (const path of [paths.input, paths.artifacts]) await (await open(path, NEW_FILE, 0o600)).close();
-    this.#journals.set(sandboxId, journal);
+    this.#journals.set(sandboxId, new OpenJournal(journal));
     undo.move();
     return paths;
   }
@@ -58,7 +64,7 @@ export class DockerSandboxFiles implements SandboxFiles {
   }
 
   /** Marks a sandbox as nobody's, so that no sweep takes it for an attempt's and the next server knows that it may go. */
-  async markIdle(sandboxId: string): Promise<void> {
+  async #markIdle(sandboxId: string): Promise<void> {
     this.#idle.add(sandboxId);
     await (await open(this.paths(sandboxId).idleMark, NEW_FILE, 0o600)).close();
   }
@@ -97,7 +103,7 @@ export class DockerSandboxFiles implements SandboxFiles {
     const { journal } = this.paths(sandboxId);
     return new FileJournalSource(journal, async (use) => {
       const kept = this.#journals.get(sandboxId);
-      if (kept !== undefined) return use(kept);
+      if (kept !== undefined) return kept.use(use);
       const opened = await openOrMissing(journal, "journal of sandbox", sandboxId);
       try {
         return await use(opened);
