@@ -2,6 +2,15 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from "./domain/blob.ts";
+import {
+  formatIpRange,
+  type IpRange,
+  type IpTarget,
+  LOCAL_RANGES,
+  overlap,
+  parseIpRange,
+  parseIpTarget,
+} from "./domain/ip-range.ts";
 import type { Policy } from "./domain/policy.ts";
 import { parseSize } from "./domain/resources.ts";
 
@@ -44,6 +53,23 @@ const list = z.string().transform((text) =>
     .filter((item) => item !== ""),
 );
 const text = z.string().min(1, "is empty");
+const ranges = readEach(
+  list,
+  parseIpRange,
+  "no IPv4 range such as 10.20.0.0/16, starting at its first address",
+);
+const targets = readEach(list, parseIpTarget, "no IPv4 range with an optional port, such as 10.1.2.3:5000");
+
+/** A list whose items are all read; the wrong ones are named together. */
+function readEach<T>(items: typeof list, read: (item: string) => T | undefined, wrong: string) {
+  return items.transform((texts, context) => {
+    const parsed = texts.map((item) => ({ item, value: read(item) }));
+    const bad = parsed.flatMap(({ item, value }) => (value === undefined ? [item] : []));
+    if (bad.length > 0)
+      context.addIssue({ code: "custom", message: `holds ${bad.join(", ")}, which is ${wrong}` });
+    return parsed.flatMap(({ value }) => (value === undefined ? [] : [value]));
+  });
+}
 
 /** One environment variable: what it means, what it is when unset, and how it is read. */
 interface Setting<T extends z.ZodType> {
@@ -148,6 +174,31 @@ export const SETTINGS = {
     "first of the user ids that sandboxes run as; must be used by nobody else",
   ),
   LONGSHORE_UID_COUNT: setting(count, "10000", "how many there are"),
+  LONGSHORE_EGRESS: setting(
+    z.enum(["on", "off"], "is neither on nor off"),
+    "off",
+    "network EGRESS: tasks that ask for it reach public addresses, and this host's address is what those see; sets up a Docker network and packet rules",
+  ),
+  LONGSHORE_EGRESS_ALLOW: setting(
+    targets,
+    "",
+    "private addresses that such tasks may reach all the same, such as 10.1.2.3:5000 for an experiment tracker; never this host itself",
+  ),
+  LONGSHORE_EGRESS_DENY: setting(
+    ranges,
+    "",
+    "public addresses that they may not reach, such as a company's own 198.51.100.0/24",
+  ),
+  LONGSHORE_EGRESS_DNS: setting(
+    ranges,
+    "",
+    "their name servers, reached on port 53 alone; empty means this host's",
+  ),
+  LONGSHORE_EGRESS_SUBNET: setting(
+    ranges,
+    "",
+    "addresses of their network, such as 10.200.0.0/20; empty lets Docker choose",
+  ),
   LONGSHORE_LOG_LEVEL: setting(
     z.enum(["debug", "info", "warn", "error"]),
     "info",
@@ -157,6 +208,14 @@ export const SETTINGS = {
 
 type SettingName = keyof typeof SETTINGS;
 type Values = { [K in SettingName]: z.output<(typeof SETTINGS)[K]["schema"]> };
+
+/** What EGRESS tasks may reach; the adapter turns it into packet rules. */
+export interface EgressConfig {
+  readonly allow: readonly IpTarget[];
+  readonly deny: readonly IpRange[];
+  readonly subnet: IpRange | null;
+  readonly nameservers: readonly IpRange[];
+}
 
 export interface Config {
   readonly listen: string;
@@ -169,6 +228,8 @@ export interface Config {
   readonly warm: { readonly count: number; readonly ramBytes: number };
   readonly leastFreeBytes: number;
   readonly uids: { readonly first: number; readonly count: number };
+  /** Absent where it is off. */
+  readonly egress?: EgressConfig;
 }
 
 /** Thrown with every wrong setting named at once. */
@@ -213,6 +274,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
       `LONGSHORE_LISTEN ${values.LONGSHORE_LISTEN} is reached from other machines, and there are no tokens and no TLS: whoever reaches it can run code. Listen on 127.0.0.1, or set LONGSHORE_ALLOW_INSECURE=true if the network is trusted`,
     );
   }
+  problems.push(...egressProblems(values));
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze(toConfig(values));
 }
@@ -227,6 +289,24 @@ const CLIENT_SETTINGS = new Set([
   "LONGSHORE_DEBIAN_SUITE",
   "LONGSHORE_TEST_CONCURRENCY",
 ]);
+
+function egressProblems(v: Values): string[] {
+  const local = v.LONGSHORE_EGRESS_ALLOW.filter(({ range }) =>
+    LOCAL_RANGES.some((never) => overlap(never, range)),
+  );
+  const problems = local.map(
+    ({ range }) =>
+      `LONGSHORE_EGRESS_ALLOW ${formatIpRange(range)} holds loopback, link-local (the clouds' metadata) or multicast addresses, which are never allowed`,
+  );
+  if (v.LONGSHORE_EGRESS_DNS.some(({ bits }) => bits !== 32))
+    problems.push("LONGSHORE_EGRESS_DNS holds a range; name servers are single addresses");
+  const [subnet, ...more] = v.LONGSHORE_EGRESS_SUBNET;
+  if (more.length > 0 || (subnet !== undefined && subnet.bits > 28))
+    problems.push(
+      "LONGSHORE_EGRESS_SUBNET is not one range of at least 16 addresses (/28); each sandbox takes one",
+    );
+  return problems;
+}
 
 function toConfig(v: Values): Config {
   return {
@@ -249,6 +329,14 @@ function toConfig(v: Values): Config {
     warm: { count: v.LONGSHORE_WARM_COUNT, ramBytes: v.LONGSHORE_WARM_RAM },
     leastFreeBytes: v.LONGSHORE_LEAST_FREE_DISK,
     uids: { first: v.LONGSHORE_FIRST_UID, count: v.LONGSHORE_UID_COUNT },
+    ...(v.LONGSHORE_EGRESS === "on" && {
+      egress: {
+        allow: v.LONGSHORE_EGRESS_ALLOW,
+        deny: v.LONGSHORE_EGRESS_DENY,
+        subnet: v.LONGSHORE_EGRESS_SUBNET[0] ?? null,
+        nameservers: v.LONGSHORE_EGRESS_DNS,
+      },
+    }),
   };
 }
 

@@ -42,6 +42,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     allowedImages: config.policy.allowedImages,
     uids: config.uids,
     runtimes: DEFAULT_RUNTIMES,
+    egress: config.egress,
     pool: { ...DEFAULT_POOL, maxIdle: config.warm.count, idleRamBytes: config.warm.ramBytes },
     parallelCalls: PARALLEL_ENGINE_CALLS,
     log,

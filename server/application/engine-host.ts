@@ -26,8 +26,11 @@ export function findTier(host: EngineHost, isolation: Isolation): EngineTier {
 /** Throws NotEnforced unless the tier can hold the network policy and enforces every limit that the request insists on. */
 export function requireTier(tier: EngineTier, network: Network, enforced: readonly Limit[]): void {
   if (!tier.networks.includes(network)) {
+    const advice = tier.limits.find(({ limit }) => limit === "NETWORK")?.advice ?? "";
     throw new NotEnforced(
-      `network "${network.toLowerCase()}" cannot be given in tier "${tier.isolation.toLowerCase()}" of this server (longshore capabilities)`,
+      `network "${network.toLowerCase()}" cannot be given in tier "${tier.isolation.toLowerCase()}" of this server${
+        advice === "" ? " (longshore capabilities)" : `: ${advice}`
+      }`,
       { limit: "NETWORK", mechanism: "none" },
     );
   }

@@ -112,6 +112,7 @@ describe("limits of a host", () => {
     probe: { storage: "loop", storageAdvice: "" },
     gpus: [],
     hostSwapBytes: 0,
+    noEgress: "",
   };
   const gvisor = { runtime: "runsc", ignoresCgroups: true, withoutNetwork: true, cgroups: undefined };
   const levels = (changes: Partial<LimitFacts>) =>

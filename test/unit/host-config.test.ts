@@ -134,13 +134,24 @@ describe("containerOptions", () => {
     assert.equal(fsize(withLimits({ storageBytes: 8 * MEBIBYTE, artifactBytes: 0 })), 80 * MEBIBYTE);
   });
 
-  test("gives GPUs by id and the egress network by name", () => {
+  test("gives GPUs by id, and the network with packet rules where there is one", () => {
     const gpuIds = ["GPU-11111111-2222-3333-4444-555555555555"];
-    const options = containerOptions({ ...PLAN, shape: { ...SHAPE, gpuIds, network: "EGRESS" } });
+    const plan: SandboxPlan = { ...PLAN, shape: { ...SHAPE, gpuIds, network: "EGRESS" } };
+    const egress = { network: "longshore-egress-0123abcd", nameservers: ["203.0.113.53"] };
+    const options = containerOptions({ ...plan, egress });
     assert.deepEqual(options.HostConfig?.DeviceRequests, [
       { Driver: "", DeviceIDs: gpuIds, Capabilities: [["gpu", "compute", "utility"]] },
     ]);
-    assert.equal(options.HostConfig?.NetworkMode, "longshore-egress");
+    const { DeviceRequests: _, ...HostConfig } = options.HostConfig ?? {};
+    assert.deepEqual(HostConfig, {
+      ...GOLDEN.HostConfig,
+      NetworkMode: "longshore-egress-0123abcd",
+      Sysctls: { "net.ipv6.conf.all.disable_ipv6": "1" },
+      DnsSearch: ["."],
+      Dns: ["203.0.113.53"],
+    });
+    assert.throws(() => containerOptions(plan), RangeError);
+    assert.throws(() => containerOptions({ ...plan, egress: { ...egress, network: "host" } }), RangeError);
   });
 
   test("without mounts of the server's, Docker makes sized file systems", () => {

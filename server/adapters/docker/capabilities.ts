@@ -5,6 +5,7 @@ import { formatSize } from "../../domain/resources.ts";
 import type { ProbeResult } from "./boot-probe.ts";
 import { CommandFailed, runCommand } from "./command.ts";
 import type { HostFacts } from "./daemon.ts";
+import type { Egress } from "./egress-network.ts";
 import { findGpus, type Gpu } from "./gpus.ts";
 import type { Gvisor } from "./gvisor.ts";
 import { RUNNER_RAM_BYTES, SENTRY_GROWTH_BYTES } from "./host-config.ts";
@@ -20,23 +21,27 @@ export interface LimitFacts {
   readonly probe: ProbeResult;
   readonly gpus: readonly Gpu[];
   readonly hostSwapBytes: number;
+  /** Why network EGRESS is not offered; empty where it is. */
+  readonly noEgress: string;
 }
 
 export async function describeCapabilities(
   host: HostFacts,
   probe: ProbeResult,
   gvisor: Gvisor | undefined,
+  egress: Egress,
   options: DockerEngineOptions,
 ): Promise<EngineCapabilities> {
   // Without NVIDIA's runtime the daemon cannot give a device away, whatever nvidia-smi says.
   const gpus = host.runtimes.has("nvidia") ? await findGpus(options.log) : [];
-  const facts: LimitFacts = { host, probe, gpus, hostSwapBytes: await swapBytes() };
+  const noEgress = egress.network === undefined ? egress.whyNot : "";
+  const facts: LimitFacts = { host, probe, gpus, hostSwapBytes: await swapBytes(), noEgress };
   const tiers: EngineTier[] = [
     {
       isolation: "CONTAINER",
       runtime: `${options.runtimes.container} ${host.runcVersion}`.trim(),
       limits: limitTable(containerLimits(facts)),
-      networks: ["NONE"],
+      networks: egress.network === undefined ? ["NONE"] : ["NONE", "EGRESS"],
     },
   ];
   if (gvisor !== undefined) {
@@ -88,7 +93,7 @@ export function containerLimits(facts: LimitFacts): Readonly<Record<Limit, Suppo
         ? advisory("per folder, not in total", facts.probe.storageAdvice)
         : enforced("inodes of the sandbox's own file system"),
     ...SERVER_LIMITS,
-    NETWORK: enforced("network namespace without interfaces but loopback"),
+    NETWORK: networkSupport(facts.noEgress),
   };
 }
 
@@ -101,6 +106,11 @@ export function gvisorLimits(facts: LimitFacts, gvisor: Gvisor): Readonly<Record
     ...base,
     GPU: unsupported("devices are not passed into gVisor", "use isolation CONTAINER for GPUs"),
     PROCESSES: advisory(threads, "use isolation CONTAINER where the exact number matters"),
+    NETWORK: networkSupport(
+      gvisor.withoutNetwork
+        ? "the daemon's gVisor runtime has --network=none; use isolation CONTAINER"
+        : "Docker's resolver does not work inside gVisor; use isolation CONTAINER",
+    ),
   };
   if (!gvisor.ignoresCgroups) return common;
   if (gvisor.cgroups === undefined) {
@@ -127,6 +137,12 @@ const SERVER_LIMITS = {
   TOTAL_TIME: enforced("the runner's clock, backed by the server's"),
   QUOTA: enforced("the server, at admission"),
 } as const;
+
+function networkSupport(noEgress: string): Support {
+  const none = "network namespace without interfaces but loopback";
+  if (noEgress !== "") return { ...enforced(none), advice: `network EGRESS is not offered: ${noEgress}` };
+  return enforced(`${none}; egress: a bridge whose packet rules leave public IPv4 addresses alone`);
+}
 
 function ramSupport({ host, hostSwapBytes }: LimitFacts, cgroup: string): Support {
   if (!host.memoryLimit) return unsupported("no memory cgroup", "boot the host with cgroup_enable=memory");

@@ -17,14 +17,15 @@ export class CommandFailed extends Error {
 
 const TIMEOUT_MILLIS = 60_000;
 
-/** Runs a host tool without a shell and with an environment of ours; answers its standard output. */
+/** Runs a host tool without a shell and with an environment of ours, with `input` as its standard input; answers its standard output. */
 export function runCommand(
   command: string,
   args: readonly string[],
   timeout = TIMEOUT_MILLIS,
+  input = "",
 ): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile(
+    const child = execFile(
       command,
       args,
       { timeout, env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } },
@@ -41,5 +42,8 @@ export function runCommand(
           );
       },
     );
+    // A tool that ends without reading its input tells by its exit code what was wrong.
+    child.stdin?.on("error", () => child.stdin?.destroy());
+    child.stdin?.end(input);
   });
 }

@@ -6,6 +6,8 @@ import Docker, {
   type ContainerInspectInfo,
   type DockerOptions,
   type ImageInspectInfo,
+  type NetworkCreateOptions,
+  type NetworkInspectInfo,
 } from "dockerode";
 import { SystemFault } from "../../domain/errors.ts";
 import { CallGate } from "./call-gate.ts";
@@ -178,6 +180,31 @@ export class Daemon {
       });
     } catch (error) {
       throw engineError(error, "follow events");
+    }
+  }
+
+  async network(name: string): Promise<NetworkInspectInfo | undefined> {
+    try {
+      return await this.#docker.getNetwork(name).inspect();
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw engineError(error, `inspect network ${name}`);
+    }
+  }
+
+  async createNetwork(options: NetworkCreateOptions): Promise<void> {
+    try {
+      await this.#docker.createNetwork(options);
+    } catch (error) {
+      throw engineError(error, `create network ${options.Name}`);
+    }
+  }
+
+  async removeNetwork(name: string): Promise<void> {
+    try {
+      await this.#docker.getNetwork(name).remove();
+    } catch (error) {
+      if (!isMissing(error)) throw engineError(error, `remove network ${name}`);
     }
   }
 

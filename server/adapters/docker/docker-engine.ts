@@ -16,6 +16,7 @@ import { probeHost } from "./boot-probe.ts";
 import { describeCapabilities } from "./capabilities.ts";
 import type { SandboxCgroups } from "./cgroups.ts";
 import { Daemon } from "./daemon.ts";
+import { type Egress, openEgress } from "./egress-network.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { probeGvisor } from "./gvisor.ts";
 import { containerOptions, hostLimits, SENTRY_GROWTH_BYTES } from "./host-config.ts";
@@ -43,6 +44,7 @@ interface Parts {
   readonly runnerFolder: string;
   /** For sandboxes that the runtime leaves outside of control groups. */
   readonly cgroups: SandboxCgroups | undefined;
+  readonly egress: Egress;
   readonly capabilities: EngineCapabilities;
 }
 
@@ -67,7 +69,8 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
   const { digest } = await images.resolve(options.defaultImage);
   const probe = await probeHost(daemon, installationId, digest, dataDirectory, log);
   const gvisor = await probeGvisor(daemon, host, options, digest);
-  const capabilities = await describeCapabilities(host, probe, gvisor, options);
+  const egress = await openEgress(daemon, options, digest);
+  const capabilities = await describeCapabilities(host, probe, gvisor, egress, options);
   const engine = new DockerEngine({
     options,
     daemon,
@@ -76,6 +79,7 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
     storage: new SandboxStorage(probe.storage),
     runnerFolder,
     cgroups: gvisor?.cgroups,
+    egress,
     capabilities,
   });
   await engine.takeOver();
@@ -224,6 +228,7 @@ export class DockerEngine implements Engine {
   }
 
   async close(): Promise<void> {
+    this.#parts.egress.network?.close();
     await this.#pool.close();
     for (const timer of this.#killTimers.values()) clearTimeout(timer);
     this.#killTimers.clear();
@@ -256,6 +261,7 @@ export class DockerEngine implements Engine {
         paths,
         storage: storage.tier,
         runnerFolder: this.#parts.runnerFolder,
+        ...(shape.network === "EGRESS" && { egress: await this.#parts.egress.network?.attachment() }),
         imageEnvNames: image.envNames,
         labels: {
           [LABELS.installation]: options.installationId,

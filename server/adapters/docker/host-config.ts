@@ -33,8 +33,15 @@ const FIXED_ENV = {
   HOME: "/root",
 } as const;
 
-/** Name of the bridge that EGRESS sandboxes share; its rules are network.ts. */
-export const EGRESS_NETWORK = "longshore-egress";
+/** The packet rules are about IPv4, so there must be nothing else. */
+export const NO_IPV6 = { "net.ipv6.conf.all.disable_ipv6": "1" } as const;
+
+/** The network that EGRESS sandboxes share. */
+export interface EgressAttachment {
+  readonly network: string;
+  /** Empty leaves it to the daemon. */
+  readonly nameservers: readonly string[];
+}
 
 export interface SandboxPlan {
   readonly shape: SandboxShape;
@@ -44,6 +51,8 @@ export interface SandboxPlan {
   readonly storage: StorageTier;
   /** The runner's source below the data directory. */
   readonly runnerFolder: string;
+  /** For the shapes that ask for it. */
+  readonly egress?: EgressAttachment;
   /** Names in the image's own environment: each is taken away. */
   readonly imageEnvNames: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
@@ -106,7 +115,7 @@ function hostConfig(plan: SandboxPlan): HostConfig {
     CapAdd: ["SETUID", "SETGID", "KILL"],
     // No seccomp entry: the daemon's default profile applies.
     SecurityOpt: ["no-new-privileges:true"],
-    NetworkMode: shape.network === "EGRESS" ? EGRESS_NETWORK : "none",
+    ...network(plan),
     IpcMode: "private",
     // Memory behind /dev/shm is charged to the sandbox, so the RAM limit is the one that counts.
     ShmSize: shape.limits.ramBytes,
@@ -124,6 +133,19 @@ function hostConfig(plan: SandboxPlan): HostConfig {
     Mounts: mounts(plan),
     ...(plan.storage === "engine-tmpfs" ? { Tmpfs: engineTmpfs(plan) } : {}),
     ...(shape.gpuIds.length > 0 ? { DeviceRequests: [gpuRequest(shape.gpuIds)] } : {}),
+  };
+}
+
+function network({ shape, egress }: SandboxPlan): Partial<HostConfig> {
+  if (shape.network === "NONE") return { NetworkMode: "none" };
+  if (egress === undefined || !EGRESS_NETWORK.test(egress.network))
+    throw new RangeError("there is no network with packet rules for this sandbox");
+  return {
+    NetworkMode: egress.network,
+    Sysctls: { ...NO_IPV6 },
+    // Without a search domain: the host's own would tell tasks where they are.
+    DnsSearch: ["."],
+    ...(egress.nameservers.length === 0 ? {} : { Dns: [...egress.nameservers] }),
   };
 }
 
@@ -208,6 +230,7 @@ function gpuRequest(gpuIds: readonly string[]): {
 }
 
 const GPU_ID = /^(?:GPU|MIG)-[0-9A-Za-z/-]{1,80}$/;
+const EGRESS_NETWORK = /^longshore-egress-[0-9a-f]{8}$/;
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 
 function imageId(digest: string): string {

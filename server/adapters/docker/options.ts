@@ -1,4 +1,5 @@
 import type { DockerOptions } from "dockerode";
+import type { IpRange, IpTarget } from "../../domain/ip-range.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
 
 export interface UidRange {
@@ -22,6 +23,19 @@ export interface RuntimeNames {
   readonly gvisor: string | null;
 }
 
+export interface EgressSettings {
+  /** Reached although they are not public. */
+  readonly allow: readonly IpTarget[];
+  /** Refused although they are public: what a company uses inside. */
+  readonly deny: readonly IpRange[];
+  /** Addresses of the sandboxes' own network; null lets Docker choose free ones. */
+  readonly subnet: IpRange | null;
+  /** Resolvers that sandboxes are given; none means the host's. */
+  readonly nameservers: readonly IpRange[];
+  /** The tool that sets packet rules, of the kind that dockerd uses; "iptables" when absent. */
+  readonly iptables?: string;
+}
+
 export interface DockerEngineOptions {
   readonly name: string;
   /** How to reach the daemon; without it DOCKER_HOST or the local socket. */
@@ -36,6 +50,8 @@ export interface DockerEngineOptions {
   readonly allowedImages: readonly string[];
   readonly uids: UidRange;
   readonly runtimes: RuntimeNames;
+  /** Absent turns network EGRESS off, and takes away what an earlier server set up for it. */
+  readonly egress?: EgressSettings;
   readonly pool: PoolSettings;
   /** Engine calls in flight that start or remove a container. */
   readonly parallelCalls: number;

@@ -1,6 +1,7 @@
 import type { MountSettings } from "dockerode";
 import { SystemFault } from "../../domain/errors.ts";
 import type { Daemon } from "./daemon.ts";
+import { NO_IPV6 } from "./host-config.ts";
 import { demultiplex } from "./multiplexed.ts";
 
 const MAX_OUTPUT_BYTES = 64 * 1024;
@@ -12,6 +13,8 @@ export interface ThrowawayOrder {
   readonly command: readonly string[];
   /** The daemon's default when absent. */
   readonly runtime?: string;
+  /** None at all when absent. */
+  readonly network?: string;
   readonly env: readonly string[];
   readonly mounts: readonly MountSettings[];
   readonly labels: Readonly<Record<string, string>>;
@@ -42,7 +45,8 @@ export async function runThrowaway(daemon: Daemon, order: ThrowawayOrder): Promi
       ReadonlyRootfs: true,
       CapDrop: ["ALL"],
       SecurityOpt: ["no-new-privileges:true"],
-      NetworkMode: "none",
+      NetworkMode: order.network ?? "none",
+      Sysctls: order.network === undefined ? {} : { ...NO_IPV6 },
       Memory: 128 * 2 ** 20,
       MemorySwap: 128 * 2 ** 20,
       PidsLimit: 16,
