@@ -1,0 +1,104 @@
+import { type Summary, summarize } from "./statistics.ts";
+
+export interface Goal {
+  readonly kind: "at most" | "at least";
+  readonly value: number;
+}
+
+/** One line of the table. */
+export interface Row {
+  /** Letter of its case. */
+  readonly group: string;
+  readonly name: string;
+  /** What is compared, or measured where there is nothing to compare with; null when it was not run. */
+  readonly value: number | null;
+  readonly unit: "x" | "MiB" | "ms";
+  /** Over the rounds. */
+  readonly lowest: number | null;
+  readonly highest: number | null;
+  readonly goal: Goal | null;
+  readonly note: string;
+  /** Absolute figures of this machine at this moment: in the JSON only. */
+  readonly figures: Readonly<Record<string, Summary>>;
+}
+
+export const atMost = (value: number): Goal => ({ kind: "at most", value });
+export const atLeast = (value: number): Goal => ({ kind: "at least", value });
+
+export type Verdict = "met" | "MISSED" | "not run" | "";
+
+export function verdictOf({ value, goal }: Row): Verdict {
+  if (value === null) return "not run";
+  if (goal === null) return "";
+  const met = goal.kind === "at most" ? value <= goal.value : value >= goal.value;
+  return met ? "met" : "MISSED";
+}
+
+interface Naming {
+  readonly group: string;
+  readonly name: string;
+  readonly goal?: Goal;
+  readonly note?: string;
+}
+
+/** Samples of both sides, one list per round. */
+export interface Rounds {
+  readonly ours: readonly (readonly number[])[];
+  readonly theirs: readonly (readonly number[])[];
+}
+
+/** A statistic of ours divided by the same of theirs: of all samples together, and of each round for the spread. */
+export function ratioRow(
+  naming: Naming,
+  rounds: Rounds,
+  statistic: (values: readonly number[]) => number,
+): Row {
+  const perRound = rounds.ours.flatMap((ours, round) => {
+    const theirs = rounds.theirs[round] ?? [];
+    return ours.length > 0 && theirs.length > 0 ? [statistic(ours) / statistic(theirs)] : [];
+  });
+  const ours = rounds.ours.flat();
+  const theirs = rounds.theirs.flat();
+  if (ours.length === 0 || theirs.length === 0) return notRun(naming, naming.note ?? "no samples");
+  return {
+    group: naming.group,
+    name: naming.name,
+    value: statistic(ours) / statistic(theirs),
+    unit: "x",
+    lowest: Math.min(...perRound),
+    highest: Math.max(...perRound),
+    goal: naming.goal ?? null,
+    note: naming.note ?? "",
+    figures: { ours: summarize(ours), theirs: summarize(theirs) },
+  };
+}
+
+/** A measured size or time that has no other side. */
+export function plainRow(naming: Naming, unit: "MiB" | "ms", values: readonly number[]): Row {
+  const summary = summarize(values);
+  return {
+    group: naming.group,
+    name: naming.name,
+    value: summary.highest,
+    unit,
+    lowest: summary.lowest,
+    highest: summary.highest,
+    goal: naming.goal ?? null,
+    note: naming.note ?? "",
+    figures: { ours: summary },
+  };
+}
+
+export function notRun(naming: Naming, why: string): Row {
+  return {
+    group: naming.group,
+    name: naming.name,
+    value: null,
+    unit: "x",
+    lowest: null,
+    highest: null,
+    goal: naming.goal ?? null,
+    note: why,
+    figures: {},
+  };
+}
