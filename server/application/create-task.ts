@@ -125,8 +125,18 @@ export class CreateTask {
       spec.network ?? "NONE",
       spec.requireEnforced,
     );
-    await host.engine.resolveImage(spec.image === "" ? policy.defaultImage : spec.image);
+    await this.#requireImage(host, spec.image);
     return { limits, program, host };
+  }
+
+  /** Throws ImageRefused. While the engine is away a task of the server's own image is taken all the same: it waits in the queue. */
+  async #requireImage(host: EngineHost, image: string): Promise<void> {
+    const { defaultImage } = this.#deps.policy;
+    try {
+      await host.engine.resolveImage(image === "" ? defaultImage : image);
+    } catch (error) {
+      if (!(error instanceof Unavailable) || (image !== "" && image !== defaultImage)) throw error;
+    }
   }
 
   /** Null for a snippet, a command, or an archive that is wrong anyway. */

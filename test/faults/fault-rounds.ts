@@ -8,6 +8,7 @@ import { type RunningServer, startServer } from "../support/running-server.ts";
 import { DockerTrap } from "./docker-trap.ts";
 import { KILL_POINTS, type KillPoint } from "./kill-points.ts";
 import { NumberedTask, numberedCode, type Problem } from "./numbered-task.ts";
+import { untilAnswered } from "./until-answered.ts";
 
 export interface FaultOptions {
   readonly rounds: number;
@@ -153,7 +154,7 @@ class FaultHarness {
     await this.#server.start();
     const restartMillis = performance.now() - began;
     await submitting;
-    const report = await this.#client.reconcileReport();
+    const report = await untilAnswered(() => this.#client.reconcileReport());
     return {
       number,
       point: point.name,
@@ -209,7 +210,7 @@ class FaultHarness {
     for (const task of this.#tasks) {
       await this.#released(task);
       for (const problem of await task.problems()) problems.push({ ...problem, task: task.task.id });
-      freeAttempts += (await task.task.get()).attempts.length - 1;
+      freeAttempts += (await untilAnswered(() => task.task.get())).attempts.length - 1;
     }
     const asked = new Set(this.#tasks.map(({ task }) => task.id));
     let strangers = 0;
@@ -227,7 +228,7 @@ class FaultHarness {
   /** The cleanup is recorded after the end. */
   async #released(task: NumberedTask): Promise<void> {
     for (;;) {
-      const { attempts, stages } = await task.task.get();
+      const { attempts, stages } = await untilAnswered(() => task.task.get());
       const cleanups = stages.filter((stage) => stage.name === CLEANUP && stage.endTime !== undefined);
       if (cleanups.length >= attempts.length) return;
       await delay(100);

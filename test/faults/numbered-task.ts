@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { setTimeout as delay } from "node:timers/promises";
 import {
   type Longshore,
   LongshoreError,
@@ -8,11 +7,11 @@ import {
   type TaskEvent,
   type TaskRecord,
 } from "@longshore/client";
+import { untilAnswered } from "./until-answered.ts";
 
 export const LINES = 60;
 const NONCE = /^nonce ([0-9a-f]{32})$/;
 const RUN_STAGE = "run";
-const SUBMIT_PAUSE_MILLIS = 100;
 
 /** A fresh nonce for each run, then numbered lines that take a while. */
 export function numberedCode(millisPerLine: number): string {
@@ -49,25 +48,18 @@ export class NumberedTask {
     onEvent: (event: TaskEvent, task: NumberedTask) => void,
   ): Promise<NumberedTask> {
     const requestId = randomUUID();
-    for (;;) {
-      try {
-        const task = await client.submit(source, {
-          ...options,
-          requestId,
-          cpu: "0.05",
-          ram: "64MB",
-          storage: "16MB",
-          timeout: "10m",
-          maxAttempts: 1,
-        });
-        return new NumberedTask(task, onEvent);
-      } catch (error) {
-        if (!(error instanceof LongshoreError) || !["UNAVAILABLE", "ABORTED"].includes(error.code))
-          throw error;
-      }
-      // The server is being started again.
-      await delay(SUBMIT_PAUSE_MILLIS);
-    }
+    const task = await untilAnswered(() =>
+      client.submit(source, {
+        ...options,
+        requestId,
+        cpu: "0.05",
+        ram: "64MB",
+        storage: "16MB",
+        timeout: "10m",
+        maxAttempts: 1,
+      }),
+    );
+    return new NumberedTask(task, onEvent);
   }
 
   get lines(): number {
@@ -78,7 +70,7 @@ export class NumberedTask {
   async problems(): Promise<Problem[]> {
     if (this.#failure !== undefined)
       return [{ kind: "lost", what: `its watch failed: ${String(this.#failure)}` }];
-    const record = await this.task.get();
+    const record = await untilAnswered(() => this.task.get());
     return [...this.#outputProblems(record), ...recordProblems(record)];
   }
 

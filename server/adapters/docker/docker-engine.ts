@@ -96,6 +96,8 @@ export class DockerEngine implements Engine {
   readonly #watch: ExitWatch;
   readonly #pool: WarmPool<LiveSandbox>;
   readonly #live = new Map<string, LiveSandbox>();
+  /** Begun and not finished, because the daemon was away or because it is being done. */
+  readonly #discards = new Set<string>();
   readonly #releases = new Map<string, Promise<void>>();
   /** Sandboxes whose end is our own doing, so that it is not taken for somebody else's. */
   readonly #endings = new Set<string>();
@@ -209,6 +211,7 @@ export class DockerEngine implements Engine {
   }
 
   async list(): Promise<SandboxStatus[]> {
+    await this.#finishDiscards();
     const containers = await this.#parts.daemon.list([
       `${LABELS.installation}=${this.#parts.options.installationId}`,
     ]);
@@ -230,6 +233,9 @@ export class DockerEngine implements Engine {
   async close(): Promise<void> {
     this.#parts.egress.network?.close();
     await this.#pool.close();
+    await this.#finishDiscards().catch((error: unknown) =>
+      this.#parts.options.log.warn("sandboxes are left for the next start", { error: String(error) }),
+    );
     for (const timer of this.#killTimers.values()) clearTimeout(timer);
     this.#killTimers.clear();
     await this.#watch.close();
@@ -326,10 +332,16 @@ export class DockerEngine implements Engine {
     await cgroups.confine(id, state.pid, hostLimits(shape, SENTRY_GROWTH_BYTES));
   }
 
-  /** Leaves nothing at all of a sandbox. */
+  /** Leaves nothing at all of a sandbox; where the daemon is away, as soon as it is asked for its containers again. */
   async #discard(id: string): Promise<void> {
+    this.#discards.add(id);
     await this.release(id);
     await this.files.remove(id);
+    this.#discards.delete(id);
+  }
+
+  async #finishDiscards(): Promise<void> {
+    for (const id of [...this.#discards]) await this.#discard(id);
   }
 
   async #release(id: string): Promise<void> {
