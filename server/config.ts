@@ -132,6 +132,11 @@ export const SETTINGS = {
     "256MB",
     "free space of the data folder's disk below which nothing is taken or started",
   ),
+  LONGSHORE_COUNT_OTHERS: setting(
+    flag,
+    "true",
+    "whether what other containers on this host are limited to is kept from tasks: CPU, memory and GPUs",
+  ),
   LONGSHORE_DEFAULT_TIMEOUT: setting(duration, "30s", "longest run of a task that says nothing"),
   LONGSHORE_MAX_TIMEOUT: setting(duration, "24h", "longest run that a task may ask for"),
   LONGSHORE_DEFAULT_ISOLATION: setting(
@@ -383,6 +388,7 @@ function toPolicy(v: Values): Policy {
       gpuCount: 0,
     },
     maxQueuedTasks: v.LONGSHORE_MAX_QUEUED,
+    countForeign: v.LONGSHORE_COUNT_OTHERS,
   };
 }
 

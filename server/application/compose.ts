@@ -17,6 +17,7 @@ import { DiskGuard } from "./disk-guard.ts";
 import { DownloadBlob } from "./download-blob.ts";
 import { type EngineHost, EngineHosts } from "./engine-host.ts";
 import { EngineProbe } from "./engine-probe.ts";
+import { ForeignWatch } from "./foreign-watch.ts";
 import { GetBlob } from "./get-blob.ts";
 import type { NewId } from "./identity.ts";
 import { JournalHub } from "./journal-hub.ts";
@@ -69,7 +70,7 @@ async function hostOf(engine: Engine, policy: Policy): Promise<EngineHost> {
   return {
     engine,
     capabilities,
-    ledger: new CapacityLedger(capabilities.total, policy.reserve, capabilities.gpuIds),
+    ledger: new CapacityLedger(capabilities.total, policy.reserve, capabilities.gpus),
   };
 }
 
@@ -117,6 +118,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     clock,
   });
   const probe = new EngineProbe({ scheduler, log });
+  const foreign = new ForeignWatch({ hosts, scheduler, log });
   const waitOf = (taskId: string) => scheduler.waitOf(taskId);
   const deadlines = new TaskDeadlines({ book, scheduler, policy, log, clock });
   const createTask = new CreateTask({
@@ -191,6 +193,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     application,
     start: async () => {
       await diskGuard.start();
+      if (policy.countForeign) await foreign.start();
       await reconcile.boot();
       reconcile.start();
       sweep.start();
@@ -198,6 +201,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     pause: (reason) => scheduler.pause("shutdown", reason),
     close: async () => {
       await probe.close();
+      await foreign.close();
       await diskGuard.stop();
       await reconcile.stop();
       await sweep.stop();

@@ -120,11 +120,12 @@ export class CreateTask {
     if (violations.length > 0) throw new InvalidRequest(violations);
     const host = hosts.get(spec.engine);
     refuseWhatNeverFits(limits, host);
-    requireTier(
-      findTier(host, spec.isolation ?? policy.defaultIsolation),
-      spec.network ?? "NONE",
-      spec.requireEnforced,
-    );
+    refuseMissingModel(spec, limits, host);
+    requireTier(findTier(host, spec.isolation ?? policy.defaultIsolation), {
+      network: spec.network ?? "NONE",
+      // A device that cannot be passed in is no weaker limit but a task that cannot run.
+      enforced: limits.gpuCount > 0 ? [...spec.requireEnforced, "GPU"] : spec.requireEnforced,
+    });
     await this.#requireImage(host, spec.image);
     return { limits, program, host };
   }
@@ -237,6 +238,17 @@ function openingStages(id: string, origin: Origin, now: Date): Stage[] {
   const uploaded = origin.uploadEndTime;
   const stages = uploaded === null ? [] : [stage("upload", origin.startTime, uploaded)];
   return [...stages, stage("validate", uploaded ?? origin.startTime, now), queueStage(id, 1, now)];
+}
+
+function refuseMissingModel({ resources }: TaskSpec, { gpuCount }: TaskLimits, host: EngineHost): void {
+  const model = resources?.gpuModel ?? "";
+  const most = host.ledger.gpuCount(model);
+  if (model === "" || gpuCount <= most) return;
+  const models = [...new Set(host.capabilities.gpus.map((gpu) => gpu.model))].join(", ");
+  throw new NeverFits(
+    `resources.gpu_model: ${gpuCount} GPU of model "${model.slice(0, 100)}" asked, this server has ${most}; its models are ${models}`,
+    { resource: "gpu", asked: String(gpuCount), most: String(most) },
+  );
 }
 
 /** Compares with what the host has, never with what is free: what is only busy waits in the queue. */

@@ -32,7 +32,7 @@ export class DescribeServer {
         version: capabilities.version,
         tiers: capabilities.tiers,
         largestTask: ledger.largest,
-        gpuModels: capabilities.gpuModels,
+        gpuModels: [...new Set(capabilities.gpus.map(({ model }) => model))],
       })),
       defaultResources: policy.defaultResources,
       defaultBudgets: policy.defaultBudgets,

@@ -24,7 +24,10 @@ export function findTier(host: EngineHost, isolation: Isolation): EngineTier {
 }
 
 /** Throws NotEnforced unless the tier can hold the network policy and enforces every limit that the request insists on. */
-export function requireTier(tier: EngineTier, network: Network, enforced: readonly Limit[]): void {
+export function requireTier(
+  tier: EngineTier,
+  { network, enforced }: { readonly network: Network; readonly enforced: readonly Limit[] },
+): void {
   if (!tier.networks.includes(network)) {
     const advice = tier.limits.find(({ limit }) => limit === "NETWORK")?.advice ?? "";
     throw new NotEnforced(
@@ -39,7 +42,7 @@ export function requireTier(tier: EngineTier, network: Network, enforced: readon
     if (support?.level === "ENFORCED") continue;
     const level = support?.level.toLowerCase() ?? "unsupported";
     throw new NotEnforced(
-      `limit ${limit.toLowerCase()} is ${level} in tier "${tier.isolation.toLowerCase()}", but the request insists on it${
+      `limit ${limit.toLowerCase()} is ${level} in tier "${tier.isolation.toLowerCase()}", but the request needs it enforced${
         support === undefined || support.advice === "" ? "" : `: ${support.advice}`
       }`,
       { limit, mechanism: support?.mechanism ?? "" },

@@ -1,6 +1,7 @@
 import type { Hold, Shortage } from "../domain/capacity.ts";
+import type { Limit } from "../domain/limits.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
-import { formatSize } from "../domain/resources.ts";
+import { formatSize, type Resources } from "../domain/resources.ts";
 import type { Task, Wait } from "../domain/task.ts";
 import { Changes } from "./changes.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
@@ -155,7 +156,7 @@ export class Scheduler {
       limit: shortage.limit,
       needed: shortage.needed,
       available: shortage.available,
-      message: `waiting for ${amount(shortage, shortage.needed)} (${amount(shortage, shortage.available)} free)`,
+      message: describeShortage(shortage, entry.host.ledger.foreign),
     };
   }
 
@@ -191,11 +192,13 @@ export class Scheduler {
   /** Tasks of one demand fit or do not fit together within a pass. */
   #demand(entry: Queued): string {
     const { cpuMillis, ramBytes, storageBytes, gpuCount } = entry.task.limits;
-    return `${entry.host.engine.name} ${cpuMillis} ${ramBytes} ${storageBytes} ${gpuCount}`;
+    const gpuModel = entry.task.spec.resources?.gpuModel ?? "";
+    return `${entry.host.engine.name} ${cpuMillis} ${ramBytes} ${storageBytes} ${gpuCount} ${gpuModel}`;
   }
 
   #start(entry: Queued): Shortage | undefined {
-    const hold = entry.host.ledger.tryHold(entry.task.id, entry.task.limits);
+    const { task } = entry;
+    const hold = entry.host.ledger.tryHold(task.id, task.limits, task.spec.resources?.gpuModel);
     if (!("resources" in hold)) return hold;
     this.#take(entry);
     this.#log.debug("task starts", { task: entry.task.id, engine: entry.host.engine.name });
@@ -229,8 +232,18 @@ function goesBefore(a: Task, b: Task): boolean {
   return a.spec.priority !== b.spec.priority ? a.spec.priority > b.spec.priority : a.id < b.id;
 }
 
-function amount(shortage: Shortage, value: number): string {
-  switch (shortage.limit) {
+function describeShortage({ limit, needed, available }: Shortage, foreign: Resources): string {
+  const others = new Map<Limit, number>([
+    ["CPU", foreign.cpuMillis],
+    ["RAM", foreign.ramBytes],
+    ["GPU", foreign.gpuCount],
+  ]).get(limit);
+  const held = others ? `; other containers on this host hold ${amount(limit, others)}` : "";
+  return `waiting for ${amount(limit, needed)} (${amount(limit, available)} free${held})`;
+}
+
+function amount(limit: Limit, value: number): string {
+  switch (limit) {
     case "CPU":
       return `${value / 1000} CPU`;
     case "RAM":
@@ -238,6 +251,6 @@ function amount(shortage: Shortage, value: number): string {
     case "STORAGE":
       return `${formatSize(value)} storage`;
     default:
-      return `${value} ${shortage.limit}`;
+      return `${value} ${limit}`;
   }
 }

@@ -44,6 +44,18 @@ export function shortages(needed: Resources, available: Resources): Shortage[] {
   }));
 }
 
+export interface Gpu {
+  /** As the engine names the device. */
+  readonly id: string;
+  readonly model: string;
+}
+
+/** What containers that are not ours hold on the same host. */
+export interface ForeignLoad {
+  readonly resources: Resources;
+  readonly gpuIds: readonly string[];
+}
+
 /** What a task holds while it starts and runs. */
 export interface Hold {
   readonly taskId: string;
@@ -58,15 +70,15 @@ export interface Hold {
 export class CapacityLedger {
   readonly #total: Resources;
   readonly #reserve: Resources;
-  readonly #gpuIds: readonly string[];
+  readonly #gpus: readonly Gpu[];
   readonly #holds = new Map<string, Hold>();
   #held: Resources = NO_RESOURCES;
-  #foreign: Resources = NO_RESOURCES;
+  #foreign: ForeignLoad = { resources: NO_RESOURCES, gpuIds: [] };
 
-  constructor(total: Resources, reserve: Resources, gpuIds: readonly string[] = []) {
+  constructor(total: Resources, reserve: Resources, gpus: readonly Gpu[] = []) {
     this.#total = total;
     this.#reserve = reserve;
-    this.#gpuIds = gpuIds;
+    this.#gpus = gpus;
   }
 
   get total(): Resources {
@@ -83,11 +95,11 @@ export class CapacityLedger {
 
   /** Held by containers that are not ours. */
   get foreign(): Resources {
-    return this.#foreign;
+    return this.#foreign.resources;
   }
 
-  set foreign(resources: Resources) {
-    this.#foreign = resources;
+  noteForeign(load: ForeignLoad): void {
+    this.#foreign = load;
   }
 
   get holdCount(): number {
@@ -100,15 +112,23 @@ export class CapacityLedger {
   }
 
   get free(): Resources {
-    return subtractResources(this.largest, addResources(this.#held, this.#foreign));
+    return subtractResources(this.largest, addResources(this.#held, this.foreign));
   }
 
-  /** Holds the resources, or tells what is short. */
-  tryHold(taskId: string, resources: Resources): Hold | Shortage {
+  /** How many GPUs of a model there are; all of them where "" takes any. */
+  gpuCount(model: string): number {
+    return this.#gpus.filter((gpu) => model === "" || gpu.model === model).length;
+  }
+
+  /** Holds the resources, with whole GPUs of the model asked for, or tells what is short. */
+  tryHold(taskId: string, resources: Resources, gpuModel = ""): Hold | Shortage {
     if (this.#holds.has(taskId)) throw new Error(`task ${taskId} already holds resources`);
     const short = shortages(resources, this.free)[0];
     if (short !== undefined) return short;
-    return this.#take({ taskId, resources, gpuIds: this.#freeGpus().slice(0, resources.gpuCount) });
+    const { gpuCount } = resources;
+    const gpuIds = gpuCount === 0 ? [] : this.#freeGpus(gpuModel).slice(0, gpuCount);
+    if (gpuIds.length < gpuCount) return { limit: "GPU", needed: gpuCount, available: gpuIds.length };
+    return this.#take({ taskId, resources, gpuIds });
   }
 
   /** Takes up a hold from before a restart, whether or not it fits: it is running. */
@@ -133,8 +153,11 @@ export class CapacityLedger {
     return hold;
   }
 
-  #freeGpus(): string[] {
+  #freeGpus(model: string): string[] {
     const taken = new Set([...this.#holds.values()].flatMap((hold) => hold.gpuIds));
-    return this.#gpuIds.filter((id) => !taken.has(id));
+    for (const id of this.#foreign.gpuIds) taken.add(id);
+    return this.#gpus
+      .filter((gpu) => !taken.has(gpu.id) && (model === "" || gpu.model === model))
+      .map(({ id }) => id);
   }
 }

@@ -26,4 +26,6 @@ export interface Policy {
   /** RAM, storage (and CPU, 0 by default) kept back for the host. */
   readonly reserve: Resources;
   readonly maxQueuedTasks: number;
+  /** What containers of others hold on the same host is not given to tasks. */
+  readonly countForeign: boolean;
 }

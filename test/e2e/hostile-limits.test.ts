@@ -147,7 +147,7 @@ for (const isolation of ["container", "gvisor"] as const satisfies readonly Tier
       const isEnforced = ({ level }: LimitSupport) => level === LimitSupport_Level.ENFORCED;
       await (await insistOn(tier?.limits.filter(isEnforced) ?? [])).result();
       for (const weak of tier?.limits.filter((support) => !isEnforced(support)) ?? [])
-        await assert.rejects(insistOn([weak]), /but the request insists on it/);
+        await assert.rejects(insistOn([weak]), /but the request needs it enforced/);
     });
   });
 }

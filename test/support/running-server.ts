@@ -83,6 +83,8 @@ class ServerProcess implements RunningServer {
         LONGSHORE_LOG_LEVEL: "debug",
         LONGSHORE_LISTEN: this.#address,
         LONGSHORE_DATA_DIR: this.dataDirectory,
+        // Whatever else runs on a developer's machine must not decide what a test sees.
+        LONGSHORE_COUNT_OTHERS: "false",
         ...this.#env,
       },
       stdio: ["ignore", "pipe", "pipe"],

@@ -35,6 +35,7 @@ export function samplePolicy(fields: Partial<Policy> = {}): Policy {
     maxStopGraceMillis: 60_000,
     reserve: { cpuMillis: 0, ramBytes: 0, storageBytes: 0, gpuCount: 0 },
     maxQueuedTasks: 1000,
+    countForeign: true,
     ...fields,
   };
 }

@@ -44,7 +44,11 @@ class Harness {
   static async create(): Promise<Harness> {
     const engine = new FakeEngine();
     const capabilities = await engine.capabilities();
-    return new Harness({ engine, capabilities, ledger: new CapacityLedger(TOTAL, NO_RESOURCES, ["GPU-1"]) });
+    return new Harness({
+      engine,
+      capabilities,
+      ledger: new CapacityLedger(TOTAL, NO_RESOURCES, [{ id: "GPU-1", model: "Fake GPU" }]),
+    });
   }
 
   /** A pass runs before the next turn's immediate. */

@@ -62,8 +62,7 @@ export async function describeCapabilities(
         probe.storage === "loop" ? await freeBytes(sandboxesFolder(options.dataDirectory)) : host.memoryBytes,
       gpuCount: gpus.length,
     },
-    gpuIds: gpus.map(({ id }) => id),
-    gpuModels: [...new Set(gpus.map(({ model }) => model))],
+    gpus: gpus.map(({ id, model }) => ({ id, model })),
   };
 }
 

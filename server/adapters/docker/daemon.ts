@@ -14,6 +14,8 @@ import { SystemFault } from "../../domain/errors.ts";
 import { CallGate } from "./call-gate.ts";
 import { engineError, isMissing, statusOf } from "./docker-errors.ts";
 
+const VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES=";
+
 /** Not running, or gone already: what a kill or a removal wanted has happened. */
 const ALREADY_SO = new Set([304, 404, 409]);
 
@@ -28,6 +30,16 @@ export interface ContainerState {
   /** The process on the host; 0 when not running. */
   readonly pid: number;
   readonly labels: Readonly<Record<string, string>>;
+}
+
+/** What somebody's container may take of the host; 0 and empty stand for no limit and nothing. */
+export interface ContainerClaim {
+  readonly cpuMillis: number;
+  readonly memoryBytes: number;
+  /** As `docker run --gpus` asks: by id or index, or so many; -1 is all. */
+  readonly gpuRequests: readonly { readonly count: number; readonly ids: readonly string[] }[];
+  /** As containers of NVIDIA's own runtime ask: "all", ids or indices. */
+  readonly visibleGpus: string;
 }
 
 export interface HostFacts {
@@ -172,6 +184,50 @@ export class Daemon {
     }
   }
 
+  /** What runs now, whoever started it. */
+  async running(): Promise<ContainerInfo[]> {
+    try {
+      return await this.#docker.listContainers({ filters: { status: ["running", "paused"] } });
+    } catch (error) {
+      throw engineError(error, "list what runs");
+    }
+  }
+
+  /** What a container may take of the host; undefined when it is gone. */
+  async claim(id: string): Promise<ContainerClaim | undefined> {
+    try {
+      const { HostConfig: host, Config: config } = await this.#docker.getContainer(id).inspect();
+      const { NanoCpus = 0, CpuQuota = 0, CpuPeriod = 0, Memory = 0, DeviceRequests } = host;
+      const visible = config.Env.find((entry) => entry.startsWith(VISIBLE_DEVICES));
+      return {
+        cpuMillis: NanoCpus > 0 ? NanoCpus / 1e6 : Math.max(0, (CpuQuota * 1000) / (CpuPeriod || 100_000)),
+        memoryBytes: Memory,
+        gpuRequests: (DeviceRequests ?? [])
+          .filter(({ Capabilities }) => Capabilities?.flat().includes("gpu"))
+          .map(({ Count = 0, DeviceIDs }) => ({ count: Count, ids: DeviceIDs ?? [] })),
+        visibleGpus: host.Runtime === "nvidia" ? (visible?.slice(VISIBLE_DEVICES.length) ?? "") : "",
+      };
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw engineError(error, `inspect container ${id}`);
+    }
+  }
+
+  /** Memory that a container uses now, without what the kernel could take back at once; 0 when it is gone. */
+  async memoryInUse(id: string): Promise<number> {
+    try {
+      const { memory_stats: memory } = await this.#docker
+        .getContainer(id)
+        .stats({ stream: false, "one-shot": true });
+      const details: Readonly<Record<string, number>> = { ...memory.stats };
+      const cache = details.total_inactive_file ?? details.inactive_file ?? 0;
+      return Math.max(0, (memory.usage ?? 0) - cache);
+    } catch (error) {
+      if (isMissing(error) || statusOf(error) === 409) return 0;
+      throw engineError(error, `measure container ${id}`);
+    }
+  }
+
   async image(name: string): Promise<ImageInspectInfo | undefined> {
     try {
       return await this.#docker.getImage(name).inspect();
@@ -216,6 +272,18 @@ export class Daemon {
       await this.#docker.getNetwork(name).remove();
     } catch (error) {
       if (!isMissing(error)) throw engineError(error, `remove network ${name}`);
+    }
+  }
+
+  /** Starts, ends and changed limits of all containers, as lines of JSON, from now on. */
+  async lifeEvents(signal: AbortSignal): Promise<NodeJS.ReadableStream> {
+    try {
+      return await this.#docker.getEvents({
+        filters: { type: ["container"], event: ["start", "die", "update"] },
+        abortSignal: signal,
+      });
+    } catch (error) {
+      throw engineError(error, "follow events");
     }
   }
 

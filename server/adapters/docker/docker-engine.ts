@@ -1,5 +1,6 @@
 import { chmod, mkdir } from "node:fs/promises";
 import type { ContainerCreateOptions } from "dockerode";
+import type { ForeignLoad } from "../../domain/capacity.ts";
 import { SystemFault, Unsupported } from "../../domain/errors.ts";
 import type {
   Engine,
@@ -18,6 +19,7 @@ import type { SandboxCgroups } from "./cgroups.ts";
 import { Daemon } from "./daemon.ts";
 import { type Egress, openEgress } from "./egress-network.ts";
 import { ExitWatch } from "./exit-watch.ts";
+import { ForeignContainers } from "./foreign-containers.ts";
 import { probeGvisor } from "./gvisor.ts";
 import { containerOptions, hostLimits, SENTRY_GROWTH_BYTES } from "./host-config.ts";
 import { Images } from "./images.ts";
@@ -196,6 +198,13 @@ export class DockerEngine implements Engine {
 
   ended(sandboxId: string, signal: AbortSignal): Promise<SandboxExit> {
     return this.#watch.ended(sandboxId, signal);
+  }
+
+  foreignLoad(signal: AbortSignal): AsyncIterable<ForeignLoad> {
+    const { daemon, options, capabilities } = this.#parts;
+    const { installationId, log } = options;
+    const gpuIds = capabilities.gpus.map(({ id }) => id);
+    return new ForeignContainers({ daemon, installationId, gpuIds, log }).watch(signal);
   }
 
   release(sandboxId: string): Promise<void> {

@@ -1,3 +1,4 @@
+import type { ForeignLoad, Gpu } from "../capacity.ts";
 import type { LimitSupport, TaskLimits } from "../limits.ts";
 import type { Resources } from "../resources.ts";
 import type { Isolation, Network, Program } from "../task.ts";
@@ -78,8 +79,7 @@ export interface EngineCapabilities {
   readonly tiers: readonly EngineTier[];
   /** What the host has, without reserve. */
   readonly total: Resources;
-  readonly gpuIds: readonly string[];
-  readonly gpuModels: readonly string[];
+  readonly gpus: readonly Gpu[];
 }
 
 export interface SandboxStatus {
@@ -127,6 +127,8 @@ export interface Engine {
   release(sandboxId: string): Promise<void>;
   /** All sandboxes of this installation, warm ones included. */
   list(): Promise<SandboxStatus[]>;
+  /** What others hold on its host: now, and again whenever that changes; ends when `signal` aborts. */
+  foreignLoad(signal: AbortSignal): AsyncIterable<ForeignLoad>;
   /** Files of the sandbox that outlive its container. */
   readonly files: SandboxFiles;
   /** Ends warm sandboxes and watches; running attempts go on. */

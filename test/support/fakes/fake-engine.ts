@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type ForeignLoad, type Gpu, NO_RESOURCES } from "#server/domain/capacity.ts";
 import { ImageRefused, NotFound, SystemFault } from "#server/domain/errors.ts";
 import type {
   Engine,
@@ -39,7 +40,7 @@ interface KeptFiles {
 export interface FakeEngineOptions {
   readonly name?: string;
   readonly total?: Resources;
-  readonly gpuIds?: readonly string[];
+  readonly gpus?: readonly Gpu[];
   /** Keeps so many sandboxes of the last shapes asked for. */
   readonly warm?: number;
 }
@@ -58,6 +59,8 @@ export class FakeEngine implements Engine {
   readonly #kept = new Map<string, KeptFiles>();
   readonly #idle: { readonly key: string; readonly id: string }[] = [];
   readonly #failures = { create: [] as Error[], begin: [] as Error[], release: [] as Error[] };
+  readonly #foreignFollowers = new Set<() => void>();
+  #foreign: ForeignLoad = { resources: NO_RESOURCES, gpuIds: [] };
   #warmed = 0;
 
   constructor(options: FakeEngineOptions = {}) {
@@ -116,9 +119,31 @@ export class FakeEngine implements Engine {
         },
       ],
       total,
-      gpuIds: this.#options.gpuIds ?? [],
-      gpuModels: this.#options.gpuIds === undefined ? [] : ["Fake GPU"],
+      gpus: this.#options.gpus ?? [],
     };
+  }
+
+  /** Others on the same host take so much from now on. */
+  setForeign(load: ForeignLoad): void {
+    this.#foreign = load;
+    for (const tell of this.#foreignFollowers) tell();
+  }
+
+  async *foreignLoad(signal: AbortSignal): AsyncGenerator<ForeignLoad> {
+    while (!signal.aborted) {
+      const told = this.#foreign;
+      yield told;
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          this.#foreignFollowers.delete(done);
+          signal.removeEventListener("abort", done);
+          resolve();
+        };
+        if (signal.aborted || this.#foreign !== told) return resolve();
+        this.#foreignFollowers.add(done);
+        signal.addEventListener("abort", done);
+      });
+    }
   }
 
   async resolveImage(name: string): Promise<ImageInfo> {
