@@ -64,11 +64,6 @@ export async function openEgress(
   return { network: undefined, whyNot };
 }
 
-/** Takes an installation's network and rules off the host. */
-export async function removeEgressOf(daemon: Daemon, installationId: string): Promise<void> {
-  await removeEgress(daemon, namesOf(installationId), DEFAULT_IPTABLES);
-}
-
 async function removeEgress(daemon: Daemon, names: Names, iptables: string): Promise<void> {
   // First, because a network with sandboxes on it cannot be removed, and they must not lose their rules.
   if ((await daemon.network(names.network)) !== undefined) await daemon.removeNetwork(names.network);

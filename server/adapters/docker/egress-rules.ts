@@ -1,3 +1,4 @@
+import { SystemFault } from "../../domain/errors.ts";
 import { formatIpRange, type IpRange, LOCAL_RANGES, PRIVATE_RANGES } from "../../domain/ip-range.ts";
 import { CommandFailed, runCommand } from "./command.ts";
 import { errnoOf } from "./errno.ts";
@@ -5,11 +6,14 @@ import type { EgressSettings } from "./options.ts";
 
 /** Entries in the host's table of connections that one sandbox may hold: all of them together must not fill it. */
 const CONNECTIONS_PER_SANDBOX = 1024;
-/** The kernel answers for the refused address, so that a program learns it at once instead of waiting for its own timeout. */
-const REFUSE = ["-j", "REJECT", "--reject-with", "icmp-admin-prohibited"];
+/** The kernel answers for the refused address, so that a program learns it at once; its ICMP answers are rationed, resets are not. */
+const REFUSALS: readonly string[][] = [
+  ["-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"],
+  ["-j", "REJECT", "--reject-with", "icmp-admin-prohibited"],
+];
 /** Another server's rules for its own bridge may stand before ours: no packet meets both. */
-const ANY_JUMP = /^-A (?:INPUT|DOCKER-USER) -[io] \S+ -j LONGSHORE-[0-9a-f]{8}(?:-IN)?$/;
-const CHECK_MILLIS = 10_000;
+const ANY_JUMP = /^-A (?:INPUT|DOCKER-USER) -[io] \S+ -j LONGSHORE-[0-9a-f]{8}(?:-\w+)?$/;
+const TIMEOUT_MILLIS = 10_000;
 
 export interface RuleFacts {
   /** Tells this installation's chains from another's: eight hexadecimal digits. */
@@ -21,11 +25,27 @@ export interface RuleFacts {
   readonly policy: Pick<EgressSettings, "allow" | "deny">;
 }
 
-/** What packets through the host meet that come from a sandbox or go to one, in order; the first that fits decides. */
-export function forwardRules({ bridge, subnet, nameservers, policy }: RuleFacts): string[][] {
+/** Our chains and their rules in order; the first that fits a packet decides. */
+export type Chains = Readonly<Record<string, readonly (readonly string[])[]>>;
+
+/** `openPort` of the host is for the proof's own moment. */
+export function egressChains(facts: RuleFacts, openPort?: number): Chains {
+  const { passing, entering, refused } = chainNames(facts.tag);
+  const control =
+    openPort === undefined ? [] : [["-p", "tcp", "-m", "tcp", "--dport", String(openPort), "-j", "ACCEPT"]];
+  return {
+    [refused]: REFUSALS,
+    [passing]: passingRules(facts, ["-j", refused]),
+    // The host itself, at any of its addresses.
+    [entering]: [...control, ["-j", refused]],
+  };
+}
+
+/** What packets through the host meet that come from a sandbox or go to one. */
+function passingRules({ bridge, subnet, nameservers, policy }: RuleFacts, refuse: string[]): string[][] {
   const refused = [...LOCAL_RANGES, ...policy.deny, ...PRIVATE_RANGES, subnet];
   return [
-    ["-i", bridge, "-o", bridge, ...REFUSE],
+    ["-i", bridge, "-o", bridge, ...refuse],
     // Only answers come in: no neighbour of this host may open a connection into a sandbox.
     ["-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "RETURN"],
     ["-o", bridge, "-j", "DROP"],
@@ -34,7 +54,7 @@ export function forwardRules({ bridge, subnet, nameservers, policy }: RuleFacts)
       ...["-m", "conntrack", "--ctstate", "NEW"],
       ...["-m", "connlimit", "--connlimit-above", String(CONNECTIONS_PER_SANDBOX)],
       ...["--connlimit-mask", "32", "--connlimit-saddr"],
-      ...REFUSE,
+      ...refuse,
     ],
     ...nameservers.flatMap((server) =>
       ["udp", "tcp"].map((protocol) => [
@@ -47,26 +67,18 @@ export function forwardRules({ bridge, subnet, nameservers, policy }: RuleFacts)
       ...(port === null ? [] : ["-p", "tcp", "-m", "tcp", "--dport", String(port)]),
       ...["-j", "RETURN"],
     ]),
-    ...refused.map((range) => ["-d", formatIpRange(range), ...REFUSE]),
+    ...refused.map((range) => ["-d", formatIpRange(range), ...refuse]),
   ];
 }
 
-/** The same for packets to the host itself, at any of its addresses; `openPort` is for the proof's own moment. */
-export function inputRules(openPort: number | undefined): string[][] {
-  if (openPort === undefined) return [REFUSE];
-  return [["-p", "tcp", "-m", "tcp", "--dport", String(openPort), "-j", "ACCEPT"], REFUSE];
-}
-
-export interface Jump {
+interface Jump {
   readonly from: string;
   readonly rule: readonly string[];
 }
 
-/** Both of our chains, set and checked as a whole. */
+/** The chains, set and checked as a whole. */
 export class EgressRules {
   readonly #iptables: string;
-  readonly #chain: string;
-  readonly #inputChain: string;
   #facts: RuleFacts;
   /** Our chains as iptables reads them back, which is not always how they were written. */
   #installed: readonly string[] = [];
@@ -74,42 +86,28 @@ export class EgressRules {
   constructor(facts: RuleFacts, iptables: string) {
     this.#facts = facts;
     this.#iptables = iptables;
-    this.#chain = chainName(facts.tag);
-    this.#inputChain = `${this.#chain}-IN`;
   }
 
   /** One transaction: at no moment is a sandbox without rules, also while rules of an earlier server are replaced. */
   async apply(facts: RuleFacts, openPort?: number): Promise<void> {
     this.#facts = facts;
-    const forward = forwardRules(facts);
-    const input = inputRules(openPort);
-    const present = await this.#read();
-    const lines = [
-      "*filter",
-      `:${this.#chain} - [0:0]`,
-      `:${this.#inputChain} - [0:0]`,
-      ...forward.map((rule) => `-A ${this.#chain} ${rule.join(" ")}`),
-      ...input.map((rule) => `-A ${this.#inputChain} ${rule.join(" ")}`),
-      ...this.#jumps().flatMap(({ from, rule }) => {
-        const text = `${from} ${rule.join(" ")}`;
-        const old = present.filter((line) => line === `-A ${text}`);
-        return [...old.map(() => `-D ${text}`), `-I ${from} 1 ${rule.join(" ")}`];
-      }),
-      "COMMIT",
-      "",
-    ];
-    await runCommand(`${this.#iptables}-restore`, ["-w", "--noflush"], CHECK_MILLIS, lines.join("\n"));
-    const now = await this.#read();
-    this.#installed = this.#ours(now);
-    if (this.#installed.length !== forward.length + input.length)
-      throw new Error(
-        `${this.#installed.length} of ${forward.length + input.length} packet rules are in place`,
-      );
+    const chains = Object.entries(egressChains(facts, openPort));
+    const present = await readTable(this.#iptables);
+    const jumps = this.#jumps().flatMap(({ from, rule }) => {
+      const text = `${from} ${rule.join(" ")}`;
+      const old = present.filter((line) => line === `-A ${text}`);
+      return [...old.map(() => `-D ${text}`), `-I ${from} 1 ${rule.join(" ")}`];
+    });
+    const rules = chains.flatMap(([chain, rules]) => rules.map((rule) => `-A ${chain} ${rule.join(" ")}`));
+    await restore(this.#iptables, [...chains.map(([chain]) => `:${chain} - [0:0]`), ...rules, ...jumps]);
+    this.#installed = this.#ours(await readTable(this.#iptables));
+    if (this.#installed.length !== rules.length)
+      throw new SystemFault(`only ${this.#installed.length} of ${rules.length} packet rules are in place`);
   }
 
   /** Whether our chains are as they were set, and are still what packets of the bridge meet first. */
   async hold(): Promise<boolean> {
-    const lines = await this.#read();
+    const lines = await readTable(this.#iptables);
     const ours = this.#ours(lines);
     if (ours.length === 0 || ours.join("\n") !== this.#installed.join("\n")) return false;
     return this.#jumps().every(({ from, rule }) => {
@@ -120,49 +118,42 @@ export class EgressRules {
   }
 
   #jumps(): Jump[] {
-    const { bridge } = this.#facts;
+    const { bridge, tag } = this.#facts;
+    const { passing, entering } = chainNames(tag);
     return [
-      { from: "INPUT", rule: ["-i", bridge, "-j", this.#inputChain] },
-      { from: "DOCKER-USER", rule: ["-o", bridge, "-j", this.#chain] },
-      { from: "DOCKER-USER", rule: ["-i", bridge, "-j", this.#chain] },
+      { from: "INPUT", rule: ["-i", bridge, "-j", entering] },
+      { from: "DOCKER-USER", rule: ["-o", bridge, "-j", passing] },
+      { from: "DOCKER-USER", rule: ["-i", bridge, "-j", passing] },
     ];
   }
 
   #ours(lines: readonly string[]): string[] {
-    return lines.filter(
-      (line) => line.startsWith(`-A ${this.#chain} `) || line.startsWith(`-A ${this.#inputChain} `),
-    );
-  }
-
-  #read(): Promise<string[]> {
-    return readTable(this.#iptables);
+    const chains = Object.values(chainNames(this.#facts.tag));
+    return lines.filter((line) => chains.some((chain) => line.startsWith(`-A ${chain} `)));
   }
 }
 
-/** Takes the chains of a tag away and whatever leads to them; answers whether there were any. */
-export async function removeRules(tag: string, iptables: string): Promise<boolean> {
+/** Takes the chains of a tag away and whatever leads to them. */
+export async function removeRules(tag: string, iptables: string): Promise<void> {
   let lines: string[];
   try {
     lines = await readTable(iptables);
   } catch (error) {
     // Without iptables on this host there can be no rules of ours.
-    if (error instanceof CommandFailed && errnoOf(error.cause) === "ENOENT") return false;
+    if (error instanceof CommandFailed && errnoOf(error.cause) === "ENOENT") return;
     throw error;
   }
-  const chains = [chainName(tag), `${chainName(tag)}-IN`];
-  const present = chains.filter((chain) => lines.includes(`-N ${chain}`));
-  if (present.length === 0) return false;
-  const jumps = lines.filter((line) => chains.some((chain) => line.endsWith(` -j ${chain}`)));
-  const script = [
-    "*filter",
+  const present = Object.values(chainNames(tag)).filter((chain) => lines.includes(`-N ${chain}`));
+  if (present.length === 0) return;
+  const jumps = lines.filter(
+    (line) =>
+      /^-A (?:INPUT|DOCKER-USER) /.test(line) && present.some((chain) => line.endsWith(` -j ${chain}`)),
+  );
+  await restore(iptables, [
     ...jumps.map((line) => line.replace(/^-A/, "-D")),
     ...present.map((chain) => `-F ${chain}`),
     ...present.map((chain) => `-X ${chain}`),
-    "COMMIT",
-    "",
-  ];
-  await runCommand(`${iptables}-restore`, ["-w", "--noflush"], CHECK_MILLIS, script.join("\n"));
-  return true;
+  ]);
 }
 
 /** Whether dockerd keeps its rules where this iptables looks, with the chain that it leaves to others. */
@@ -171,9 +162,15 @@ export async function hasUserChain(iptables: string): Promise<boolean> {
 }
 
 async function readTable(iptables: string): Promise<string[]> {
-  return (await runCommand(iptables, ["-w", "-S"], CHECK_MILLIS)).split("\n");
+  return (await runCommand(iptables, ["-w", "-S"], TIMEOUT_MILLIS)).split("\n");
 }
 
-function chainName(tag: string): string {
-  return `LONGSHORE-${tag}`;
+async function restore(iptables: string, lines: readonly string[]): Promise<void> {
+  const script = ["*filter", ...lines, "COMMIT", ""].join("\n");
+  await runCommand(`${iptables}-restore`, ["-w", "--noflush"], TIMEOUT_MILLIS, script);
+}
+
+function chainNames(tag: string): Readonly<Record<"passing" | "entering" | "refused", string>> {
+  const name = `LONGSHORE-${tag}`;
+  return { passing: name, entering: `${name}-IN`, refused: `${name}-NO` };
 }
