@@ -136,7 +136,7 @@ class _Explained:
         if self._channel.closed and isinstance(error, (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError)):
             raise closed_error() from error
         if isinstance(error, grpc.aio.AioRpcError):
-            trailing = dict(error.trailing_metadata() or ())
+            trailing = dict(iter(error.trailing_metadata() or ()))
             raise error_of(error.code(), error.details() or "", trailing) from error
 
 

@@ -20,8 +20,9 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", 16 * _MEBIBYTE),
     # gRPC waits a second and then up to two minutes; a server that restarts is back sooner.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Whatever its name says: how long one attempt to connect may take. A tenth of a second fails on a busy machine.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     # Two clients of one program share nothing, as two in TypeScript do not.
     ("grpc.use_local_subchannel_pool", 1),
 )

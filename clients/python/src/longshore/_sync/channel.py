@@ -116,7 +116,7 @@ class _Explained:
         if isinstance(error, grpc.FutureCancelledError):
             raise ConnectionLost("the call was cancelled", code="CANCELLED") from error
         if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
-            trailing = dict(error.trailing_metadata() or ())
+            trailing = dict(iter(error.trailing_metadata() or ()))
             raise error_of(error.code(), error.details() or "", trailing) from error
 
 

@@ -1,0 +1,121 @@
+"""Options as requests, and all that is wrong with them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from longshore import ArtifactInput, BlobInput, InvalidRequest
+from longshore._core.duration import parse_millis
+from longshore._core.spec import request_of, rerun_of
+from longshore.v1 import task_pb2
+
+
+def test_everything_that_can_be_asked_arrives() -> None:
+    request = request_of(
+        {
+            "cpu": 0.5,
+            "gpu": 1,
+            "gpu_model": "H200",
+            "ram": "1GB",
+            "storage": "2GB",
+            "timeout": "1h30m",
+            "queue_timeout": 5,
+            "total_timeout": datetime.timedelta(minutes=2),
+            "entrypoint": "a:b",
+            "args": ("x",),
+            "command": ["sh"],
+            "env": {"A": "1"},
+            "secret_env": {"B": "2"},
+            "stdin": "ä",
+            "working_directory": "sub",
+            "image": "i",
+            "requirements": ["numpy", "pandas==2"],
+            "preload": ["numpy"],
+            "outputs": ["*.bin"],
+            "inputs": [BlobInput("d.csv", "0" * 64), ArtifactInput("m", "01J", "out/m")],
+            "network": "egress",
+            "isolation": "gvisor",
+            "require_enforced": ["ram", "run_time"],
+            "placement": {"engine": "e", "instance_type": "t"},
+            "priority": -3,
+            "expected_duration": "500ms",
+            "depends_on": ["01J"],
+            "max_attempts": 2,
+            "use_result_cache": True,
+            "max_processes": 10,
+            "max_log_bytes": 2**40,
+            "name": "n",
+            "labels": {"k": "v"},
+            "webhooks": ["https://example.com"],
+            "retention": "2d",
+            "request_id": "r",
+            "experiment": {"tracking_uri": "u", "name": "x"},
+        }
+    )
+    unset = {"code", "archive_sha256"}
+    assert {field.name for field in task_pb2.CreateTaskRequest.DESCRIPTOR.fields} - unset == {
+        field.name for field, _ in request.ListFields()
+    }
+    assert (request.resources.cpu, request.resources.gpu) == ("0.5", "1")
+    assert [span.ToMilliseconds() for span in (request.timeout, request.queue_timeout, request.total_timeout)] == [
+        5_400_000,
+        5_000,
+        120_000,
+    ]
+    assert request.environment.requirements == "numpy\npandas==2"
+    assert request.inputs[1].artifact.path == "out/m"
+    assert request.budgets.max_log_bytes == 2**40
+    assert request.stdin == "ä".encode()
+
+
+def test_what_is_left_out_is_absent_and_request_ids_differ() -> None:
+    request = request_of({})
+    assert {field.name for field, _ in request.ListFields()} == {"task_type", "request_id"}
+    assert request.request_id != request_of({}).request_id
+    assert rerun_of("01J", {})["resources"] is None
+
+
+def test_all_wrong_options_are_named_at_once() -> None:
+    wrong: dict[str, Any] = {
+        "timeout": "10",
+        "retention": float("nan"),
+        "args": "--epochs 3",
+        "command": [1],
+        "env": {"A": 1},
+        "secret_env": {"PASSWORD": b"hunter2"},
+        "network": "internet",
+        "require_enforced": ["gravity"],
+        "inputs": ["data.csv"],
+        "priority": "high",
+        "max_inodes": -(2**70),
+        "entrypoint": 3,
+        "placement": {"planet": "mars"},
+    }
+    with pytest.raises(InvalidRequest) as refused:
+        request_of(wrong)
+    named = {violation.field: violation.description for violation in refused.value.violations}
+    assert set(named) == {
+        *("timeout", "retention", "args", "command", "env.A", "secret_env.PASSWORD", "network", "require_enforced"),
+        *("inputs[0]", "priority", "budgets.max_inodes", "entrypoint", "placement.planet"),
+    }
+    assert "such as 30s" in named["timeout"]
+    assert named["network"] == '"internet" is not one of none, egress'
+    assert "hunter2" not in str(refused.value)
+    assert isinstance(refused.value, ValueError)
+
+
+def test_an_unknown_option_names_the_one_that_was_meant() -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'time_out'; did you mean 'timeout'"):
+        request_of({"time_out": 3})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'memory'"):
+        rerun_of("01J", {"memory": "1GB"})  # type: ignore[typeddict-unknown-key]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10", "-3s", "1h 30m", "s", "1.2345s", "9999999999s", "1w", "٣s", None, True, float("inf")]
+)
+def test_no_time(text: object) -> None:
+    assert parse_millis(text) is None
