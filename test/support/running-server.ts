@@ -16,6 +16,8 @@ export interface RunningServer extends AsyncDisposable {
   readonly pid: number;
   /** Lines of the server's log so far. */
   readonly log: readonly string[];
+  /** Resolves with the first line of the log, past or to come, that matches. */
+  logged(pattern: RegExp): Promise<string>;
   /** SIGTERM and wait for the end; answers the exit code. */
   stop(): Promise<number | null>;
   /** SIGKILL: no chance to tidy up. */
@@ -55,6 +57,7 @@ class ServerProcess implements RunningServer {
   readonly dataDirectory: string;
   readonly log: string[] = [];
   readonly #env: Record<string, string>;
+  readonly #readers = new Set<(line: string) => void>();
   #address = "127.0.0.1:0";
   #child: ChildProcess | undefined;
 
@@ -101,6 +104,7 @@ class ServerProcess implements RunningServer {
     return new Promise((resolve, reject) => {
       const read = (line: string) => {
         this.log.push(line);
+        for (const reader of this.#readers) reader(line);
         tail.push(line);
         const address = /"address":"([^"]+)"/.exec(line)?.[1];
         if (address !== undefined && line.includes("listening")) resolve(address);
@@ -114,6 +118,19 @@ class ServerProcess implements RunningServer {
           ),
         ),
       );
+    });
+  }
+
+  logged(pattern: RegExp): Promise<string> {
+    const past = this.log.find((line) => pattern.test(line));
+    if (past !== undefined) return Promise.resolve(past);
+    return new Promise((resolve) => {
+      const reader = (line: string) => {
+        if (!pattern.test(line)) return;
+        this.#readers.delete(reader);
+        resolve(line);
+      };
+      this.#readers.add(reader);
     });
   }
 
