@@ -1,4 +1,5 @@
 import { CapacityLedger } from "../domain/capacity.ts";
+import { SystemFault } from "../domain/errors.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
@@ -74,6 +75,15 @@ async function hostOf(engine: Engine, policy: Policy): Promise<EngineHost> {
   };
 }
 
+/** A default that no task can have would refuse them one by one, long after the one who set it has gone. */
+function requireDefaultTier({ capabilities, engine }: EngineHost, { defaultIsolation }: Policy): void {
+  if (capabilities.tiers.some(({ isolation }) => isolation === defaultIsolation)) return;
+  throw new SystemFault(
+    `tasks are to run with isolation ${defaultIsolation.toLowerCase()} by default, which engine ${engine.name} does not have here: ` +
+      "make its runtime work (the log above says what is wrong), or set LONGSHORE_DEFAULT_ISOLATION to one it has",
+  );
+}
+
 export async function composeApplication(parts: Parts): Promise<ComposedApplication> {
   const { store, artifacts, index, blobs, archives, secretBox, log, policy, clock, newId } = parts;
   const [first, ...others] = parts.engines;
@@ -81,6 +91,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     await hostOf(first, policy),
     ...(await Promise.all(others.map((engine) => hostOf(engine, policy)))),
   ]);
+  requireDefaultTier(hosts.default, policy);
   const files = new Map(parts.engines.map((engine) => [engine.name, engine.files]));
   const journals = new Map(parts.engines.map((engine) => [engine.name, new JournalHub(engine.files)]));
   const trace = new TraceStages(parts.telemetry);

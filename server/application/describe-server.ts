@@ -1,5 +1,7 @@
 import type { Capabilities, Capacity } from "../domain/capabilities.ts";
 import type { Policy } from "../domain/policy.ts";
+import type { EngineTier } from "../domain/ports/engine.ts";
+import type { Isolation } from "../domain/task.ts";
 import { Latch } from "./changes.ts";
 import type { EngineHosts } from "./engine-host.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -30,7 +32,7 @@ export class DescribeServer {
         name: engine.name,
         kind: engine.kind,
         version: capabilities.version,
-        tiers: capabilities.tiers,
+        tiers: defaultFirst(capabilities.tiers, policy.defaultIsolation),
         largestTask: ledger.largest,
         gpuModels: [...new Set(capabilities.gpus.map(({ model }) => model))],
       })),
@@ -77,4 +79,8 @@ export class DescribeServer {
       deaf();
     }
   }
+}
+
+function defaultFirst(tiers: readonly EngineTier[], isolation: Isolation): EngineTier[] {
+  return tiers.toSorted((a, b) => Number(b.isolation === isolation) - Number(a.isolation === isolation));
 }

@@ -6,6 +6,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { Longshore, limitName, NeverFits, type Task, type TaskOptions } from "@longshore/client";
 import { EXECUTOR_IMAGE } from "../support/docker-engine.ts";
+import { runCli } from "../support/run-cli.ts";
 import { type RunningServer, startServer, whyNoServer } from "../support/running-server.ts";
 
 const run = promisify(execFile);
@@ -78,6 +79,32 @@ describe("admission", { skip }, () => {
     await assert.rejects(submit(1, { storage: "900TB" }), NeverFits);
     await assert.rejects(submit(1, { gpu: 64 }), NeverFits);
     await assert.rejects(submit(1, { gpu: 1, gpuModel: "none such" }), NeverFits);
+  });
+});
+
+describe("longshore doctor", { skip }, () => {
+  test("tells of every limit of the real server, and its exit code is that of its verdict", async () => {
+    await using server = await startServer({ LONGSHORE_WARM_COUNT: "0" });
+    const { code, stdout } = await runCli(["doctor", "--json"], { server: server.address });
+    const told: { broken: number; findings: { tier: string; subject: string; verdict: string }[] } =
+      JSON.parse(stdout);
+    assert.equal(code, told.broken > 0 ? 1 : 0);
+    const subjects = told.findings.filter(({ tier }) => tier === "container").map(({ subject }) => subject);
+    for (const limit of [
+      "cpu",
+      "ram",
+      "storage",
+      "gpu",
+      "processes",
+      "open_files",
+      "inodes",
+      "log",
+      "network",
+    ])
+      assert.ok(subjects.includes(limit), limit);
+    assert.ok(subjects.includes("runc"));
+    await server.stop();
+    assert.deepEqual(await server.leftovers(), []);
   });
 });
 

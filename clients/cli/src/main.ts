@@ -3,6 +3,7 @@ import { addArtifacts } from "./commands/artifacts.ts";
 import { addCapabilities } from "./commands/capabilities.ts";
 import { addCancel, addRerun, addRm } from "./commands/change.ts";
 import { addDescribe } from "./commands/describe.ts";
+import { addDoctor } from "./commands/doctor.ts";
 import { addLogs } from "./commands/logs.ts";
 import { addGet, addPs } from "./commands/records.ts";
 import { addRun } from "./commands/run.ts";
@@ -48,6 +49,7 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addRm(program, context);
   addArtifacts(program, context);
   addCapabilities(program, context);
+  addDoctor(program, context);
   return program;
 }
 
