@@ -47,6 +47,12 @@ def forever():
     while True:
         pass
 
+def leaves_half_a_result():
+    import os
+    with open("__longshore_result__.json", "w") as file:
+        file.write('{"error": {"ty')
+    os._exit(7)
+
 def unsendable():
     return {"model": object()}
 
@@ -120,6 +126,11 @@ def test_other_endings_are_those_of_tasks(client: longshore.Client, functions: M
     with pytest.raises(longshore.TaskFailed) as left:
         client.start(functions.leave, (3,)).result()
     assert (type(left.value), left.value.exit_code) == (longshore.TaskFailed, 3)
+    with pytest.raises(longshore.LongshoreError, match="ended its process itself"):
+        client.start(functions.leave, (0,)).result()
+    with pytest.raises(longshore.TaskFailed) as damaged:
+        client.start(functions.leaves_half_a_result).result()
+    assert (type(damaged.value), damaged.value.exit_code) == (longshore.TaskFailed, 7)
     with pytest.raises(longshore.TaskFailed) as late:
         client.start(functions.forever, timeout="1s").result()
     assert late.value.reason == "TIMED_OUT"

@@ -56,6 +56,21 @@ def test_what_the_server_has_is_not_sent_again(proxied: longshore.Client, proxy:
     assert list(task.logs()) == ["one\n"]
 
 
+def test_a_bar_is_shown_on_a_terminal_alone(
+    client: longshore.Client, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(of: longshore.Client) -> str:
+        terminal = io.StringIO()
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stderr", terminal)
+        of.blobs.upload(os.urandom(5 * 2**20))
+        return terminal.getvalue()
+
+    assert "uploading: 100%" in shown(client)
+    with longshore.Client(address, progress=False) as quiet:
+        assert shown(quiet) == ""
+
+
 def test_a_refused_archive_tells_the_rule_and_the_entry_each_time(client: longshore.Client, tmp_path: Path) -> None:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:

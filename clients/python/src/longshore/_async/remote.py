@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from .._core.errors import NotFound, TaskFailed
-from .._core.handler import read_failure, read_result
+from .._core.errors import LongshoreError, NotFound, TaskFailed, is_connection_loss
+from .._core.handler import no_result, read_failure, read_result
 from .._core.options import LogStream
 from .._core.outcome import TaskOutcome
 from .._core.remote_entry import RESULT_FILE
@@ -37,7 +37,10 @@ class Call:
         outcome = await self.task.result(check=False, on_event=on_event)
         if not outcome.succeeded:
             raise await self._failure(outcome)
-        return read_result(await self.task.artifacts.read(RESULT_FILE))
+        try:
+            return read_result(await self.task.artifacts.read(RESULT_FILE))
+        except NotFound as error:
+            raise no_result(self.id) from error
 
     def logs(self, *, stream: LogStream | None = None, follow: bool = True) -> AsyncGenerator[str, None]:
         """What the function prints, as Task.logs."""
@@ -50,5 +53,7 @@ class Call:
     async def _failure(self, outcome: TaskOutcome) -> TaskFailed:
         try:
             return read_failure(outcome, await self.task.artifacts.read(RESULT_FILE))
-        except NotFound:
-            return TaskFailed(outcome)  # it ended before the function could raise
+        except LongshoreError as error:
+            if is_connection_loss(error):
+                raise
+            return TaskFailed(outcome)  # it ended before the function could raise, or left what cannot be read

@@ -177,6 +177,14 @@ def read_result(content: bytes) -> Any:
     return answer["value"]
 
 
+def no_result(task_id: str) -> LongshoreError:
+    return LongshoreError(
+        f"task {task_id} succeeded without a result: the function ended its process itself, such as by sys.exit(0)",
+        code="DATA_LOSS",
+        reason="NO_RESULT",
+    )
+
+
 def read_failure(outcome: TaskOutcome, content: bytes) -> TaskFailed:
     error = _read(content).get("error")
     if not isinstance(error, dict):

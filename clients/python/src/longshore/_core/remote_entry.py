@@ -114,8 +114,10 @@ def main():
         sys.stderr.write(failure["traceback"])
         answer = json.dumps({"error": failure})
         code = 1
-    with open(result_file, "w", encoding="ascii") as file:
+    # A task that is ended while it writes leaves no half result.
+    with open(result_file + ".part", "w", encoding="ascii") as file:
         file.write(answer)
+    os.replace(result_file + ".part", result_file)
     sys.exit(code)
 
 

@@ -102,7 +102,7 @@ class Client:
     ) -> Task:
         """Submits, passes the output on to this process's own as it comes, and answers the task when it has ended.
 
-        `on_event` is told everything instead. Raises TaskFailed unless the task succeeds or `check` is false, and what
+        `on_event` is told everything instead. Ctrl-C ends the waiting, not the task. Raises TaskFailed unless the task succeeds or `check` is false, and what
         `submit` raises. `task.outcome` tells how it ended.
         """
         task = self.submit(source, code=code, archive_sha256=archive_sha256, **options)
