@@ -8,6 +8,8 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Longshore } from "@longshore/client";
+import fc from "fast-check";
+import ignore from "ignore";
 import { type RunningServer, startServer, whyNoServer } from "../support/running-server.ts";
 import { ScriptedServer } from "../support/scripted-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
@@ -81,6 +83,14 @@ async function packedBy(submit: (address: string) => Promise<unknown>): Promise<
   return blob.bytes;
 }
 
+/** Prints what the Python client decides otherwise. */
+const DIFFERENT = `
+import json, sys
+from longshore._core.ignore_rules import IgnoreRules
+asked = json.load(open(sys.argv[1]))
+print(json.dumps([q for q in asked if IgnoreRules(q["rules"]).leaves_out(q["path"], q["isFolder"]) != q["leftOut"]][:5]))
+`;
+
 describe("a folder packed by either client", { skip: noPython }, () => {
   const SUBMIT = "import longshore, sys; longshore.Client(sys.argv[1]).submit(sys.argv[2])";
   const assertSame = async (folder: string) => {
@@ -131,6 +141,56 @@ describe("a folder packed by either client", { skip: noPython }, () => {
     await symlink("../pkg", folder.at("pkg-2/linked"));
     await symlink("main.py", folder.at("link.py"));
     await assertSame(folder.path);
+  });
+
+  test("leaves out the same, by any rules", async () => {
+    const name = fc.constantFrom("a", "b", "foo", "x.py", "bar.py", "data", "é", "#h", "a b", ".hid");
+    const part = fc.constantFrom(
+      "a",
+      "b",
+      "foo",
+      "*",
+      "*.py",
+      "**",
+      "f?o",
+      "[ab]",
+      "[!a]",
+      "a*",
+      "é",
+      "\\#h",
+      "a b",
+    );
+    const rule = fc
+      .tuple(
+        fc.constantFrom("", "", "!"),
+        fc.constantFrom("", "", "/"),
+        fc.array(part, { minLength: 1, maxLength: 3 }),
+      )
+      .chain(([not, root, parts]) =>
+        fc.constantFrom("", "/", "  ").map((end) => `${not}${root}${parts.join("/")}${end}`),
+      );
+    const path = fc.array(name, { minLength: 1, maxLength: 4 });
+    const samples = fc.sample(
+      fc.tuple(fc.array(rule, { minLength: 1, maxLength: 5 }), path, fc.boolean()),
+      5000,
+    );
+    const asked: { rules: string[]; path: string; isFolder: boolean; leftOut: boolean }[] = [];
+    for (const [rules, parts, lastIsFolder] of samples) {
+      const matcher = ignore({ ignorecase: false }).add(rules.join("\n"));
+      // As on a walk: what lies in a folder that is left out is never asked about.
+      for (let depth = 1; depth <= parts.length; depth++) {
+        const isFolder = depth < parts.length || lastIsFolder;
+        const path = parts.slice(0, depth).join("/");
+        const leftOut = matcher.ignores(isFolder ? `${path}/` : path);
+        asked.push({ rules, path, isFolder, leftOut });
+        if (leftOut) break;
+      }
+    }
+    await using folder = await TemporaryFolder.create({ "asked.json": JSON.stringify(asked) });
+    const { stdout } = await run(python, ["-c", DIFFERENT, folder.at("asked.json")], {
+      PYTHONPATH: join(PACKAGE, "src"),
+    });
+    assert.deepEqual(JSON.parse(stdout), []);
   });
 
   test("of many small files and one large", async () => {
@@ -187,7 +247,7 @@ fit.start("x")  # type: ignore[arg-type]
 `;
 
 const UNREACHABLE =
-  /NameResolutionError|Failed to establish a new connection|Temporary failure in name resolution|Read timed out|No matching distribution found/;
+  /NameResolutionError|Failed to establish a new connection|Temporary failure in name resolution|Read timed out/;
 
 describe("the published package, in an empty environment", { skip: noPython }, () => {
   let folder: TemporaryFolder;
