@@ -151,6 +151,7 @@ def test_a_decorated_function(
     call = functions.decorated.start(21)
     assert call.result() == 42
     assert call.task.get().effective_resources.ram_bytes == 128 * 2**20
+    assert client.start(functions.decorated, (4,)).result() == 8
 
 
 def test_a_script_that_starts_its_own_function(address: str, project: Path) -> None:

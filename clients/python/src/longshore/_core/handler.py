@@ -51,15 +51,17 @@ def read_handler(handler: Handler, project: PathLike | None) -> LocatedHandler:
         if not colon or not _NAME.fullmatch(module) or not _NAME.fullmatch(function):
             raise BadHandler(f'{handler!r} is not of the form "module:function"')
         return LocatedHandler(_project_folder(os.fspath(project or ".")), "", module, function)
-    function = _function_name(handler)
-    module, root = _module_of(handler)
+    # A decorated function is found in the sandbox by the name of what it wraps.
+    function = inspect.unwrap(handler)
+    name = _function_name(function)
+    module, root = _module_of(function)
     if project is None:
-        return LocatedHandler(_own_folder(root, module), "", module, function)
+        return LocatedHandler(_own_folder(root, module), "", module, name)
     folder = _project_folder(os.fspath(project))
     path = os.path.relpath(root, folder)
     if path.split(os.sep)[0] == os.pardir:
         raise BadHandler(f"the module {module} lies in {root}, outside of the project {folder}")
-    return LocatedHandler(folder, "" if path == os.curdir else path.replace(os.sep, "/"), module, function)
+    return LocatedHandler(folder, "" if path == os.curdir else path.replace(os.sep, "/"), module, name)
 
 
 def _function_name(handler: Callable[..., Any]) -> str:
