@@ -111,6 +111,9 @@ describe("trouble under a running server", { skip }, () => {
     const report = await client.reconcileReport();
     assert.equal(report.adoptedAttempts, tasks.length);
     assert.deepEqual(report.problems, []);
+    const doctor = await runCli(["doctor", "--reconcile"], { server: server.address });
+    assert.equal(doctor.code, 0, doctor.stderr);
+    assert.match(doctor.stdout, /took up +0 queued, 3 running or just ended, 0 to clean up/);
     await stopWithoutLeftovers(server);
   });
 

@@ -22,7 +22,8 @@ export const digestOf = (bytes: Uint8Array): string => createHash("sha256").upda
 /** The use cases over real adapters; the index alone is in memory. */
 export class Harbour implements AsyncDisposable {
   readonly folder: TemporaryFolder;
-  readonly index = new MemoryDatabase().blobs;
+  readonly database = new MemoryDatabase();
+  readonly index = this.database.blobs;
   readonly blobs: FileBlobStore;
   readonly archives: FileArchiveReader;
   readonly upload: UploadBlob;

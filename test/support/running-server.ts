@@ -40,9 +40,9 @@ export async function whyNoServer(): Promise<string | undefined> {
   }
 }
 
-/** The real server as its own process, on a data folder of its own and a free port; disposal leaves nothing behind. */
-export async function startServer(env: Record<string, string> = {}): Promise<RunningServer> {
-  const dataDirectory = await mkdtemp(join(tmpdir(), "longshore-e2e-"));
+/** The real server as its own process, on a data folder of its own (or an empty one) and a free port; disposal leaves nothing behind. */
+export async function startServer(env: Record<string, string> = {}, folder?: string): Promise<RunningServer> {
+  const dataDirectory = folder ?? (await mkdtemp(join(tmpdir(), "longshore-e2e-")));
   const server = new ServerProcess(dataDirectory, env);
   try {
     await server.start();

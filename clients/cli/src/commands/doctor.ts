@@ -11,6 +11,7 @@ import type { Context } from "../context.ts";
 import { EXIT } from "../exit-codes.ts";
 import { formatCount, formatTable, printable } from "../output/format.ts";
 import { judgeRuntime } from "../runtime-floor.ts";
+import { showReconcileReport } from "./doctor-reconcile.ts";
 
 /** What nobody asked for is no promise: a host without GPUs, and tiers beside the default one. */
 type Verdict = "holds" | "weak" | "broken" | "absent";
@@ -33,7 +34,9 @@ export function addDoctor(program: Command, context: Context): void {
       "Judges each limit of each isolation tier, and the version of runc, and says what to do about each weak one. Ends with 1 when\n" +
         "something that every task is promised does not hold: a limit of the default tier, or a runtime with a known way out.",
     )
-    .action(async () => {
+    .option("--reconcile", "show instead what the server took up when it started and has tidied up since")
+    .action(async (flags: { readonly reconcile?: boolean }) => {
+      if (flags.reconcile === true) return showReconcileReport(context);
       const capabilities = await context.client.capabilities();
       const findings = capabilities.engines.flatMap(examine);
       const broken = findings.filter(({ verdict }) => verdict === "broken").length;
