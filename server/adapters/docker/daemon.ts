@@ -275,6 +275,15 @@ export class Daemon {
     }
   }
 
+  /** Images that get or lose a name from now on, as lines of JSON. */
+  async imageEvents(signal: AbortSignal): Promise<NodeJS.ReadableStream> {
+    try {
+      return await this.#docker.getEvents({ filters: { type: ["image"] }, abortSignal: signal });
+    } catch (error) {
+      throw engineError(error, "follow events of images");
+    }
+  }
+
   /** Starts, ends and changed limits of all containers, as lines of JSON, from now on. */
   async lifeEvents(signal: AbortSignal): Promise<NodeJS.ReadableStream> {
     try {

@@ -22,6 +22,7 @@ import { ExitWatch } from "./exit-watch.ts";
 import { ForeignContainers } from "./foreign-containers.ts";
 import { probeGvisor } from "./gvisor.ts";
 import { containerOptions, hostLimits, SENTRY_GROWTH_BYTES } from "./host-config.ts";
+import { ImageNames } from "./image-names.ts";
 import { Images } from "./images.ts";
 import { LiveSandbox } from "./live-sandbox.ts";
 import { containerName, isSandboxId, LABELS } from "./naming.ts";
@@ -41,6 +42,7 @@ interface Parts {
   readonly options: DockerEngineOptions;
   readonly daemon: Daemon;
   readonly images: Images;
+  readonly imageNames: ImageNames;
   readonly files: DockerSandboxFiles;
   readonly storage: SandboxStorage;
   readonly runnerFolder: string;
@@ -63,7 +65,8 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
   await mkdir(sandboxesFolder(dataDirectory), { recursive: true, mode: 0o700 });
   await chmod(sandboxesFolder(dataDirectory), 0o700);
   const runnerFolder = await installRunner(options.runnerDirectory, dataDirectory);
-  const images = new Images(daemon, {
+  const imageNames = new ImageNames(daemon, log);
+  const images = new Images(daemon, imageNames, {
     defaultImage: options.defaultImage,
     allowed: options.allowedImages,
     installationId,
@@ -77,6 +80,7 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
     options,
     daemon,
     images,
+    imageNames,
     files: new DockerSandboxFiles(dataDirectory),
     storage: new SandboxStorage(probe.storage),
     runnerFolder,
@@ -122,6 +126,7 @@ export class DockerEngine implements Engine {
   /** What an earlier server left: uids in use are kept from others; what no attempt has, and volumes of the dead, are removed. */
   async takeOver(): Promise<void> {
     this.#watch.start();
+    this.#parts.imageNames.start();
     const containers = await this.#parts.daemon.list([this.#label]);
     const present = new Set<string>();
     for (const container of containers) {
@@ -173,6 +178,8 @@ export class DockerEngine implements Engine {
     if (live === undefined)
       throw new SystemFault(`sandbox ${sandbox.id} is not one that waits for a spec of this server`);
     if (!live.waiting) return live.send(Buffer.alloc(0));
+    // A warm one may have waited for long.
+    if (live.shape.network === "EGRESS") await this.#parts.egress.network?.ensure();
     const inputBytes =
       spec.projectTar === null ? 0 : await this.files.writeInput(sandbox.id, spec.projectTar);
     const message = specMessage(spec, inputBytes);
@@ -248,6 +255,7 @@ export class DockerEngine implements Engine {
     for (const timer of this.#killTimers.values()) clearTimeout(timer);
     this.#killTimers.clear();
     await this.#watch.close();
+    await this.#parts.imageNames.close();
     await Promise.allSettled(this.#releases.values());
     for (const live of this.#live.values()) live.hangUp();
     await this.files.close();

@@ -2,6 +2,7 @@ import picomatch from "picomatch";
 import { ImageRefused } from "../../domain/errors.ts";
 import type { ImageInfo } from "../../domain/ports/engine.ts";
 import type { Daemon } from "./daemon.ts";
+import type { ImageNames } from "./image-names.ts";
 import { installationPrefix, LABELS } from "./naming.ts";
 import { runThrowaway } from "./throwaway.ts";
 
@@ -26,13 +27,15 @@ export interface ImagePolicy {
 /** Decides which images may run, and remembers the verdict by content, so that each image is probed once. */
 export class Images {
   readonly #daemon: Daemon;
+  readonly #names: ImageNames;
   readonly #policy: ImagePolicy;
   readonly #isAllowed: (name: string) => boolean;
   readonly #known = new Map<string, Promise<KnownImage>>();
   #probes = 0;
 
-  constructor(daemon: Daemon, policy: ImagePolicy) {
+  constructor(daemon: Daemon, names: ImageNames, policy: ImagePolicy) {
     this.#daemon = daemon;
+    this.#names = names;
     this.#policy = policy;
     const matches = policy.allowed.map((pattern) =>
       picomatch(pattern, { dot: true, nobrace: true, noext: true }),
@@ -52,18 +55,18 @@ export class Images {
         `image ${name} is not among those this server allows (${allowed}); ask its operator to add it`,
       );
     }
-    const image = await this.#daemon.image(name);
-    if (image === undefined) {
+    const digest = await this.#names.idOf(name);
+    if (digest === undefined) {
       const advice =
         name === this.#policy.defaultImage
           ? "build it with scripts/build-image"
           : `ask the server's operator to run: docker pull ${name}`;
       throw new ImageRefused(name, "missing", `image ${name} is not on this host; ${advice}`);
     }
-    const known = await this.#know(image.Id);
+    const known = await this.#know(digest);
     if (known.refusal !== null)
       throw new ImageRefused(name, known.refusal.rule, `image ${name} ${known.refusal.message}`);
-    return { name, digest: image.Id };
+    return { name, digest };
   }
 
   /** For a sandbox of an image that was resolved before, by this server or an earlier one. */
