@@ -100,3 +100,77 @@ test("any order of events keeps terminal states terminal, versions rising and th
     { numRuns: 500 },
   );
 });
+
+const GPUS = ["GPU-1", "GPU-2"].map((id) => ({ id, model: "Fake GPU" }));
+
+type LedgerEvent = { readonly task: number; readonly does: "start" | "retry" | "end" } | "restart";
+
+const ledgerEvent: fc.Arbitrary<LedgerEvent> = fc.oneof(
+  {
+    weight: 9,
+    arbitrary: fc.record({ task: fc.nat({ max: 5 }), does: fc.constantFrom("start", "retry", "end") }),
+  },
+  { weight: 1, arbitrary: fc.constant<LedgerEvent>("restart") },
+);
+
+test("over any starts, retries, ends and restarts the ledger holds what the records say, no GPU twice, and nothing at the end", () => {
+  const total = { cpuMillis: 4000, ramBytes: 2 ** 31, storageBytes: 2 ** 33, gpuCount: 2 };
+  const none = { cpuMillis: 0, ramBytes: 0, storageBytes: 0, gpuCount: 0 };
+  fc.assert(
+    fc.property(
+      fc.array(ledgerEvent, { maxLength: 60 }),
+      fc.array(fc.nat({ max: 2 }), { minLength: 6, maxLength: 6 }),
+      (events, gpus) => {
+        let ledger = new CapacityLedger(total, none, GPUS);
+        const tasks = gpus.map((gpuCount, place) =>
+          sampleTask(place + 1, { limits: { ...sampleTask(1).limits, gpuCount } }),
+        );
+        for (const event of events) {
+          if (event === "restart") {
+            ledger = new CapacityLedger(total, none, GPUS);
+            for (const task of tasks) {
+              const attempt = currentAttempt(task);
+              if (attempt !== undefined)
+                ledger.adopt({ taskId: task.id, resources: task.limits, gpuIds: attempt.gpuIds });
+            }
+          } else {
+            const task = tasks[event.task];
+            if (task !== undefined) tasks[event.task] = step(task, event.does, ledger);
+          }
+          const holding = tasks.filter((task) => currentAttempt(task) !== undefined);
+          assert.equal(ledger.holdCount, holding.length);
+          assert.equal(
+            ledger.held.cpuMillis,
+            holding.reduce((sum, { limits }) => sum + limits.cpuMillis, 0),
+          );
+          const held = holding.flatMap((task) => currentAttempt(task)?.gpuIds ?? []);
+          assert.equal(new Set(held).size, held.length);
+          assert.ok(ledger.held.cpuMillis <= total.cpuMillis && ledger.held.gpuCount <= total.gpuCount);
+        }
+        for (const task of tasks) step(task, "end", ledger);
+        assert.equal(ledger.holdCount, 0);
+        assert.deepEqual(ledger.held, none);
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+/** What the application does with record and ledger; a step that the state does not allow changes neither. */
+function step(task: Task, does: "start" | "retry" | "end", ledger: CapacityLedger): Task {
+  if (does === "start") {
+    if (task.state !== "QUEUED") return task;
+    const hold = ledger.tryHold(task.id, task.limits);
+    if (!("resources" in hold)) return task;
+    return apply(task, {
+      kind: "start",
+      attempt: sampleAttempt(task.attempts.length + 1, { gpuIds: hold.gpuIds }),
+    });
+  }
+  if (currentAttempt(task) === undefined) return task;
+  ledger.giveBack(task.id);
+  return apply(
+    task,
+    does === "end" ? ended(lost) : { kind: "retry", time, result: lost, usage: NO_USAGE, runTime: null },
+  );
+}

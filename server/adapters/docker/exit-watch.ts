@@ -5,6 +5,7 @@ import type { ContainerState, Daemon } from "./daemon.ts";
 import { LABELS } from "./naming.ts";
 
 const RECONNECT_MILLIS = 500;
+const LOOK_AGAIN_MILLIS = 1000;
 /** The daemon subscribes a moment after it answers, so events are asked for from a little earlier. */
 const OVERLAP_MILLIS = 5000;
 
@@ -34,6 +35,8 @@ export class ExitWatch {
   readonly #ends: SandboxEnds;
   readonly #log: Log;
   readonly #followers = new Map<string, Set<Follower>>();
+  /** Sandboxes that are looked at again in a moment. */
+  readonly #late = new Set<string>();
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
 
@@ -123,12 +126,22 @@ export class ExitWatch {
       const exit = await this.#exitOf(sandboxId, state);
       for (const follower of [...(this.#followers.get(sandboxId) ?? [])]) follower.tell(exit);
     } catch (error) {
-      // The daemon is away. Its event stream is too, and every sandbox is looked at again once that is back.
       this.#log.warn("could not look at a sandbox", {
         sandboxId,
         error: error instanceof Error ? error.message : String(error),
       });
+      this.#lookLater(sandboxId);
     }
+  }
+
+  /** The event that asked for the look does not come again, and a daemon that only failed once breaks no event stream. */
+  #lookLater(sandboxId: string): void {
+    if (!this.#followers.has(sandboxId) || this.#late.has(sandboxId)) return;
+    this.#late.add(sandboxId);
+    void pause(LOOK_AGAIN_MILLIS, this.#stop.signal).then(() => {
+      this.#late.delete(sandboxId);
+      if (this.#followers.has(sandboxId) && !this.#stop.signal.aborted) return this.look(sandboxId);
+    });
   }
 
   async #exitOf(sandboxId: string, state: ContainerState | undefined): Promise<SandboxExit> {
