@@ -18,8 +18,10 @@ import { CollectArtifacts } from "./collect-artifacts.ts";
 import { newSpanId } from "./identity.ts";
 import { untilAvailable } from "./until-available.ts";
 
-/** An attempt whose spec was never accepted costs the user none of the tries asked for, but not without end. */
-const MOST_FREE_ATTEMPTS = 20;
+/** Attempts whose spec was never accepted cost the user none of the tries asked for, but not without end. */
+const MOST_FREE_ATTEMPTS = 100;
+/** A sandbox that does not come up although its engine answers is likelier to be the image's doing than to heal. */
+const MOST_FREE_FAULTS = 5;
 
 /** Commits how attempts ended: with a result, or back to the queue for another try. */
 export class EndAttempt {
@@ -31,31 +33,19 @@ export class EndAttempt {
     this.#collect = new CollectArtifacts(deps);
   }
 
-  /** `seen` is null for an attempt that was cancelled before its spec was sent. */
+  /** `seen` is null for an attempt that was cancelled before its spec was sent; `adopted` is true of one from before a restart. */
   async settle(
-    task: Task,
-    record: AttemptRecord,
+    attempt: { readonly task: Task; readonly record: AttemptRecord; readonly adopted: boolean },
     files: SandboxFiles,
     seen: AttemptEnd | null,
     signal: AbortSignal,
   ): Promise<Task> {
+    const { task, record } = attempt;
     const { book, clock } = this.#deps;
     const present = book.live(task.id) ?? task;
     const artifactsError = await this.#keepArtifacts(present, record, files, seen, signal);
     const time = clock();
-    const result =
-      seen === null
-        ? plain("CANCELLED", { output: NO_OUTPUT, artifactsError: "" }, "cancelled by a client", "")
-        : verdict({
-            end: seen.end,
-            exit: seen.exit,
-            kill: seen.kill,
-            cancelled: present.cancellation !== null,
-            damage: seen.damage,
-            limits: present.limits,
-            output: seen.log.facts(),
-            artifactsError,
-          });
+    const result = resultOf(present, seen, attempt.adopted, artifactsError);
     const usage = usageOf(result, seen, present, time);
     const runTime = seen?.runTime ?? null;
     return await book.record(
@@ -77,7 +67,7 @@ export class EndAttempt {
   async fault(task: Task, error: unknown, sent: boolean, signal: AbortSignal): Promise<Task> {
     const { book, clock } = this.#deps;
     const time = clock();
-    const result = this.#resultOf(task, error);
+    const result = this.#faultOf(task, error);
     return await book.record(
       task.id,
       (now) => {
@@ -130,18 +120,21 @@ export class EndAttempt {
   #mayRetry(task: Task, result: TaskResult, accepted: boolean): boolean {
     if (!isSystemFault(result.reason) || task.state === "CANCELLING") return false;
     const allowed = Math.max(1, task.spec.maxAttempts);
-    if (!accepted) return task.attempts.length < allowed + MOST_FREE_ATTEMPTS;
+    if (!accepted && result.reason === "LOST") return task.attempts.length < allowed + MOST_FREE_ATTEMPTS;
+    if (!accepted) return task.attempts.filter(neverBegan).length < MOST_FREE_FAULTS;
     const ran = task.attempts.filter(
       (attempt) => attempt.runStartTime !== null || attempt.endTime === null,
     ).length;
     return ran < allowed;
   }
 
-  #resultOf(task: Task, error: unknown): TaskResult {
+  #faultOf(task: Task, error: unknown): TaskResult {
     const none = { output: NO_OUTPUT, artifactsError: "" };
     // What the archive says or lacks is the user's to mend.
     if (error instanceof NotFound || error instanceof BadArchive)
       return plain("INPUT_FAILED", none, error.message, "upload the project again and submit a new task");
+    if (error instanceof Unavailable)
+      return plain("LOST", none, `the task could not be started: ${error.message}`, "rerun the task");
     const fault = newSpanId();
     this.#deps.log.error("attempt failed", {
       task: task.id,
@@ -157,4 +150,19 @@ export class EndAttempt {
       "rerun the task; if it happens again, give this id to the operator",
     );
   }
+}
+
+function resultOf(task: Task, seen: AttemptEnd | null, adopted: boolean, artifactsError: string): TaskResult {
+  const none = { output: NO_OUTPUT, artifactsError: "" };
+  const cancelled = task.cancellation !== null;
+  if (seen === null) return plain("CANCELLED", none, "cancelled by a client", "");
+  if (adopted && !seen.accepted && !cancelled)
+    return plain("LOST", none, "the server was restarted before the task began", "rerun the task");
+  const { end, exit, kill, damage, log } = seen;
+  const { limits } = task;
+  return verdict({ end, exit, kill, cancelled, damage, limits, output: log.facts(), artifactsError });
+}
+
+function neverBegan({ runStartTime, result }: AttemptRecord): boolean {
+  return runStartTime === null && result?.reason === "SYSTEM_ERROR";
 }

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Unavailable } from "../domain/errors.ts";
+import type { Unavailable } from "../domain/errors.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { EngineHost } from "./engine-host.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -20,15 +20,12 @@ export class EngineProbe {
     this.#log = deps.log;
   }
 
-  /** To be told of every start that failed for a reason beyond its task. */
-  trouble(host: EngineHost, error: unknown): void {
+  /** To be told of every start that failed because something that all need is away. */
+  trouble(host: EngineHost, error: Unavailable): void {
     const { name } = host.engine;
     if (this.#probes.has(name) || this.#closing.signal.aborted) return;
-    const message = error instanceof Error ? error.message : String(error);
-    this.#log.warn("an engine starts nothing until it answers", { engine: name, error: message });
-    // Other errors are for the log alone: they may tell of the host what is no task's business.
-    const told = error instanceof Unavailable ? message : "the last start failed";
-    this.#scheduler.suspend(name, `engine ${name} is tried again in a moment: ${told}`);
+    this.#log.warn("an engine starts nothing until it answers", { engine: name, error: error.message });
+    this.#scheduler.suspend(name, `engine ${name} is tried again in a moment: ${error.message}`);
     this.#probes.set(
       name,
       this.#untilAnswer(host).finally(() => this.#probes.delete(name)),

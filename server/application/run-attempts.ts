@@ -1,5 +1,5 @@
 import type { Hold } from "../domain/capacity.ts";
-import { BadArchive, ImageRefused, NotFound } from "../domain/errors.ts";
+import { Unavailable } from "../domain/errors.ts";
 import type { ImageInfo, RunnerSpec, Sandbox, SandboxShape } from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
 import { Attempt } from "./attempt.ts";
@@ -17,6 +17,8 @@ interface Active {
   sandboxId: string;
   /** The spec is out, or may be: from here on a stop goes to the runner. */
   begun: boolean;
+  /** It is from before a restart. */
+  adopted: boolean;
   readonly abortStart: AbortController;
   /** Aborts when the attempt is over or the server closes. */
   readonly over: AbortController;
@@ -26,8 +28,8 @@ interface Active {
 export interface RunAttemptsEvents {
   /** Once per launch, when the attempt no longer holds its resources. */
   givenBack(host: EngineHost, task: Task): void;
-  /** An attempt could not be started for a reason that lies with the host. */
-  trouble(host: EngineHost, error: unknown): void;
+  /** An attempt could not be started because something that every start needs is away. */
+  trouble(host: EngineHost, error: Unavailable): void;
 }
 
 /** Takes attempts from their hold on the host to the removal of their sandbox. */
@@ -63,6 +65,7 @@ export class RunAttempts {
     this.#track(task, host, async (active) => {
       active.sandboxId = record.sandboxId;
       active.begun = true;
+      active.adopted = true;
       if (task.cancellation !== null) this.cancel(task.id);
       await this.#finish(active, new Attempt(this.#deps, task, record, host, hold));
     });
@@ -100,6 +103,7 @@ export class RunAttempts {
       host,
       sandboxId: "",
       begun: false,
+      adopted: false,
       abortStart: new AbortController(),
       over: new AbortController(),
       cancelTimer: undefined,
@@ -222,7 +226,7 @@ export class RunAttempts {
         sandboxId: sandbox.id,
         error: String(error),
       });
-      this.#events.trouble(active.host, error);
+      if (error instanceof Unavailable) this.#events.trouble(active.host, error);
     }
   }
 
@@ -266,7 +270,8 @@ export class RunAttempts {
   ): Promise<void> {
     const { task, record } = attempt;
     const { files } = active.host.engine;
-    const settled = await this.#end.settle(task, record, files, seen, this.#closing.signal);
+    const { adopted } = active;
+    const settled = await this.#end.settle({ task, record, adopted }, files, seen, this.#closing.signal);
     this.#deps.log.info("attempt ended", {
       task: task.id,
       attempt: record.number,
@@ -326,8 +331,7 @@ export class RunAttempts {
     const settled = await this.#end.fault(task, error, begun, this.#closing.signal);
     const last = settled.attempts.at(-1);
     if (last?.endTime != null && !last.released) this.releaseLater(host, settled, last);
-    const isTheRequests =
-      error instanceof NotFound || error instanceof BadArchive || error instanceof ImageRefused;
-    if (!begun && !isTheRequests) this.#events.trouble(host, error);
+    // Anything else may lie with this task alone, and must not hold up the others.
+    if (!begun && error instanceof Unavailable) this.#events.trouble(host, error);
   }
 }

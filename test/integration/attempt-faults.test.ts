@@ -54,7 +54,7 @@ describe("attempts under faults", () => {
     const { id } = await bench.create(HELLO);
     const task = await bench.finished(id);
     assert.equal(task.state, "SUCCEEDED");
-    assert.deepEqual(reasonsOf(task), ["SYSTEM_ERROR", "SYSTEM_ERROR", "EXITED"]);
+    assert.deepEqual(reasonsOf(task), ["LOST", "SYSTEM_ERROR", "EXITED"]);
     assert.equal(runsOf(task), 1);
     assert.deepEqual(
       task.attempts.slice(0, 2).map(({ usage }) => usage?.chargedMillis),
@@ -86,6 +86,19 @@ describe("attempts under faults", () => {
       for (const { usage } of task.attempts) assert.equal(usage?.chargedMillis, 0);
     }
     assert.deepEqual(await bench.engine.list(), []);
+  });
+
+  test("a sandbox that never comes up is given up on, and holds up no other task meanwhile", async () => {
+    await using bench = await ApplicationBench.open();
+    for (let n = 0; n < 10; n++) bench.engine.failNext("create", new SystemFault("no such program"));
+    const { id } = await bench.create(HELLO);
+    const task = await bench.finished(id);
+    assert.deepEqual(new Set(reasonsOf(task)), new Set(["SYSTEM_ERROR"]));
+    assert.equal(task.result?.reason, "SYSTEM_ERROR");
+    assert.equal(
+      bench.log.lines.some((line) => line.includes("starts nothing until it answers")),
+      false,
+    );
   });
 
   test("a failure of the user's code is never tried again", async () => {
