@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
@@ -34,12 +35,15 @@ const TRACKER = "10.98.7.6";
 const RESOLVER = "10.98.7.53";
 const COMPANY = "198.51.100.9";
 const METADATA = "169.254.169.254";
+/** Apart from the addresses below, which Docker's own choice now and then is not, and from another run's at the same time. */
+const [SUBNET, SERVER_SUBNET] = [213, 214].map((second) => `10.${second}.${randomInt(256)}`);
+const GATEWAY = `${SUBNET}.1`;
 const PRIVATE = ["10.98.7.7", "172.31.99.9", "192.168.77.7", "100.64.9.9", METADATA, "198.18.0.9"];
 
 const SETTINGS: EgressSettings = {
   allow: [{ range: ipRange(`${TRACKER}/32`), port: 8080 }],
   deny: [ipRange("198.51.100.0/24")],
-  subnet: null,
+  subnet: ipRange(`${SUBNET}.0/24`),
   nameservers: [ipRange(RESOLVER)],
 };
 
@@ -200,15 +204,8 @@ for host in ("${PUBLIC}", "data.example", "${TRACKER}"):
   test("reaches this host at none of its addresses", async () => {
     const { server, port } = await listeningServer();
     try {
-      const addresses = hostAddresses();
-      const gateway = await docker(
-        "network",
-        "inspect",
-        network,
-        "--format",
-        "{{(index .IPAM.Config 0).Gateway}}",
-      );
-      assert.ok(addresses.includes(gateway));
+      // Named, because an interface that nobody uses at the moment is not in the list.
+      const addresses = [GATEWAY, ...hostAddresses().filter((address) => address !== GATEWAY)];
       const refused = addresses.flatMap((address) => [
         `${address}:${port}`,
         `${address}:22`,
@@ -250,6 +247,19 @@ for host in ("${PUBLIC}", "data.example", "${TRACKER}"):
     }
   });
 
+  test("cannot fill the host's table of connections", async () => {
+    const code = `import socket
+kept = []
+try:
+    for _ in range(1500): kept.append(socket.create_connection(("${PUBLIC}", 8080), 10))
+except ConnectionRefusedError:
+    print(len(kept))`;
+    const limits = { ...shape.limits, openFiles: 2000 };
+    const kept = Number(await output({ ...python(code), limits }, { limits }));
+    // Connections that came before, such as the look-up of a name, may still count.
+    assert.ok(kept > 1000 && kept <= 1024, String(kept));
+  });
+
   test("is not given to a task that does not ask for it", async () => {
     const code = "import socket; print(socket.if_nameindex())";
     assert.equal(await output(python(code), { network: "NONE" }), "[(1, 'lo')]\n");
@@ -262,7 +272,8 @@ for host in ("${PUBLIC}", "data.example", "${TRACKER}"):
   test("rules and network that somebody takes away are there again before a sandbox starts", async () => {
     const target = `${METADATA}:8080`;
     const chain = `LONGSHORE-${bridge.replace("lse-", "")}`;
-    await run("iptables", ["-w", "-D", "DOCKER-USER", "-i", bridge, "-j", chain]);
+    await run("iptables", ["-w", "-D", "DOCKER-USER", "-i", bridge, "-j", `${chain}-USER`]);
+    await run("iptables", ["-w", "-D", "FORWARD", "-i", bridge, "-j", chain]);
     assert.deepEqual(await reach(target), { [target]: "ECONNREFUSED" });
     await run("iptables", ["-w", "-I", chain, "1", "-j", "RETURN"]);
     assert.deepEqual(await reach(target), { [target]: "ECONNREFUSED" });
@@ -279,18 +290,11 @@ for host in ("${PUBLIC}", "data.example", "${TRACKER}"):
   test("without its rules all of this would be open, and a restarted server puts them back", async () => {
     const { server, port } = await listeningServer();
     try {
-      const gateway = await docker(
-        "network",
-        "inspect",
-        network,
-        "--format",
-        "{{(index .IPAM.Config 0).Gateway}}",
-      );
-      const targets = [`${METADATA}:8080`, `10.98.7.7:8080`, `${COMPANY}:8080`, `${gateway}:${port}`];
+      const targets = [`${METADATA}:8080`, `10.98.7.7:8080`, `${COMPANY}:8080`, `${GATEWAY}:${port}`];
       // Closed, it looks after the rules no more.
       await engine.close();
       const jumps = (await rulesAbout(bridge)).filter((line) => / -j LONGSHORE-/.test(line));
-      for (const jump of jumps.filter((line) => /^-A (INPUT|DOCKER-USER) /.test(line)))
+      for (const jump of jumps.filter((line) => /^-A (INPUT|FORWARD|DOCKER-USER) /.test(line)))
         await run("iptables", ["-w", ...jump.replace("-A", "-D").split(" ")]);
       assert.deepEqual(await reachRaw(...targets), Object.fromEntries(targets.map((t) => [t, "open"])));
       engine = await bench.open({ egress: SETTINGS });
@@ -329,18 +333,25 @@ describe("a server asked for EGRESS", { skip }, () => {
     await using server = await startServer({
       LONGSHORE_EGRESS: "on",
       LONGSHORE_EGRESS_DNS: RESOLVER,
+      LONGSHORE_EGRESS_SUBNET: `${SERVER_SUBNET}.0/24`,
       LONGSHORE_LISTEN: "0.0.0.0:0",
       LONGSHORE_ALLOW_INSECURE: "true",
     });
     const installation = (await readFile(join(server.dataDirectory, "installation"), "utf8")).trim();
     try {
       const made = await egressOf(installation);
-      assert.ok(made !== undefined);
+      assert.ok(made !== undefined, server.log.join("\n"));
+      const subnet = await docker(
+        ...["network", "inspect", made.network, "--format", "{{(index .IPAM.Config 0).Subnet}}"],
+      );
+      assert.equal(subnet, `${SERVER_SUBNET}.0/24`);
       await using outside = await OutsideNetwork.create([PUBLIC], [RESOLVER]);
       await outside.attach(made.bridge);
       await using client = new Longshore(server.address);
       const port = server.address.split(":").at(-1);
-      const refused = hostAddresses().map((address) => `${address}:${port}`);
+      const refused = [...new Set([`${SERVER_SUBNET}.1`, ...hostAddresses()])].map(
+        (address) => `${address}:${port}`,
+      );
       const targets = [`${PUBLIC}:8080`, ...refused];
       const code = REACH.replaceAll("sys.argv[1:]", JSON.stringify(targets));
       const task = await client.submit({ code }, { network: "egress" });

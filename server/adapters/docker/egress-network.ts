@@ -161,7 +161,8 @@ export class EgressNetwork {
     const asBefore = JSON.stringify(facts) === JSON.stringify(this.#facts);
     if (asBefore && (await rules.hold())) return;
     if (asBefore)
-      this.#log.warn("something changed the packet rules of network EGRESS; they are put back", {
+      // Docker itself does, whenever a network is made.
+      this.#log.info("the packet rules of network EGRESS were changed from outside and are put back", {
         network: this.#names.network,
       });
     await rules.apply(facts);
@@ -276,9 +277,13 @@ export class EgressNetwork {
     const configured = this.#settings.nameservers;
     const found = configured.length > 0 ? configured : await hostNameservers();
     const own = hostAddresses().flatMap((address) => parseIpRange(address) ?? []);
-    return found
-      .filter((server) => !own.some((address) => overlap(address, server)))
-      .slice(0, MOST_NAMESERVERS);
+    const theirs = found.filter((server) => !own.some((address) => overlap(address, server)));
+    if (theirs.length === 0 && found.length > 0 && this.#facts === undefined)
+      this.#log.warn(
+        "tasks with network EGRESS cannot look up names: the name server is this host itself; set LONGSHORE_EGRESS_DNS",
+        { nameservers: found.map(formatIpRange) },
+      );
+    return theirs.slice(0, MOST_NAMESERVERS);
   }
 }
 

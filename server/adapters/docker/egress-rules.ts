@@ -6,13 +6,19 @@ import type { EgressSettings } from "./options.ts";
 
 /** Entries in the host's table of connections that one sandbox may hold: all of them together must not fill it. */
 const CONNECTIONS_PER_SANDBOX = 1024;
+const MANY_CONNECTIONS: readonly string[] = [
+  ...["-m", "conntrack", "--ctstate", "NEW"],
+  ...["-m", "connlimit", "--connlimit-above", String(CONNECTIONS_PER_SANDBOX)],
+  ...["--connlimit-mask", "32", "--connlimit-saddr"],
+];
 /** The kernel answers for the refused address, so that a program learns it at once; its ICMP answers are rationed, resets are not. */
 const REFUSALS: readonly string[][] = [
   ["-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"],
   ["-j", "REJECT", "--reject-with", "icmp-admin-prohibited"],
 ];
-/** Another server's rules for its own bridge may stand before ours: no packet meets both. */
-const ANY_JUMP = /^-A (?:INPUT|DOCKER-USER) -[io] \S+ -j LONGSHORE-[0-9a-f]{8}(?:-\w+)?$/;
+/** What may stand before our jumps: another server's, for its own bridge, and the way to the chain where ours come first. */
+const HARMLESS = /^-A (?:\S+ -[io] \S+ -j LONGSHORE-[0-9a-f]{8}(?:-\w+)?|FORWARD -j DOCKER-USER)$/;
+const JUMP = /^-A (?:INPUT|FORWARD|DOCKER-USER) /;
 const TIMEOUT_MILLIS = 10_000;
 
 export interface RuleFacts {
@@ -30,12 +36,17 @@ export type Chains = Readonly<Record<string, readonly (readonly string[])[]>>;
 
 /** `openPort` of the host is for the proof's own moment. */
 export function egressChains(facts: RuleFacts, openPort?: number): Chains {
-  const { passing, entering, refused } = chainNames(facts.tag);
+  const { counted, passing, entering, refused } = chainNames(facts.tag);
   const control =
     openPort === undefined ? [] : [["-p", "tcp", "-m", "tcp", "--dport", String(openPort), "-j", "ACCEPT"]];
   return {
     [refused]: REFUSALS,
     [passing]: passingRules(facts, ["-j", refused]),
+    // Apart from what is met twice: a packet that meets this twice is counted twice.
+    [counted]: [
+      [...MANY_CONNECTIONS, "-j", refused],
+      ["-j", passing],
+    ],
     // The host itself, at any of its addresses.
     [entering]: [...control, ["-j", refused]],
   };
@@ -50,12 +61,6 @@ function passingRules({ bridge, subnet, nameservers, policy }: RuleFacts, refuse
     ["-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "RETURN"],
     ["-o", bridge, "-j", "DROP"],
     ["!", "-s", formatIpRange(subnet), "-j", "DROP"],
-    [
-      ...["-m", "conntrack", "--ctstate", "NEW"],
-      ...["-m", "connlimit", "--connlimit-above", String(CONNECTIONS_PER_SANDBOX)],
-      ...["--connlimit-mask", "32", "--connlimit-saddr"],
-      ...refuse,
-    ],
     ...nameservers.flatMap((server) =>
       ["udp", "tcp"].map((protocol) => [
         ...["-d", formatIpRange(server), "-p", protocol],
@@ -113,17 +118,20 @@ export class EgressRules {
     return this.#jumps().every(({ from, rule }) => {
       const inChain = lines.filter((line) => line.startsWith(`-A ${from} `));
       const at = inChain.indexOf(`-A ${from} ${rule.join(" ")}`);
-      return at >= 0 && inChain.slice(0, at).every((line) => ANY_JUMP.test(line));
+      return at >= 0 && inChain.slice(0, at).every((line) => HARMLESS.test(line));
     });
   }
 
   #jumps(): Jump[] {
     const { bridge, tag } = this.#facts;
-    const { passing, entering } = chainNames(tag);
+    const { counted, passing, entering } = chainNames(tag);
     return [
       { from: "INPUT", rule: ["-i", bridge, "-j", entering] },
       { from: "DOCKER-USER", rule: ["-o", bridge, "-j", passing] },
-      { from: "DOCKER-USER", rule: ["-i", bridge, "-j", passing] },
+      { from: "DOCKER-USER", rule: ["-i", bridge, "-j", counted] },
+      // Docker puts its own rules before ours here, but DOCKER-USER before those; who flushes FORWARD loses the way to DOCKER-USER.
+      { from: "FORWARD", rule: ["-o", bridge, "-j", passing] },
+      { from: "FORWARD", rule: ["-i", bridge, "-j", passing] },
     ];
   }
 
@@ -146,8 +154,7 @@ export async function removeRules(tag: string, iptables: string): Promise<void> 
   const present = Object.values(chainNames(tag)).filter((chain) => lines.includes(`-N ${chain}`));
   if (present.length === 0) return;
   const jumps = lines.filter(
-    (line) =>
-      /^-A (?:INPUT|DOCKER-USER) /.test(line) && present.some((chain) => line.endsWith(` -j ${chain}`)),
+    (line) => JUMP.test(line) && present.some((chain) => line.endsWith(` -j ${chain}`)),
   );
   await restore(iptables, [
     ...jumps.map((line) => line.replace(/^-A/, "-D")),
@@ -170,7 +177,7 @@ async function restore(iptables: string, lines: readonly string[]): Promise<void
   await runCommand(`${iptables}-restore`, ["-w", "--noflush"], TIMEOUT_MILLIS, script);
 }
 
-function chainNames(tag: string): Readonly<Record<"passing" | "entering" | "refused", string>> {
+function chainNames(tag: string): Readonly<Record<"counted" | "passing" | "entering" | "refused", string>> {
   const name = `LONGSHORE-${tag}`;
-  return { passing: name, entering: `${name}-IN`, refused: `${name}-NO` };
+  return { counted: `${name}-USER`, passing: name, entering: `${name}-IN`, refused: `${name}-NO` };
 }
