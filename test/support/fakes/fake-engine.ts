@@ -115,6 +115,9 @@ export class FakeEngine implements Engine {
             { limit: "RAM", level: "ADVISORY", mechanism: "none", advice },
             { limit: "CPU", level: "ADVISORY", mechanism: "none", advice },
             { limit: "STORAGE", level: "UNSUPPORTED", mechanism: "none", advice },
+            ...(this.#options.gpus === undefined
+              ? []
+              : [{ limit: "GPU", level: "ENFORCED", mechanism: "pretended", advice: "" } as const]),
           ],
         },
       ],
