@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Hold } from "../domain/capacity.ts";
 import { DamagedJournal, type JournalFrame, type RunnerEnd } from "../domain/journal.ts";
 import type { SandboxExit } from "../domain/ports/engine.ts";
@@ -32,6 +33,9 @@ export interface AttemptEnd {
   readonly log: AttemptLog;
 }
 
+/** A short attempt ends within this, and what it told goes into the record together with its end. */
+const COMMIT_DELAY_MILLIS = 10;
+
 /** Follows the journal of one attempt, from its first byte to its end, and commits what it tells. */
 export class Attempt {
   readonly task: Task;
@@ -51,6 +55,9 @@ export class Attempt {
   #acceptTimer: NodeJS.Timeout | undefined;
   readonly #over = new AbortController();
   #ran = false;
+  #collecting = false;
+  #committing: Promise<void> | undefined;
+  #fault: { readonly error: unknown } | undefined;
 
   constructor(deps: AttemptDeps, task: Task, record: AttemptRecord, host: EngineHost, hold: Hold) {
     this.#deps = deps;
@@ -82,10 +89,11 @@ export class Attempt {
         // Asked before the read: what was written before the sandbox ended is then never missed.
         const final = this.#exit !== null;
         const frames = await reading.poll();
-        if (frames !== undefined) await this.#take(frames, signal);
+        if (frames !== undefined) this.#take(frames, signal);
         else if (final) break;
         else await this.#latch.wait(signal);
         signal.throwIfAborted();
+        if (this.#fault !== undefined) throw this.#fault.error;
       }
     } catch (error) {
       if (!(error instanceof DamagedJournal)) throw error;
@@ -97,6 +105,7 @@ export class Attempt {
       this.#over.abort();
       watching.abort();
       await settled;
+      await this.#committing;
     }
     return {
       end: this.#end,
@@ -138,14 +147,13 @@ export class Attempt {
     void stopSandbox(this.host.engine, this.record.sandboxId, "kill", { signal, log: this.#deps.log });
   }
 
-  async #take(frames: readonly JournalFrame[], signal: AbortSignal): Promise<void> {
-    let collecting = false;
+  #take(frames: readonly JournalFrame[], signal: AbortSignal): void {
     for (const frame of frames) {
       this.#log.take(frame);
       if (frame.kind === "accepted") this.#accept(frame.time);
       else if (frame.kind === "stage") {
         this.#mark(frame.stage, frame.event, frame.time, frame.note);
-        collecting ||= frame.stage === "collect" && frame.event === "start";
+        this.#collecting ||= frame.stage === "collect" && frame.event === "start";
       } else if (frame.kind === "end") {
         this.#end = frame.ending;
         return;
@@ -155,7 +163,26 @@ export class Attempt {
     if (last !== undefined && last.end > this.task.limits.logBytes + JOURNAL_SLACK_BYTES + this.#log.bytes) {
       this.#killNow("output");
     }
-    await this.#commit(collecting, signal);
+    this.#commitSoon(signal);
+  }
+
+  /** In the background: the journal is read on meanwhile. */
+  #commitSoon(signal: AbortSignal): void {
+    if (this.#committing !== undefined || this.#stages.length === 0) return;
+    this.#committing = this.#commitAll(signal)
+      .catch((error: unknown) => {
+        this.#fault = { error };
+        this.#latch.set();
+      })
+      .finally(() => {
+        this.#committing = undefined;
+      });
+  }
+
+  async #commitAll(signal: AbortSignal): Promise<void> {
+    // Cut short by the end, which takes along what is left.
+    await delay(COMMIT_DELAY_MILLIS, undefined, { signal: this.#over.signal }).catch(() => undefined);
+    while (this.#stages.length > 0 && !this.#over.signal.aborted) await this.#commit(signal);
   }
 
   #accept(time: Date): void {
@@ -198,10 +225,10 @@ export class Attempt {
   }
 
   /** Commits what was seen, unless the record has it: a journal is read again from its start after a restart. */
-  async #commit(collecting: boolean, signal: AbortSignal): Promise<void> {
+  async #commit(signal: AbortSignal): Promise<void> {
     const stages = this.#stages;
     const runTime = this.#ran ? this.#runTime : null;
-    if (stages.length === 0) return;
+    const collecting = this.#collecting;
     await this.#deps.book.record(
       this.task.id,
       (task) => {
@@ -213,7 +240,7 @@ export class Attempt {
       },
       signal,
     );
-    this.#stages = [];
+    this.#stages = this.#stages.filter((stage) => !stages.includes(stage));
   }
 
   #present(name: StageName): Stage | undefined {
