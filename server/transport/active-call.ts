@@ -72,6 +72,6 @@ export class ActiveCall implements CallContext {
   #facts(code: status): Record<string, unknown> {
     const { tenant, subject } = this.caller;
     const millis = Math.round(performance.now() - this.#begin);
-    return { rpc: this.#path, code: status[code], millis, tenant, subject };
+    return { rpc: this.#path, status: status[code], millis, tenant, subject };
   }
 }
