@@ -43,7 +43,6 @@ describe("a request to run something", () => {
 
   test("is refused for every field that this server would otherwise ignore", () => {
     const unsupported = {
-      secret_env: { secretEnv: { A: "1" } },
       environment: { environment: {} },
       inputs: { inputs: [{ path: "x" }] },
       "placement.account": { placement: { account: "a" } },
