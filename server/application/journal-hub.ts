@@ -4,7 +4,9 @@ import { JournalParser } from "../domain/journal-parser.ts";
 import type { JournalSource, SandboxFiles } from "../domain/ports/engine.ts";
 import { Changes, type Latch } from "./changes.ts";
 
-const READ_BYTES = 1024 * 1024;
+const LEAST_READ_BYTES = 64 * 1024;
+const MOST_READ_BYTES = 1024 * 1024;
+const NOTHING = new Uint8Array(0);
 /** Watchers at the head of one journal read the same few places; behind it they share nothing. */
 const KEPT_READS = 4;
 
@@ -41,11 +43,21 @@ export class JournalHub {
     const parser = new JournalParser();
     if (offset > 0) parser.startAt(offset);
     let position = offset;
+    let length = LEAST_READ_BYTES;
+    let ahead: Promise<Uint8Array> | undefined;
     return {
       poll: async () => {
-        const bytes = await this.#readAt(journal, position);
+        const begun = ahead ?? journal.reads.get(position);
+        ahead = undefined;
+        let bytes = begun === undefined ? NOTHING : await begun;
+        // One that began before this call may have come too early for what the caller knows to be written.
+        if (bytes.length === 0) bytes = await this.#read(journal, position, length);
         if (bytes.length === 0) return undefined;
         position += bytes.length;
+        const behind = bytes.length >= length;
+        length = behind ? Math.min(4 * length, MOST_READ_BYTES) : LEAST_READ_BYTES;
+        // A reader that is behind has its next bytes read while it sends these.
+        if (behind) ahead = journal.reads.get(position) ?? this.#read(journal, position, length);
         return parser.push(bytes);
       },
       [Symbol.dispose]: () => {
@@ -82,12 +94,10 @@ export class JournalHub {
     for await (const _ of journal.source.changes(journal.stop.signal)) this.#grown.tell(sandboxId);
   }
 
-  #readAt(journal: OpenJournal, offset: number): Promise<Uint8Array> {
-    const kept = journal.reads.get(offset);
-    if (kept !== undefined) return kept;
-    const read = journal.source.read(offset, READ_BYTES).catch((error: unknown) => {
+  #read(journal: OpenJournal, offset: number, length: number): Promise<Uint8Array> {
+    const read = journal.source.read(offset, length).catch((error: unknown) => {
       // Removed with its retention, or its sandbox never came to be: there is nothing to read, and a watch says so by a gap.
-      if (error instanceof NotFound) return new Uint8Array(0);
+      if (error instanceof NotFound) return NOTHING;
       throw error;
     });
     journal.reads.set(offset, read);
@@ -96,7 +106,9 @@ export class JournalHub {
       journal.reads.delete(old);
     }
     // An empty or failed read says nothing about the next moment.
-    const forget = () => journal.reads.delete(offset);
+    const forget = () => {
+      if (journal.reads.get(offset) === read) journal.reads.delete(offset);
+    };
     read.then((bytes) => (bytes.length === 0 ? forget() : undefined), forget);
     return read;
   }

@@ -25,13 +25,16 @@ export class FileJournalSource implements JournalSource {
 
   read(offset: number, length: number): Promise<Uint8Array> {
     return this.#withJournal(async (journal) => {
-      const size = (await journal.stat()).size;
-      // The file is append-only for an honest runner, so only tampering makes it shorter than what was read before.
-      if (size < offset) throw new DamagedJournal(`the file shrank to ${size} bytes`, size);
-      const wanted = Math.min(length, size - offset);
-      if (wanted === 0) return new Uint8Array(0);
-      const { bytesRead, buffer } = await journal.read(Buffer.allocUnsafeSlow(wanted), 0, wanted, offset);
-      return buffer.subarray(0, bytesRead);
+      const { bytesRead, buffer } = await journal.read(Buffer.allocUnsafeSlow(length), 0, length, offset);
+      if (bytesRead === 0) {
+        const { size } = await journal.stat();
+        // The file is append-only for an honest runner, so only tampering makes it shorter than what was read before.
+        if (size < offset) throw new DamagedJournal(`the file shrank to ${size} bytes`, size);
+        return new Uint8Array(0);
+      }
+      const bytes = buffer.subarray(0, bytesRead);
+      // What little came must not keep the room that was made for much.
+      return bytesRead * 4 < length ? Buffer.from(bytes) : bytes;
     });
   }
 
