@@ -132,6 +132,7 @@ const REQUESTS: Readonly<Record<string, readonly object[]>> = {
   GetCapabilities: [{}],
   GetCapacity: [{ engine: "docker" }],
   WatchCapacity: [{}],
+  GetReconcileReport: [{}],
 };
 
 describe("a client made from the .proto sources", () => {
