@@ -9,14 +9,7 @@ import { promisify } from "node:util";
 import { type Database, openDatabase } from "#server/adapters/database/database.ts";
 import { createOrm } from "#server/adapters/database/orm.ts";
 import { SystemFault, Unavailable } from "#server/domain/errors.ts";
-import {
-  next,
-  sampleAttempt,
-  sampleId,
-  sampleStage,
-  sampleTask,
-  succeeded,
-} from "../support/sample-task.ts";
+import { next, sampleAttempt, sampleId, sampleStage, sampleTask, succeeded } from "../support/sample-task.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
 const urlOf = (path: string) => `sqlite://${path}`;

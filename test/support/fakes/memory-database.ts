@@ -179,7 +179,8 @@ export class MemoryBlobIndex implements BlobIndex {
     const unused = [...this.#rows.blobs.values()]
       .filter(({ useTime }) => useTime < time)
       .filter(
-        ({ tenant, sha256 }) => !tasks.some((task) => task.tenant === tenant && task.archiveSha256 === sha256),
+        ({ tenant, sha256 }) =>
+          !tasks.some((task) => task.tenant === tenant && task.archiveSha256 === sha256),
       )
       .sort((a, b) => a.useTime.getTime() - b.useTime.getTime())
       .slice(0, limit);
