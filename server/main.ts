@@ -14,8 +14,9 @@ import { createLog } from "./adapters/telemetry/log.ts";
 import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
 import { composeApplication } from "./application/compose.ts";
 import { createIds } from "./application/identity.ts";
-import { type Config, ConfigError, helpText, readConfig } from "./config.ts";
+import { type Config, ConfigError, readConfig } from "./config.ts";
 import { SystemFault } from "./domain/errors.ts";
+import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
 
 const DRAIN_MILLIS = 5_000;

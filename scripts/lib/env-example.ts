@@ -1,5 +1,5 @@
 /** Prints .env.example: every setting of the server with its default, commented out. */
-import { SETTINGS } from "../../server/config.ts";
+import { SETTINGS } from "../../server/settings.ts";
 
 /** Defaults that depend on who runs this and where; the file must be the same for everybody. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
@@ -14,7 +14,7 @@ const settings = Object.entries(SETTINGS).map(
 process.stdout.write(
   [
     "# Copy this file to .env and change what you need: scripts/serve, quickstart and build-image read it. A variable of the environment wins.",
-    "# scripts/generate makes it of server/config.ts. Without root the data folder is ~/.local/share/longshore.",
+    "# scripts/generate makes it of server/settings.ts. Without root the data folder is ~/.local/share/longshore.",
     "",
     ...settings,
     "# Where traces go (OpenTelemetry's standard variables); off when unset",

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { ConfigError, helpText, readConfig, SETTINGS } from "#server/config.ts";
+import { ConfigError, readConfig } from "#server/config.ts";
+import { helpText, SETTINGS } from "#server/settings.ts";
 
 describe("the server's settings", () => {
   test("are right as they are by default", () => {

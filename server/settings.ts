@@ -1,0 +1,226 @@
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { z } from "zod";
+import { parseIpRange, parseIpTarget } from "./domain/ip-range.ts";
+import { parseSize } from "./domain/resources.ts";
+
+const DURATION_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+const duration = z.string().transform((text, context) => {
+  const match = /^(\d+)(ms|s|m|h|d)$/.exec(text);
+  const unit = DURATION_UNITS[match?.[2] ?? ""];
+  if (match?.[1] === undefined || unit === undefined) {
+    context.addIssue({ code: "custom", message: "is not a duration such as 30s, 10m or 7d" });
+    return z.NEVER;
+  }
+  return Number(match[1]) * unit;
+});
+const size = z.string().transform((text, context) => {
+  const bytes = parseSize(text);
+  if (bytes !== undefined) return bytes;
+  context.addIssue({ code: "custom", message: "is not a size such as 512MB or 1GB" });
+  return z.NEVER;
+});
+const count = z
+  .string()
+  .regex(/^\d{1,9}$/, "is not a whole number")
+  .transform(Number);
+const cpus = z
+  .string()
+  .regex(/^\d{1,6}(\.\d{1,3})?$/, 'is not a number of CPUs such as "2" or "0.5"')
+  .transform((text) => Math.round(Number(text) * 1000));
+const flag = z.enum(["true", "false"], "is neither true nor false").transform((text) => text === "true");
+const list = z.string().transform((text) =>
+  text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== ""),
+);
+const text = z.string().min(1, "is empty");
+const ranges = readEach(
+  list,
+  parseIpRange,
+  "no IPv4 range such as 10.20.0.0/16, starting at its first address",
+);
+const targets = readEach(list, parseIpTarget, "no IPv4 range with an optional port, such as 10.1.2.3:5000");
+
+/** A list whose items are all read; the wrong ones are named together. */
+function readEach<T>(items: typeof list, read: (item: string) => T | undefined, wrong: string) {
+  return items.transform((texts, context) => {
+    const parsed = texts.map((item) => ({ item, value: read(item) }));
+    const bad = parsed.flatMap(({ item, value }) => (value === undefined ? [item] : []));
+    if (bad.length > 0)
+      context.addIssue({ code: "custom", message: `holds ${bad.join(", ")}, which is ${wrong}` });
+    return parsed.flatMap(({ value }) => (value === undefined ? [] : [value]));
+  });
+}
+
+/** One environment variable: what it means, what it is when unset, and how it is read. */
+interface Setting<T extends z.ZodType> {
+  readonly about: string;
+  readonly fallback: string;
+  readonly schema: T;
+}
+
+function setting<T extends z.ZodType>(schema: T, fallback: string, about: string): Setting<T> {
+  return { schema, fallback, about };
+}
+
+const isRoot = process.getuid?.() === 0;
+
+/** Every setting there is; `scripts/serve --help` and .env.example are made of it. */
+export const SETTINGS = {
+  LONGSHORE_LISTEN: setting(
+    z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, "is not host:port"),
+    "127.0.0.1:50051",
+    "address and port of the gRPC service",
+  ),
+  LONGSHORE_ALLOW_INSECURE: setting(
+    flag,
+    "false",
+    "serve on other addresses than loopback without tokens and TLS; everybody who reaches the port can run code",
+  ),
+  LONGSHORE_DATA_DIR: setting(
+    text.transform((path) => resolve(path)),
+    isRoot ? "/var/lib/longshore" : join(homedir(), ".local/share/longshore"),
+    "folder for the database, uploads, journals and artifacts; must be a path that Docker can mount from",
+  ),
+  LONGSHORE_DATABASE_URL: setting(
+    z.string(),
+    "",
+    "database; empty means SQLite in the data folder (sqlite:///path/to/file.db)",
+  ),
+  LONGSHORE_DOCKER: setting(
+    text,
+    process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock",
+    "Docker's own address; a local daemon, because sandboxes mount from the data folder",
+  ),
+  LONGSHORE_EXECUTOR_IMAGE: setting(
+    text,
+    "longshore/executor:dev",
+    "image of sandboxes when a request names none (scripts/build-image)",
+  ),
+  LONGSHORE_ALLOWED_IMAGES: setting(
+    list,
+    "",
+    "other images that a request may name: exact names or globs, separated by commas",
+  ),
+  LONGSHORE_DEFAULT_CPU: setting(cpus, "1", "CPUs of a task that asks for none"),
+  LONGSHORE_DEFAULT_RAM: setting(size, "512MB", "memory of a task that asks for none"),
+  LONGSHORE_DEFAULT_STORAGE: setting(size, "1GB", "disk of a task that asks for none"),
+  LONGSHORE_RESERVE_CPU: setting(cpus, "0", "CPUs kept back for the host"),
+  LONGSHORE_RESERVE_RAM: setting(size, "1GB", "memory kept back for the host and this server"),
+  LONGSHORE_RESERVE_STORAGE: setting(size, "2GB", "disk kept back for the host and this server"),
+  LONGSHORE_LEAST_FREE_DISK: setting(
+    size,
+    "256MB",
+    "free space of the data folder's disk below which nothing is taken or started",
+  ),
+  LONGSHORE_COUNT_OTHERS: setting(
+    flag,
+    "true",
+    "whether what other containers on this host are limited to is kept from tasks: CPU, memory and GPUs",
+  ),
+  LONGSHORE_DEFAULT_TIMEOUT: setting(duration, "30s", "longest run of a task that says nothing"),
+  LONGSHORE_MAX_TIMEOUT: setting(duration, "24h", "longest run that a task may ask for"),
+  LONGSHORE_DEFAULT_ISOLATION: setting(
+    z.enum(["container", "gvisor"]),
+    "container",
+    "isolation tier of a task that asks for none",
+  ),
+  LONGSHORE_STOP_GRACE: setting(
+    duration,
+    "5s",
+    "time between SIGTERM and SIGKILL when a cancel says nothing",
+  ),
+  LONGSHORE_MAX_STOP_GRACE: setting(duration, "60s", "longest such time that a cancel may ask for"),
+  LONGSHORE_STAGE_IN_TIMEOUT: setting(duration, "5m", "longest unpacking of a project inside its sandbox"),
+  LONGSHORE_COLLECT_TIMEOUT: setting(duration, "5m", "longest collecting of a task's artifacts"),
+  LONGSHORE_RETENTION: setting(duration, "7d", "how long record, logs and artifacts stay after the end"),
+  LONGSHORE_MAX_RETENTION: setting(duration, "90d", "longest retention that a task may ask for"),
+  LONGSHORE_MAX_QUEUED: setting(count, "20000", "most tasks in the queue"),
+  LONGSHORE_MAX_CODE: setting(size, "1MB", "longest snippet; larger code comes as a project"),
+  LONGSHORE_MAX_UPLOAD: setting(size, "10GB", "largest upload"),
+  LONGSHORE_MAX_ARCHIVE_ENTRIES: setting(count, "100000", "most files and folders in an archive"),
+  LONGSHORE_MAX_ARCHIVE_CONTENT: setting(size, "20GB", "most bytes that an archive may hold unpacked"),
+  LONGSHORE_MAX_ARCHIVE_RATIO: setting(count, "500", "most unpacked bytes per uploaded byte"),
+  LONGSHORE_MAX_ARCHIVE_HEADER: setting(size, "1MB", "most header bytes of one archive entry"),
+  LONGSHORE_PROCESSES: setting(count, "256", "processes and threads of a task that says nothing"),
+  LONGSHORE_MAX_PROCESSES: setting(count, "4096", "most that a task may ask for"),
+  LONGSHORE_OPEN_FILES: setting(count, "1024", "open files per process of a task that says nothing"),
+  LONGSHORE_MAX_OPEN_FILES: setting(count, "65536", "most that a task may ask for"),
+  LONGSHORE_INODES: setting(count, "65536", "files and folders of a task that says nothing"),
+  LONGSHORE_MAX_INODES: setting(count, "4000000", "most that a task may ask for"),
+  LONGSHORE_LOG_BUDGET: setting(size, "64MB", "output kept of a task that says nothing"),
+  LONGSHORE_MAX_LOG_BUDGET: setting(size, "4GB", "most that a task may ask for"),
+  LONGSHORE_ARTIFACT_BUDGET: setting(size, "1GB", "artifact bytes of a task that says nothing"),
+  LONGSHORE_MAX_ARTIFACT_BUDGET: setting(size, "10GB", "most that a task may ask for"),
+  LONGSHORE_WARM_COUNT: setting(count, "4", "most warm sandboxes that idle; 0 turns warm starts off"),
+  LONGSHORE_WARM_RAM: setting(size, "2GB", "most memory limits that idle warm sandboxes may add up to"),
+  LONGSHORE_FIRST_UID: setting(
+    count,
+    "700000",
+    "first of the user ids that sandboxes run as; must be used by nobody else",
+  ),
+  LONGSHORE_UID_COUNT: setting(count, "10000", "how many there are"),
+  LONGSHORE_EGRESS: setting(
+    z.enum(["on", "off"], "is neither on nor off"),
+    "off",
+    "network EGRESS: tasks that ask for it reach public addresses, and this host's address is what those see; sets up a Docker network and packet rules",
+  ),
+  LONGSHORE_EGRESS_ALLOW: setting(
+    targets,
+    "",
+    "private addresses that such tasks may reach all the same, such as 10.1.2.3:5000 for an experiment tracker; never this host itself",
+  ),
+  LONGSHORE_EGRESS_DENY: setting(
+    ranges,
+    "",
+    "public addresses that they may not reach, such as a company's own 198.51.100.0/24",
+  ),
+  LONGSHORE_EGRESS_DNS: setting(
+    ranges,
+    "",
+    "their name servers, reached on port 53 alone; empty means this host's",
+  ),
+  LONGSHORE_EGRESS_SUBNET: setting(
+    ranges,
+    "",
+    "addresses of their network, such as 10.200.0.0/20; empty lets Docker choose",
+  ),
+  LONGSHORE_LOG_LEVEL: setting(
+    z.enum(["debug", "info", "warn", "error"]),
+    "info",
+    "least level of the server's own log",
+  ),
+} as const;
+
+type SettingName = keyof typeof SETTINGS;
+/** Every setting as it was read. */
+export type Values = { [K in SettingName]: z.output<(typeof SETTINGS)[K]["schema"]> };
+
+/** The text of `--help`. */
+export function helpText(): string {
+  const lines = Object.entries(SETTINGS).map(
+    ([name, { about, fallback }]) => `  ${name}=${fallback}\n      ${about}`,
+  );
+  return [
+    "Longshore server: runs other people's code, each task alone in a container made for it.",
+    "",
+    "usage: scripts/serve [--help]",
+    "",
+    "It is set by environment variables, or by a file .env in the current folder. With their defaults:",
+    "",
+    ...lines,
+    "",
+    "  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER and the other standard OTEL_* variables",
+    "      where traces go; off when none is set",
+    "",
+  ].join("\n");
+}
