@@ -20,8 +20,11 @@ import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
 
 const DRAIN_MILLIS = 5_000;
-/** Starts and removals in flight: beyond this, containers start slower altogether. */
-const PARALLEL_ENGINE_CALLS = 3;
+/**
+ * Starts and removals in flight. Measured on two cores, containers a second: 3.9 with one, 5.0 with two, 6.7 with four, 6.6 with six;
+ * beyond, they only wait for each other.
+ */
+const PARALLEL_ENGINE_CALLS = 4;
 const RUNNER_DIRECTORY = join(import.meta.dirname, "../executor-image/runner");
 
 /** Brings the server up, serves until a signal comes, and takes it down in reverse. */

@@ -161,8 +161,16 @@ export const SETTINGS = {
   LONGSHORE_MAX_LOG_BUDGET: setting(size, "4GB", "most that a task may ask for"),
   LONGSHORE_ARTIFACT_BUDGET: setting(size, "1GB", "artifact bytes of a task that says nothing"),
   LONGSHORE_MAX_ARTIFACT_BUDGET: setting(size, "10GB", "most that a task may ask for"),
-  LONGSHORE_WARM_COUNT: setting(count, "4", "most warm sandboxes that idle; 0 turns warm starts off"),
-  LONGSHORE_WARM_RAM: setting(size, "2GB", "most memory limits that idle warm sandboxes may add up to"),
+  LONGSHORE_WARM_COUNT: setting(
+    count,
+    "24",
+    "most warm sandboxes that idle, of the shapes asked for lately; 0 turns warm starts off",
+  ),
+  LONGSHORE_WARM_RAM: setting(
+    size,
+    "2GB",
+    "most memory that idle warm sandboxes may hold together, 32MB each; they give way to tasks",
+  ),
   LONGSHORE_FIRST_UID: setting(
     count,
     "700000",

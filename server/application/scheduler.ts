@@ -163,7 +163,11 @@ export class Scheduler {
   #pass(): void {
     if (this.pausedReason === undefined) this.#startWhatFits();
     for (const entry of this.#queue.slice(0, TOLD_PLACES)) this.#tell(entry.task.id);
-    for (const host of this.#hosts.all()) this.changes.tell(host.engine.name);
+    for (const { engine, ledger } of this.#hosts.all()) {
+      // What idle sandboxes hold is real memory: they have what attempts leave.
+      engine.limitWarm(ledger.free.ramBytes);
+      this.changes.tell(engine.name);
+    }
   }
 
   #startWhatFits(): void {

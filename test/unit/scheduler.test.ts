@@ -41,8 +41,7 @@ class Harness {
     });
   }
 
-  static async create(): Promise<Harness> {
-    const engine = new FakeEngine();
+  static async create(engine = new FakeEngine()): Promise<Harness> {
     const capabilities = await engine.capabilities();
     return new Harness({
       engine,
@@ -116,6 +115,17 @@ describe("the queue", () => {
     harness.scheduler.giveBack(harness.host, task(1, 0).id);
     assert.deepEqual(await harness.pass(), [task(2, 0).id]);
     assert.deepEqual(harness.gpus, ["GPU-1", "GPU-1"]);
+  });
+
+  test("idle sandboxes have the memory that attempts leave", async () => {
+    const engine = new FakeEngine();
+    const harness = await Harness.create(engine);
+    harness.scheduler.enqueue(task(1, 1000, { ramBytes: 2 ** 29 }));
+    await harness.pass();
+    assert.equal(engine.warmRoomBytes, TOTAL.ramBytes - 2 ** 29);
+    harness.scheduler.giveBack(harness.host, sampleTask(1).id);
+    await harness.pass();
+    assert.equal(engine.warmRoomBytes, TOTAL.ramBytes);
   });
 
   test("what is removed from the queue never starts", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, mock, test } from "node:test";
-import { shapeKey, WarmPool } from "#server/adapters/docker/warm-pool.ts";
+import { IDLE_SANDBOX_BYTES, shapeKey, WarmPool } from "#server/adapters/docker/warm-pool.ts";
 import type { SandboxShape } from "#server/domain/ports/engine.ts";
 import { sampleShape } from "../contract/engine-suite.ts";
 import { CollectingLog } from "../support/fakes/collecting-log.ts";
@@ -158,6 +158,37 @@ describe("WarmPool", () => {
     pool.take(SHAPE);
     await pass(100);
     assert.equal(made.length, 0);
+  });
+
+  test("gives way when attempts need the memory, least wanted first, and comes back with it", async () => {
+    asks(OTHER, 2);
+    await pass(100);
+    await pass(6000);
+    asks(SHAPE, 2);
+    await pass(100);
+    assert.equal(pool.idleCount, 4);
+    pool.limit(2 * IDLE_SANDBOX_BYTES);
+    assert.equal(pool.idleCount, 2);
+    assert.equal(asks(SHAPE, 2).filter((sandbox) => sandbox !== undefined).length, 2);
+    pool.limit(0);
+    await pass(1000);
+    assert.equal(pool.idleCount, 0);
+    pool.limit(2 ** 30);
+    await pass(100);
+    assert.ok(pool.idleCount > 0);
+  });
+
+  test("makes none in the middle of a wave, unless it goes on and on", async () => {
+    for (let ask = 0; ask < 5; ask++) {
+      pool.take(SHAPE);
+      await pass(20);
+    }
+    assert.equal(made.length, 0);
+    for (let ask = 0; ask < 30; ask++) {
+      pool.take(SHAPE);
+      await pass(20);
+    }
+    assert.ok(made.length > 0);
   });
 
   test("close leaves nothing and starts nothing", async () => {

@@ -226,6 +226,10 @@ export class DockerEngine implements Engine {
     return this.#pool.idleCount;
   }
 
+  limitWarm(ramBytes: number): void {
+    this.#pool.limit(ramBytes);
+  }
+
   async list(): Promise<SandboxStatus[]> {
     await this.#finishDiscards();
     const containers = await this.#parts.daemon.list([

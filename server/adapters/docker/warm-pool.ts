@@ -9,8 +9,12 @@ export const IDLE_SANDBOX_BYTES = 32 * MEBIBYTE;
 
 /** Asks within this long count as one wave of demand, and the next is expected to be as high. */
 const WAVE_MILLIS = 5000;
-/** A refill costs a fifth of a second of CPU; the attempt that was just served goes first. */
+/** A refill costs a fifth of a second of CPU; the attempts of a wave go first. */
 const REFILL_DELAY_MILLIS = 30;
+/** A wave that goes on and on is refilled in the middle. */
+const LONGEST_DELAY_MILLIS = 300;
+/** One alone leaves the daemon idle for half of its time; more than this take the host away from the attempts. */
+const REFILLS_AT_ONCE = 2;
 const SWEEP_MILLIS = 30_000;
 /** After a failure the shape waits: the same failure would come again at once. */
 const FAILURE_PAUSE_MILLIS = 10_000;
@@ -33,6 +37,7 @@ export interface PoolParts<S extends Poolable> {
 interface Shelf<S> {
   readonly shape: SandboxShape;
   readonly idle: S[];
+  making: number;
   asks: number[];
   lastAsk: number;
   pausedUntil: number;
@@ -58,8 +63,11 @@ export class WarmPool<S extends Poolable> {
   readonly #discards = new Set<Promise<void>>();
   readonly #sweep: NodeJS.Timeout;
   #refillTimer: NodeJS.Timeout | undefined;
-  #refilling: Promise<void> | undefined;
+  #waveSince: number | undefined;
+  #refilling: Promise<unknown> | undefined;
   #closed = false;
+  /** What attempts leave free of the host's memory. */
+  #roomBytes = Number.POSITIVE_INFINITY;
 
   constructor(parts: PoolParts<S>) {
     this.#parts = parts;
@@ -99,6 +107,14 @@ export class WarmPool<S extends Poolable> {
     return [...this.#shelves.values()].reduce((sum, shelf) => sum + shelf.idle.length, 0);
   }
 
+  /** Idle ones may hold this much memory together from now on; those over it give way, least wanted first. */
+  limit(roomBytes: number): void {
+    const before = this.#capacity;
+    this.#roomBytes = roomBytes;
+    this.#giveWay();
+    if (this.#capacity > before && this.#shelves.size > 0) this.#scheduleRefill(REFILL_DELAY_MILLIS);
+  }
+
   /** Resolves when nothing of the pool is left and nothing is under way. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -110,9 +126,19 @@ export class WarmPool<S extends Poolable> {
     await Promise.all(this.#discards);
   }
 
-  get #capacity(): number {
+  /** The most there may ever be. */
+  get #most(): number {
     const { maxIdle, idleRamBytes } = this.#parts.settings;
     return Math.min(maxIdle, Math.floor(idleRamBytes / IDLE_SANDBOX_BYTES));
+  }
+
+  /** The most there may be now. */
+  get #capacity(): number {
+    return Math.max(0, Math.min(this.#most, Math.floor(this.#roomBytes / IDLE_SANDBOX_BYTES)));
+  }
+
+  get #makingCount(): number {
+    return [...this.#shelves.values()].reduce((sum, shelf) => sum + shelf.making, 0);
   }
 
   #now(): number {
@@ -121,60 +147,82 @@ export class WarmPool<S extends Poolable> {
 
   #ask(shape: SandboxShape): Shelf<S> | undefined {
     // Whole GPUs are held exclusively: an idle sandbox must not hold one.
-    if (this.#closed || this.#capacity === 0 || shape.gpuIds.length > 0) return undefined;
+    if (this.#closed || this.#most === 0 || shape.gpuIds.length > 0) return undefined;
     const key = shapeKey(shape);
     let shelf = this.#shelves.get(key);
     if (shelf === undefined) {
-      shelf = { shape, idle: [], asks: [], lastAsk: 0, pausedUntil: 0 };
+      shelf = { shape, idle: [], making: 0, asks: [], lastAsk: 0, pausedUntil: 0 };
       this.#shelves.set(key, shelf);
     }
     shelf.lastAsk = this.#now();
     shelf.asks.push(shelf.lastAsk);
-    this.#scheduleRefill(REFILL_DELAY_MILLIS);
+    this.#refillAfterWave();
     return shelf;
+  }
+
+  /** Once the wave is over, or after a while if it goes on and on. */
+  #refillAfterWave(): void {
+    const now = this.#now();
+    this.#waveSince ??= now;
+    if (now - this.#waveSince < LONGEST_DELAY_MILLIS) {
+      clearTimeout(this.#refillTimer);
+      this.#refillTimer = undefined;
+    }
+    this.#scheduleRefill(REFILL_DELAY_MILLIS);
   }
 
   #scheduleRefill(delay: number): void {
     if (this.#closed || this.#refillTimer !== undefined) return;
     this.#refillTimer = setTimeout(() => {
       this.#refillTimer = undefined;
-      this.#refilling ??= this.#refill().finally(() => {
-        this.#refilling = undefined;
-      });
+      this.#waveSince = undefined;
+      this.#refilling ??= Promise.all(Array.from({ length: REFILLS_AT_ONCE }, () => this.#refill())).finally(
+        () => {
+          this.#refilling = undefined;
+        },
+      );
     }, delay);
     this.#refillTimer.unref();
   }
 
-  /** One at a time: a refill must never take the host away from the attempts. */
   async #refill(): Promise<void> {
     for (;;) {
       const shelf = this.#neediest();
       if (shelf === undefined || this.#closed) return;
-      if (this.idleCount >= this.#capacity && !this.#makeRoomFor(shelf)) return;
+      if (this.idleCount + this.#makingCount >= this.#capacity && !this.#makeRoomFor(shelf)) return;
+      shelf.making++;
       try {
         const sandbox = await this.#parts.make(ulid(), shelf.shape);
         if (this.#closed) return this.#discard(sandbox.id);
-        shelf.idle.push(sandbox);
-        sandbox.onLost(() => {
-          if (!this.forget(sandbox.id)) return;
-          this.#discard(sandbox.id);
-          this.#scheduleRefill(FAILURE_PAUSE_MILLIS);
-        });
+        this.#put(shelf, sandbox);
       } catch (error) {
         shelf.pausedUntil = this.#now() + FAILURE_PAUSE_MILLIS;
         this.#parts.log.warn("a warm sandbox could not be made; trying again later", {
           error: String(error),
         });
         this.#scheduleRefill(FAILURE_PAUSE_MILLIS);
+      } finally {
+        shelf.making--;
       }
     }
+  }
+
+  #put(shelf: Shelf<S>, sandbox: S): void {
+    shelf.idle.push(sandbox);
+    sandbox.onLost(() => {
+      if (!this.forget(sandbox.id)) return;
+      this.#discard(sandbox.id);
+      this.#scheduleRefill(FAILURE_PAUSE_MILLIS);
+    });
+    // The room may have shrunk while it was made.
+    this.#giveWay();
   }
 
   /** The most recently asked shape that has fewer idle sandboxes than its last wave took. */
   #neediest(): Shelf<S> | undefined {
     const now = this.#now();
     const needy = [...this.#shelves.values()].filter(
-      (shelf) => shelf.pausedUntil <= now && shelf.idle.length < this.#target(shelf, now),
+      (shelf) => shelf.pausedUntil <= now && shelf.idle.length + shelf.making < this.#target(shelf, now),
     );
     return needy.sort((a, b) => b.lastAsk - a.lastAsk)[0];
   }
@@ -187,14 +235,29 @@ export class WarmPool<S extends Poolable> {
 
   /** Drops an idle sandbox of the shape that was asked for longest ago, if that is longer ago than this one. */
   #makeRoomFor(needy: Shelf<S>): boolean {
-    const oldest = [...this.#shelves.values()]
+    const oldest = this.#leastWanted();
+    if (oldest === undefined || oldest === needy || oldest.lastAsk > needy.lastAsk) return false;
+    this.#dropOne(oldest);
+    return true;
+  }
+
+  #giveWay(): void {
+    while (this.idleCount > this.#capacity) {
+      const oldest = this.#leastWanted();
+      if (oldest === undefined) return;
+      this.#dropOne(oldest);
+    }
+  }
+
+  #leastWanted(): Shelf<S> | undefined {
+    return [...this.#shelves.values()]
       .filter((shelf) => shelf.idle.length > 0)
       .sort((a, b) => a.lastAsk - b.lastAsk)[0];
-    if (oldest === undefined || oldest === needy || oldest.lastAsk > needy.lastAsk) return false;
-    const victim = oldest.idle.shift();
-    if (victim === undefined) return false;
-    this.#discard(victim.id);
-    return true;
+  }
+
+  #dropOne(shelf: Shelf<S>): void {
+    const victim = shelf.idle.shift();
+    if (victim !== undefined) this.#discard(victim.id);
   }
 
   #dropStale(): void {

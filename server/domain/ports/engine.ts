@@ -115,6 +115,8 @@ export interface Engine {
   takeWarm(shape: SandboxShape): Sandbox | undefined;
   /** Warm sandboxes that idle now. */
   warmCount(): number;
+  /** What idle warm sandboxes may hold of the host's memory together from now on; those over it give way. */
+  limitWarm(ramBytes: number): void;
   /** A new sandbox, started and waiting. On rejection or abort nothing of it is left. */
   create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox>;
   /** Hands the spec over. A sandbox that rejects it here has not run anything. */

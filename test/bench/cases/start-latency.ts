@@ -1,5 +1,7 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Longshore, type TaskOutcome } from "@longshore/client";
 import { Isolation } from "@longshore/proto/longshore/v1/task.ts";
+import type { RunningServer } from "../../support/running-server.ts";
 import type { BenchCase, BenchContext } from "../bench-case.ts";
 import { type DockerRun, dockerRun } from "../docker-run.ts";
 import { atMost, type Row, ratioRow } from "../row.ts";
@@ -20,6 +22,21 @@ async function run(client: Longshore, options: Options): Promise<{ millis: numbe
   if (outcome?.succeeded !== true)
     throw new Error(`the task ended as ${outcome?.reason}: ${outcome?.message}`);
   return { millis, warm: outcome.record.attempts.at(-1)?.warm === true };
+}
+
+/**
+ * Until the server has taken away what the last task left and has made what the next may find warm: with `docker run --rm` the
+ * removal is in its time, and here it would be in that of whatever is measured next. What it costs is in case (e).
+ */
+async function quiet(client: Longshore, server: RunningServer): Promise<void> {
+  let before = "";
+  for (;;) {
+    const { warm = 0, running = 0 } = await client.capacity();
+    const now = `${warm} warm of ${(await server.leftovers()).filter((left) => left.startsWith("container")).length}`;
+    if (running === 0 && now === `${warm} warm of ${warm}` && now === before) return;
+    before = now;
+    await delay(100);
+  }
 }
 
 /** Samples of one kind of start, by round. */
@@ -69,6 +86,7 @@ class Starts {
   readonly #clients: readonly Longshore[];
   readonly #atOnce: number;
   readonly #gvisor: boolean;
+  readonly #quiet: () => Promise<void>;
   #shapes = 0;
 
   constructor(clients: {
@@ -76,12 +94,14 @@ class Starts {
     withoutPool: Longshore;
     many: readonly Longshore[];
     gvisor: boolean;
+    quiet: () => Promise<void>;
   }) {
     this.#withPool = clients.withPool;
     this.#withoutPool = clients.withoutPool;
     this.#clients = clients.many;
     this.#atOnce = clients.many.length;
     this.#gvisor = clients.gvisor;
+    this.#quiet = clients.quiet;
     this.samples = Object.fromEntries(KINDS.map((kind) => [kind, new Samples()])) as AllSamples;
   }
 
@@ -105,9 +125,11 @@ class Starts {
     const { samples } = this;
     await together(this.#atOnce, () => this.#docker(samples.docker20, {}));
     await together(this.#atOnce, (index) =>
-      this.#ours(samples.warm20, this.#clients[index] ?? this.#withPool, {}),
+      this.#add(samples.warm20, this.#clients[index] ?? this.#withPool, {}),
     );
-    await together(this.#atOnce, () => this.#ours(samples.cold20, this.#withoutPool, {}));
+    await this.#quiet();
+    await together(this.#atOnce, () => this.#add(samples.cold20, this.#withoutPool, {}));
+    await this.#quiet();
   }
 
   /** First use of everything: images examined, connections made, the pool told what is asked for. */
@@ -118,9 +140,15 @@ class Starts {
     await together(this.#atOnce, async (index) => {
       await run(this.#clients[index] ?? this.#withPool, {});
     });
+    await this.#quiet();
   }
 
   async #ours(samples: Samples, client: Longshore, options: Options): Promise<void> {
+    await this.#add(samples, client, options);
+    await this.#quiet();
+  }
+
+  async #add(samples: Samples, client: Longshore, options: Options): Promise<void> {
     const { millis, warm } = await run(client, options);
     samples.add(millis, warm);
   }
@@ -170,15 +198,20 @@ async function measure(context: BenchContext): Promise<Row[]> {
   await using stack = new AsyncDisposableStack();
   const client = stack.use(new Longshore(withPool.address));
   const gvisor = await offersGvisor(client);
+  const bare = stack.use(new Longshore(withoutPool.address));
   const starts = new Starts({
     withPool: client,
-    withoutPool: stack.use(new Longshore(withoutPool.address)),
+    withoutPool: bare,
     many: Array.from({ length: context.quick ? 3 : AT_ONCE }, () =>
       stack.use(new Longshore(withPool.address)),
     ),
     gvisor,
+    quiet: async () => {
+      await quiet(client, withPool);
+      await quiet(bare, withoutPool);
+    },
   });
-  if (!context.quick) await starts.warmUp();
+  await starts.warmUp();
   for (let round = 0; round < context.rounds; round++) {
     context.say(`    round ${round + 1} of ${context.rounds}`);
     starts.begin();

@@ -61,6 +61,8 @@ export class FakeEngine implements Engine {
   readonly #failures = { create: [] as Error[], begin: [] as Error[], release: [] as Error[] };
   readonly #foreignFollowers = new Set<() => void>();
   #foreign: ForeignLoad = { resources: NO_RESOURCES, gpuIds: [] };
+  /** The latest word on what idle sandboxes may hold. */
+  warmRoomBytes = Number.POSITIVE_INFINITY;
   #warmed = 0;
 
   constructor(options: FakeEngineOptions = {}) {
@@ -175,6 +177,10 @@ export class FakeEngine implements Engine {
 
   warmCount(): number {
     return this.#idle.length;
+  }
+
+  limitWarm(ramBytes: number): void {
+    this.warmRoomBytes = ramBytes;
   }
 
   async create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox> {
