@@ -9,6 +9,8 @@ export const IDLE_SANDBOX_BYTES = 32 * MEBIBYTE;
 
 /** Asks within this long count as one wave of demand, and the next is expected to be as high. */
 const WAVE_MILLIS = 5000;
+/** What is expected falls by half in this time. */
+const HALF_LIFE_MILLIS = 120_000;
 /** A refill costs a fifth of a second of CPU; the attempts of a wave go first. */
 const REFILL_DELAY_MILLIS = 30;
 /** A wave that goes on and on is refilled in the middle. */
@@ -39,6 +41,9 @@ interface Shelf<S> {
   readonly idle: S[];
   making: number;
   asks: number[];
+  /** The highest wave, as it was at `peakTime`. */
+  peak: number;
+  peakTime: number;
   lastAsk: number;
   pausedUntil: number;
 }
@@ -151,11 +156,16 @@ export class WarmPool<S extends Poolable> {
     const key = shapeKey(shape);
     let shelf = this.#shelves.get(key);
     if (shelf === undefined) {
-      shelf = { shape, idle: [], making: 0, asks: [], lastAsk: 0, pausedUntil: 0 };
+      shelf = { shape, idle: [], making: 0, asks: [], peak: 0, peakTime: 0, lastAsk: 0, pausedUntil: 0 };
       this.#shelves.set(key, shelf);
     }
     shelf.lastAsk = this.#now();
-    shelf.asks.push(shelf.lastAsk);
+    const since = shelf.lastAsk - WAVE_MILLIS;
+    shelf.asks = [...shelf.asks.filter((time) => time > since), shelf.lastAsk];
+    if (shelf.asks.length >= expected(shelf, shelf.lastAsk)) {
+      shelf.peak = shelf.asks.length;
+      shelf.peakTime = shelf.lastAsk;
+    }
     this.#refillAfterWave();
     return shelf;
   }
@@ -218,7 +228,7 @@ export class WarmPool<S extends Poolable> {
     this.#giveWay();
   }
 
-  /** The most recently asked shape that has fewer idle sandboxes than its last wave took. */
+  /** The most recently asked shape that has fewer idle sandboxes than a wave is expected to take. */
   #neediest(): Shelf<S> | undefined {
     const now = this.#now();
     const needy = [...this.#shelves.values()].filter(
@@ -228,8 +238,10 @@ export class WarmPool<S extends Poolable> {
   }
 
   #target(shelf: Shelf<S>, now: number): number {
-    shelf.asks = shelf.asks.filter((time) => now - time < WAVE_MILLIS);
-    const wanted = now - shelf.lastAsk < this.#parts.settings.keepMillis ? Math.max(1, shelf.asks.length) : 0;
+    const wanted =
+      now - shelf.lastAsk < this.#parts.settings.keepMillis
+        ? Math.max(1, Math.round(expected(shelf, now)))
+        : 0;
     return Math.min(wanted, this.#capacity);
   }
 
@@ -282,4 +294,8 @@ export class WarmPool<S extends Poolable> {
       .finally(() => this.#discards.delete(done));
     this.#discards.add(done);
   }
+}
+
+function expected({ peak, peakTime }: { peak: number; peakTime: number }, now: number): number {
+  return peak * 0.5 ** ((now - peakTime) / HALF_LIFE_MILLIS);
 }
