@@ -167,7 +167,7 @@ describe("a fault", () => {
       { ...line?.facts, millis: 0 },
       {
         rpc: "/longshore.v1.TaskService/GetTask",
-        code: "NOT_FOUND",
+        status: "NOT_FOUND",
         reason: "NOT_FOUND",
         millis: 0,
         tenant: "default",

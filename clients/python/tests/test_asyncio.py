@@ -65,7 +65,7 @@ def test_cancelling_the_waiter_leaves_the_task_alone(address: str) -> None:
             assert (await task.result(check=False)).reason == "CANCELLED"
             return state
 
-    assert asyncio.run(main()) == "running"
+    assert asyncio.run(main()) in {"preparing", "running"}
 
 
 def test_errors_are_those_of_the_other_client(address: str) -> None:
