@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { SystemFault } from "../../domain/errors.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
+import { runCommand } from "./command.ts";
 import type { Daemon } from "./daemon.ts";
 import { installationPrefix, LABELS } from "./naming.ts";
 import { pathsIn, type SandboxPaths, sandboxesFolder } from "./sandbox-paths.ts";
@@ -55,7 +56,7 @@ async function probeTier(
 ): Promise<string | undefined> {
   const folder = await mkdtemp(join(sandboxesFolder(dataDirectory), "probe-"));
   const paths = pathsIn(folder);
-  const storage = new SandboxStorage(tier);
+  const storage = new SandboxStorage(tier, runCommand);
   const [fileNonce, volumeNonce] = [randomUUID(), randomUUID()];
   try {
     await writeFile(paths.journal, fileNonce, { mode: 0o600, flag: "wx" });

@@ -16,6 +16,7 @@ import type {
 import { probeHost } from "./boot-probe.ts";
 import { describeCapabilities } from "./capabilities.ts";
 import type { SandboxCgroups } from "./cgroups.ts";
+import { CommandHost } from "./command-host.ts";
 import { Daemon } from "./daemon.ts";
 import { type Egress, openEgress } from "./egress-network.ts";
 import { ExitWatch } from "./exit-watch.ts";
@@ -43,6 +44,7 @@ interface Parts {
   readonly daemon: Daemon;
   readonly images: Images;
   readonly imageNames: ImageNames;
+  readonly commands: CommandHost;
   readonly files: DockerSandboxFiles;
   readonly storage: SandboxStorage;
   readonly runnerFolder: string;
@@ -76,13 +78,15 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
   const gvisor = await probeGvisor(daemon, host, options, digest);
   const egress = await openEgress(daemon, options, digest);
   const capabilities = await describeCapabilities(host, probe, gvisor, egress, options);
+  const commands = new CommandHost();
   const engine = new DockerEngine({
     options,
     daemon,
     images,
     imageNames,
     files: new DockerSandboxFiles(dataDirectory),
-    storage: new SandboxStorage(probe.storage),
+    storage: new SandboxStorage(probe.storage, (command, args) => commands.run(command, args)),
+    commands,
     runnerFolder,
     cgroups: gvisor?.cgroups,
     egress,
@@ -263,6 +267,7 @@ export class DockerEngine implements Engine {
     await Promise.allSettled(this.#releases.values());
     for (const live of this.#live.values()) live.hangUp();
     await this.files.close();
+    await this.#parts.commands.close();
   }
 
   async #make(

@@ -1,6 +1,6 @@
 import { chmod, chown, mkdir, open, rm, rmdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { CommandFailed, runCommand } from "./command.ts";
+import { CommandFailed } from "./command.ts";
 import { exists } from "./errno.ts";
 import type { SandboxPaths } from "./sandbox-paths.ts";
 
@@ -29,12 +29,17 @@ export interface VolumeSize {
   readonly inodes: number;
 }
 
+/** Runs a host tool and answers its output; throws CommandFailed. */
+export type RunTool = (command: string, args: readonly string[]) => Promise<string>;
+
 /** Makes and removes the sized file system of each sandbox. */
 export class SandboxStorage {
   readonly tier: StorageTier;
+  readonly #run: RunTool;
 
-  constructor(tier: StorageTier) {
+  constructor(tier: StorageTier, run: RunTool) {
     this.tier = tier;
+    this.#run = run;
   }
 
   /** Mounts a new volume whose folders belong to `uid`; on rejection nothing of it is left. Before the container is created. */
@@ -43,8 +48,8 @@ export class SandboxStorage {
     await using undo = new AsyncDisposableStack();
     undo.defer(() => this.detach(paths));
     await mkdir(paths.volume, { mode: 0o700 });
-    if (this.tier === "loop") await mountImage(paths, size);
-    else await mountTmpfs(paths, size);
+    if (this.tier === "loop") await mountImage(this.#run, paths, size);
+    else await mountTmpfs(this.#run, paths, size);
     for (const folder of VOLUME_FOLDERS) {
       const path = join(paths.volume, folder.name);
       await mkdir(path);
@@ -58,14 +63,14 @@ export class SandboxStorage {
   /** Idempotent, also for a volume of an earlier server. Only after the container is gone. */
   async detach(paths: SandboxPaths): Promise<void> {
     if (await exists(paths.volume)) {
-      await unmount(paths.volume);
+      await unmount(this.#run, paths.volume);
       await rmdir(paths.volume);
     }
     await rm(paths.volumeImage, { force: true });
   }
 }
 
-async function mountImage(paths: SandboxPaths, size: VolumeSize): Promise<void> {
+async function mountImage(run: RunTool, paths: SandboxPaths, size: VolumeSize): Promise<void> {
   const inodes = size.inodes + OWN_INODES;
   const image = await open(paths.volumeImage, "wx", 0o600);
   try {
@@ -74,7 +79,7 @@ async function mountImage(paths: SandboxPaths, size: VolumeSize): Promise<void> 
   } finally {
     await image.close();
   }
-  await runCommand("mkfs.ext4", [
+  await run("mkfs.ext4", [
     "-q",
     "-F",
     "-b",
@@ -93,7 +98,7 @@ async function mountImage(paths: SandboxPaths, size: VolumeSize): Promise<void> 
     paths.volumeImage,
   ]);
   // Private, so that no other mount namespace (another sandbox's among them) sees this volume come or keeps it busy.
-  await runCommand("mount", [
+  await run("mount", [
     "-t",
     "ext4",
     "--make-private",
@@ -114,14 +119,14 @@ export function imageBytes(storageBytes: number, inodes: number): number {
   return Math.ceil((storageBytes + tables + heldBack) / BLOCK_BYTES) * BLOCK_BYTES;
 }
 
-async function mountTmpfs(paths: SandboxPaths, size: VolumeSize): Promise<void> {
+async function mountTmpfs(run: RunTool, paths: SandboxPaths, size: VolumeSize): Promise<void> {
   const options = `size=${size.storageBytes},nr_inodes=${size.inodes + OWN_INODES},mode=0755,nodev,nosuid`;
-  await runCommand("mount", ["-t", "tmpfs", "--make-private", "-o", options, "longshore", paths.volume]);
+  await run("mount", ["-t", "tmpfs", "--make-private", "-o", options, "longshore", paths.volume]);
 }
 
-async function unmount(path: string): Promise<void> {
+async function unmount(run: RunTool, path: string): Promise<void> {
   try {
-    await runCommand("umount", [path]);
+    await run("umount", [path]);
   } catch (error) {
     // The mount was never made, or an earlier release got this far.
     if (error instanceof CommandFailed && error.stderr.includes("not mounted")) return;
