@@ -6,6 +6,7 @@ import time
 from signal import SIGKILL, SIGTERM
 
 import collect
+import identity
 import journal as frames
 import program
 import unpack
@@ -77,8 +78,10 @@ class Attempt:
         spec = self._spec
         self._stage("stage_in", "start")
         answer = {"files": 0}
-        if spec.input_bytes or spec.code is not None or spec.working_directory:
+        if spec.input_bytes or spec.working_directory:
             answer = self._unpack()
+        elif spec.code is not None:
+            answer = self._write_snippet()
         note = _count(answer["files"], "file") if "files" in answer else answer.get("error", "")
         self._stage("stage_in", "end", note)
         if self._cause is None:
@@ -101,6 +104,13 @@ class Attempt:
         if self._cause is None and (answer is None or "error" in answer):
             self._cause = self._input_failure(answer)
         return answer if answer is not None else {}
+
+    def _write_snippet(self):
+        with identity.ActingAsTask(self._settings):
+            answer = unpack.stage_snippet(self._spec)
+        if "error" in answer:
+            self._cause = self._input_failure(answer)
+        return answer
 
     def _input_failure(self, answer):
         if answer is None:

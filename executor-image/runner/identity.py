@@ -60,6 +60,22 @@ def _widen(fd):
             size //= 4
 
 
+class ActingAsTask:
+    """PID 1 touches the task's files with the task's rights alone. Its real and saved ids stay root's, so that no process
+    of the task may signal or trace it meanwhile."""
+
+    def __init__(self, settings):
+        self._settings = settings
+
+    def __enter__(self):
+        os.setegid(self._settings.gid)
+        os.seteuid(self._settings.uid)
+
+    def __exit__(self, *_):
+        os.seteuid(0)
+        os.setegid(0)
+
+
 def become_task(settings, stdin, stdout, stderr, extra=(), open_files=None):
     """In a forked child: gives up everything that is the runner's. `extra` descriptors become 3, 4 and so on."""
     try:
