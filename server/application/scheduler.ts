@@ -15,7 +15,8 @@ interface Queued {
   readonly task: Task;
   readonly host: EngineHost;
   readonly since: Date;
-  shortage: Shortage | undefined;
+  /** Tasks of one demand fit or do not fit together. */
+  readonly demand: string;
   overtaken: number;
 }
 
@@ -36,6 +37,16 @@ export class Scheduler {
   readonly #hosts: EngineHosts;
   readonly #queue: Queued[] = [];
   readonly #byId = new Map<string, Queued>();
+  /** How many are queued of each demand. */
+  readonly #demands = new Map<string, number>();
+  /** What the latest pass over the whole queue found short. While nothing is given back, it stays so. */
+  #shortages = new Map<string, Shortage>();
+  /** Queued since the latest pass. */
+  #fresh: Queued[] = [];
+  /** Something else happened since, and the whole queue has to be looked at. */
+  #stale = false;
+  /** Overtaken so often that nothing goes past them. */
+  readonly #held = new Set<Queued>();
   readonly changes = new Changes();
   readonly #paused = new Map<PausedBy, string>();
   /** Engines that could not start anything, with what they said. */
@@ -65,16 +76,14 @@ export class Scheduler {
   }
 
   enqueue(task: Task): void {
-    const entry: Queued = {
-      task,
-      host: this.#hosts.get(task.spec.engine),
-      since: this.#clock(),
-      shortage: undefined,
-      overtaken: 0,
-    };
+    const host = this.#hosts.get(task.spec.engine);
+    const demand = demandOf(task, host);
+    const entry: Queued = { task, host, since: this.#clock(), demand, overtaken: 0 };
     this.#queue.splice(this.#place(task), 0, entry);
     this.#byId.set(task.id, entry);
-    this.wake();
+    this.#demands.set(demand, (this.#demands.get(demand) ?? 0) + 1);
+    this.#fresh.push(entry);
+    this.#schedule();
   }
 
   /** Takes a task out of the queue; false when it is not there, because it was started or never queued. */
@@ -117,6 +126,11 @@ export class Scheduler {
 
   /** A pass at the end of this turn of the event loop; any number of calls make one pass. */
   wake(): void {
+    this.#stale = true;
+    this.#schedule();
+  }
+
+  #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
@@ -142,7 +156,7 @@ export class Scheduler {
     if (pausedReason !== undefined) return { ...common, kind: "PAUSED", message: pausedReason };
     const suspended = this.#suspended.get(entry.host.engine.name);
     if (suspended !== undefined) return { ...common, kind: "ENGINE", message: suspended };
-    const { shortage } = entry;
+    const shortage = this.#shortages.get(entry.demand);
     if (shortage === undefined) {
       return {
         ...common,
@@ -161,8 +175,16 @@ export class Scheduler {
   }
 
   #pass(): void {
-    if (this.pausedReason === undefined) this.#startWhatFits();
-    for (const entry of this.#queue.slice(0, TOLD_PLACES)) this.#tell(entry.task.id);
+    const fresh = this.#fresh.filter((entry) => this.#byId.get(entry.task.id) === entry);
+    const all = this.#stale || this.#held.size > 0;
+    this.#fresh = [];
+    this.#stale = false;
+    const firstMoved = all ? 0 : Math.min(...fresh.map((entry) => this.#place(entry.task)));
+    if (this.pausedReason === undefined) {
+      if (all) this.#startWhatFits();
+      else this.#startFresh(fresh);
+    }
+    for (const entry of this.#queue.slice(firstMoved, TOLD_PLACES)) this.#tell(entry.task.id);
     for (const { engine, ledger } of this.#hosts.all()) {
       // What idle sandboxes hold is real memory: they have what attempts leave.
       engine.limitWarm(ledger.free.ramBytes);
@@ -170,34 +192,40 @@ export class Scheduler {
     }
   }
 
-  #startWhatFits(): void {
-    const blocked = new Map<string, Shortage>();
-    for (let index = 0; index < this.#queue.length; ) {
-      const entry = this.#queue[index];
-      if (entry === undefined) return;
-      if (this.#suspended.has(entry.host.engine.name)) {
-        index++;
-        continue;
-      }
-      const demand = this.#demand(entry);
-      const shortage = blocked.get(demand) ?? this.#start(entry);
-      if (shortage !== undefined) {
-        entry.shortage = shortage;
-        blocked.set(demand, shortage);
-        if (entry.overtaken >= MOST_OVERTAKEN) return;
-        index++;
-      } else if (index > 0) {
-        const first = this.#queue[0];
-        if (first !== undefined) first.overtaken++;
-      }
+  /** Nothing was given back: whoever waited before still does, and only newcomers may fit. */
+  #startFresh(fresh: readonly Queued[]): void {
+    const inOrder =
+      fresh.length > 1 ? fresh.toSorted((a, b) => (goesBefore(a.task, b.task) ? -1 : 1)) : fresh;
+    for (const entry of inOrder) {
+      if (this.#held.size > 0) return;
+      if (this.#suspended.has(entry.host.engine.name) || this.#shortages.has(entry.demand)) continue;
+      this.#tryStart(entry, this.#shortages);
     }
   }
 
-  /** Tasks of one demand fit or do not fit together within a pass. */
-  #demand(entry: Queued): string {
-    const { cpuMillis, ramBytes, storageBytes, gpuCount } = entry.task.limits;
-    const gpuModel = entry.task.spec.resources?.gpuModel ?? "";
-    return `${entry.host.engine.name} ${cpuMillis} ${ramBytes} ${storageBytes} ${gpuCount} ${gpuModel}`;
+  #startWhatFits(): void {
+    const blocked = new Map<string, Shortage>();
+    this.#shortages = blocked;
+    // Once something of every demand was found blocked, so is all the rest.
+    for (let index = 0; index < this.#queue.length && blocked.size < this.#demands.size; ) {
+      const entry = this.#queue[index];
+      if (entry === undefined) return;
+      const passedBy = this.#suspended.has(entry.host.engine.name);
+      if (!passedBy && !blocked.has(entry.demand) && this.#tryStart(entry, blocked)) continue;
+      if (!passedBy && this.#held.has(entry)) return;
+      index++;
+    }
+  }
+
+  #tryStart(entry: Queued, blocked: Map<string, Shortage>): boolean {
+    const first = this.#queue[0];
+    const shortage = this.#start(entry);
+    if (shortage !== undefined) {
+      blocked.set(entry.demand, shortage);
+      return false;
+    }
+    if (first !== undefined && first !== entry && ++first.overtaken >= MOST_OVERTAKEN) this.#held.add(first);
+    return true;
   }
 
   #start(entry: Queued): Shortage | undefined {
@@ -216,6 +244,10 @@ export class Scheduler {
     if (this.#queue[place] !== entry)
       throw new Error(`task ${entry.task.id} is not at its place in the queue`);
     this.#queue.splice(place, 1);
+    this.#held.delete(entry);
+    const left = (this.#demands.get(entry.demand) ?? 0) - 1;
+    if (left > 0) this.#demands.set(entry.demand, left);
+    else this.#demands.delete(entry.demand);
   }
 
   /** Where a task stands or would stand: the order is total, so the same search finds and places. */
@@ -230,6 +262,12 @@ export class Scheduler {
     }
     return low;
   }
+}
+
+function demandOf(task: Task, host: EngineHost): string {
+  const { cpuMillis, ramBytes, storageBytes, gpuCount } = task.limits;
+  const gpuModel = task.spec.resources?.gpuModel ?? "";
+  return `${host.engine.name} ${cpuMillis} ${ramBytes} ${storageBytes} ${gpuCount} ${gpuModel}`;
 }
 
 function goesBefore(a: Task, b: Task): boolean {
