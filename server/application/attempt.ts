@@ -84,7 +84,7 @@ export class Attempt {
     try {
       this.#armDeadlines();
       this.#acceptTimer = setTimeout(() => this.#stop(), ACCEPT_MILLIS);
-      using reading = hub.open(sandboxId, 0, this.#latch);
+      using reading = hub.open(sandboxId, 0, this.#latch, { passing: true });
       while (this.#end === null) {
         // Asked before the read: what was written before the sandbox ended is then never missed.
         const final = this.#exit !== null;

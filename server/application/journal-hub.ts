@@ -36,8 +36,11 @@ export class JournalHub {
     this.#files = files;
   }
 
-  /** Begins at a frame boundary, 0 for the header; `latch` is set whenever the journal may have grown. */
-  open(sandboxId: string, offset: number, latch: Latch): JournalReading {
+  /**
+   * Begins at a frame boundary, 0 for the header; `latch` is set whenever the journal may have grown. With `passing`, frames are
+   * only good until the next poll: much output is then read into one and the same buffer.
+   */
+  open(sandboxId: string, offset: number, latch: Latch, { passing = false } = {}): JournalReading {
     const journal = this.#enter(sandboxId);
     const deaf = this.#grown.listen(sandboxId, () => latch.set());
     const parser = new JournalParser();
@@ -45,9 +48,11 @@ export class JournalHub {
     let position = offset;
     let length = LEAST_READ_BYTES;
     let ahead: Promise<Uint8Array> | undefined;
+    let room: Uint8Array | undefined;
     return {
       poll: async () => {
-        const begun = ahead ?? journal.reads.get(position);
+        const begun =
+          ahead ?? journal.reads.get(position) ?? (room && readOf(journal, position, length, room));
         ahead = undefined;
         let bytes = begun === undefined ? NOTHING : await begun;
         // One that began before this call may have come too early for what the caller knows to be written.
@@ -56,8 +61,9 @@ export class JournalHub {
         position += bytes.length;
         const behind = bytes.length >= length;
         length = behind ? Math.min(4 * length, MOST_READ_BYTES) : LEAST_READ_BYTES;
+        if (behind && passing) room ??= new Uint8Array(MOST_READ_BYTES);
         // A reader that is behind has its next bytes read while it sends these.
-        if (behind) ahead = journal.reads.get(position) ?? this.#read(journal, position, length);
+        else if (behind) ahead = journal.reads.get(position) ?? this.#read(journal, position, length);
         return parser.push(bytes);
       },
       [Symbol.dispose]: () => {
@@ -95,11 +101,7 @@ export class JournalHub {
   }
 
   #read(journal: OpenJournal, offset: number, length: number): Promise<Uint8Array> {
-    const read = journal.source.read(offset, length).catch((error: unknown) => {
-      // Removed with its retention, or its sandbox never came to be: there is nothing to read, and a watch says so by a gap.
-      if (error instanceof NotFound) return NOTHING;
-      throw error;
-    });
+    const read = readOf(journal, offset, length);
     journal.reads.set(offset, read);
     for (const old of journal.reads.keys()) {
       if (journal.reads.size <= KEPT_READS) break;
@@ -111,5 +113,20 @@ export class JournalHub {
     };
     read.then((bytes) => (bytes.length === 0 ? forget() : undefined), forget);
     return read;
+  }
+}
+
+async function readOf(
+  { source }: OpenJournal,
+  offset: number,
+  length: number,
+  room?: Uint8Array,
+): Promise<Uint8Array> {
+  try {
+    return await source.read(offset, length, room);
+  } catch (error) {
+    // Removed with its retention, or its sandbox never came to be: there is nothing to read, and a watch says so by a gap.
+    if (error instanceof NotFound) return NOTHING;
+    throw error;
   }
 }

@@ -6,6 +6,9 @@ import { encodeCursor, type WatchCursor } from "./watch-cursor.ts";
 /** Large enough to keep a fast task's stream full, small enough for every client's default message limit. */
 const MOST_BATCH_BYTES = 256 * 1024;
 
+/** From here on, sending a frame alone costs less than copying it to its neighbours. */
+const LARGE_FRAME_BYTES = 64 * 1024;
+
 type LogFrame = Extract<JournalFrame, { kind: "log" }>;
 
 interface Part {
@@ -53,6 +56,8 @@ export class LogBatcher {
       const joins =
         frame.kind === "log" &&
         run[0]?.stream === frame.stream &&
+        frame.data.length < LARGE_FRAME_BYTES &&
+        (run.length > 1 || bytes < LARGE_FRAME_BYTES) &&
         bytes + frame.data.length <= MOST_BATCH_BYTES;
       if (!joins && run.length > 0) {
         yield* this.#output(run);

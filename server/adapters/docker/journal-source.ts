@@ -23,9 +23,10 @@ export class FileJournalSource implements JournalSource {
     return this.#withJournal(async (journal) => (await journal.stat()).size);
   }
 
-  read(offset: number, length: number): Promise<Uint8Array> {
+  read(offset: number, length: number, room?: Uint8Array): Promise<Uint8Array> {
     return this.#withJournal(async (journal) => {
-      const { bytesRead, buffer } = await journal.read(Buffer.allocUnsafeSlow(length), 0, length, offset);
+      const into = room ?? Buffer.allocUnsafeSlow(length);
+      const { bytesRead, buffer } = await journal.read(into, 0, Math.min(length, into.length), offset);
       if (bytesRead === 0) {
         const { size } = await journal.stat();
         // The file is append-only for an honest runner, so only tampering makes it shorter than what was read before.
@@ -34,7 +35,7 @@ export class FileJournalSource implements JournalSource {
       }
       const bytes = buffer.subarray(0, bytesRead);
       // What little came must not keep the room that was made for much.
-      return bytesRead * 4 < length ? Buffer.from(bytes) : bytes;
+      return room === undefined && bytesRead * 4 < length ? Buffer.from(bytes) : bytes;
     });
   }
 

@@ -93,8 +93,8 @@ export interface SandboxStatus {
 /** The append-only journal of one sandbox, read by the server through its own descriptor. */
 export interface JournalSource {
   size(): Promise<number>;
-  /** At most `length` bytes from `offset`; empty at the present end. */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /** At most `length` bytes from `offset`, in `room` where that is given; empty at the present end. */
+  read(offset: number, length: number, room?: Uint8Array): Promise<Uint8Array>;
   /** Yields whenever the journal may have grown; ends when `signal` aborts. */
   changes(signal: AbortSignal): AsyncIterable<void>;
 }
