@@ -2,10 +2,14 @@ import { WrongState } from "../domain/errors.ts";
 import type { SandboxFiles } from "../domain/ports/engine.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
-import type { Task } from "../domain/task.ts";
+import { isTerminal, type Task } from "../domain/task.ts";
 import { isFinished } from "../domain/transition.ts";
+import { Latch } from "./changes.ts";
 import type { CollectBlobs } from "./collect-blobs.ts";
 import type { TaskBook } from "./task-book.ts";
+
+/** Longest that a delete waits for the removal of the sandbox, which takes well under a second as a rule. */
+const RELEASE_MILLIS = 20_000;
 
 export interface DeleteTaskDeps {
   readonly book: TaskBook;
@@ -27,13 +31,29 @@ export class DeleteTask {
 
   async delete(tenant: string, id: string): Promise<void> {
     const task = await this.#deps.book.get(id, tenant);
-    if (!isFinished(task)) {
-      throw new WrongState(
-        `task ${id} is ${task.state.toLowerCase()}${task.endTime === null ? "; cancel it first" : ", but its sandbox is still being removed; try again"}`,
-        task.state,
-      );
+    if (!isTerminal(task.state)) {
+      throw new WrongState(`task ${id} is ${task.state.toLowerCase()}; cancel it first`, task.state);
     }
-    await this.remove(task);
+    await this.remove(isFinished(task) ? task : await this.#released(task));
+  }
+
+  /** A task ends before its sandbox is gone; who deletes it right then need not know of that. */
+  async #released(task: Task): Promise<Task> {
+    const { book } = this.#deps;
+    const latch = new Latch();
+    const patience = AbortSignal.timeout(RELEASE_MILLIS);
+    const deaf = book.changes.listen(task.id, () => latch.set());
+    try {
+      while (book.live(task.id) !== undefined && !patience.aborted) await latch.wait(patience);
+    } finally {
+      deaf();
+    }
+    const released = await book.get(task.id, task.tenant);
+    if (isFinished(released)) return released;
+    throw new WrongState(
+      `the sandbox of task ${task.id} is still being removed; try again in a moment`,
+      task.state,
+    );
   }
 
   /** The record goes first: a crash in between leaves files that the next sweep finds, never a record without its files. */

@@ -210,7 +210,6 @@ describe("a task from create to delete", { skip: skip ?? false }, () => {
     await assert.rejects(task.delete(), WrongState);
     await task.cancel({ grace: "0s" });
     await task.result({ reject: false });
-    await untilReleased(client, task.id);
     await task.delete();
     await assert.rejects(task.get(), NotFound);
     await assert.rejects(task.delete(), NotFound);
@@ -285,12 +284,3 @@ describe("a task from create to delete", { skip: skip ?? false }, () => {
     });
   });
 });
-
-/** Cleanup comes after the end; the record tells when it is done. */
-async function untilReleased(client: Longshore, id: string): Promise<void> {
-  for (;;) {
-    const record = await client.task(id).get();
-    if (record.stages.some((stage) => stage.name === 9 && stage.endTime !== undefined)) return;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
