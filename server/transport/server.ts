@@ -11,12 +11,8 @@ import { Health, healthService } from "./health.ts";
 import { Reflection, readDescriptors } from "./reflection.ts";
 import { systemService } from "./system-service.ts";
 import { taskService } from "./task-service.ts";
-import { encodeWatchResponse } from "./watch-message.ts";
+import { watchEncoder } from "./watch-message.ts";
 
-const TASK_SERVICE = {
-  ...TaskServiceService,
-  watchTask: { ...TaskServiceService.watchTask, responseSerialize: encodeWatchResponse },
-};
 const MAX_REQUEST_BYTES = 4 * 2 ** 20;
 
 /** How long connections may take to close once every call was answered. */
@@ -53,7 +49,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const services = [TaskServiceService, BlobServiceService, SystemServiceService];
   const health = new Health(services.map(nameOf));
   const calls = new Calls(log, newId);
-  calls.serve(server, TASK_SERVICE, taskService(application));
+  const watchTask = { ...TaskServiceService.watchTask, responseSerialize: watchEncoder() };
+  calls.serve(server, { ...TaskServiceService, watchTask }, taskService(application));
   calls.serve(server, BlobServiceService, blobService(application));
   calls.serve(server, SystemServiceService, systemService(application));
   calls.serve(server, HealthService, healthService(health), { background: true });

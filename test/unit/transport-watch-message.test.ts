@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { LogChunk_Stream, WatchTaskResponse } from "@longshore/proto/longshore/v1/task_service.ts";
-import { encodeWatchResponse } from "#server/transport/watch-message.ts";
+import { watchEncoder } from "#server/transport/watch-message.ts";
+
+const encodeWatchResponse = watchEncoder();
 
 const log = (bytes: number): WatchTaskResponse =>
   WatchTaskResponse.fromPartial({
