@@ -1,12 +1,15 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { Client, credentials } from "@grpc/grpc-js";
 import { Longshore } from "@longshore/client";
 import { sampleTask } from "../../support/sample-task.ts";
 import { openTemporaryDatabase } from "../../support/temporary-database.ts";
 import { TemporaryFolder } from "../../support/temporary-folder.ts";
+import { BareServer } from "../bare-peer.ts";
+import { BARE_ECHO_PATH } from "../bare-server.ts";
 import type { BenchCase, BenchContext } from "../bench-case.ts";
 import { occupy } from "../occupy.ts";
-import { atLeast, type Row, ratioRow } from "../row.ts";
+import { atLeast, type Goal, type Row, ratioRow } from "../row.ts";
 import { median, timed } from "../statistics.ts";
 
 const CLIENTS = 32;
@@ -56,7 +59,36 @@ async function storeLoop(count: number): Promise<number> {
   return await rate(count, CLIENTS, (number) => database.tasks.insert(sampleTask(number)));
 }
 
-const LOOPS = [
+/** As many bytes each way as CreateTask has, to a server that only gives them back: what gRPC alone takes. */
+async function echoLoop(count: number): Promise<number> {
+  await using bare = await BareServer.start();
+  const clients = Array.from(
+    { length: CLIENTS },
+    () => new Client(bare.address, credentials.createInsecure()),
+  );
+  const message = Buffer.alloc(ROW_BYTES);
+  const same = (bytes: Buffer) => bytes;
+  const echo = (worker: number) =>
+    new Promise<void>((resolve, reject) => {
+      clients[worker]?.makeUnaryRequest(BARE_ECHO_PATH, same, same, message, (error: Error | null) =>
+        error === null ? resolve() : reject(error),
+      );
+    });
+  try {
+    await rate(CLIENTS * 2, CLIENTS, (_, worker) => echo(worker));
+    return await rate(count, CLIENTS, (_, worker) => echo(worker));
+  } finally {
+    for (const client of clients) client.close();
+  }
+}
+
+interface Loop {
+  readonly name: string;
+  readonly goal?: Goal;
+  readonly run: (count: number) => Promise<number>;
+}
+
+const LOOPS: readonly Loop[] = [
   {
     name: "one table, 32 rows a commit",
     goal: atLeast(0.5),
@@ -64,7 +96,8 @@ const LOOPS = [
   },
   { name: "one table, a row a commit", goal: atLeast(0.5), run: (count: number) => bareLoop(count, 1) },
   { name: "our tables, 32 at a time", goal: atLeast(0.5), run: storeLoop },
-] as const;
+  { name: "bare gRPC echo/s, nothing stored", run: echoLoop },
+];
 
 async function measure(context: BenchContext): Promise<Row[]> {
   const count = context.quick ? 64 : 3000;
@@ -86,7 +119,7 @@ async function measure(context: BenchContext): Promise<Row[]> {
   }
   return LOOPS.map(({ name, goal }, index) =>
     ratioRow(
-      { group: "d", name: `CreateTask/s, 32 clients / ${name}`, goal },
+      { group: "d", name: `CreateTask/s, 32 clients / ${name}`, ...(goal === undefined ? {} : { goal }) },
       { ours, theirs: theirs[index] ?? [] },
       median,
     ),

@@ -25,7 +25,7 @@ async function rate(
 }
 
 async function measure(context: BenchContext): Promise<Row[]> {
-  const count = context.quick ? 4 : 80;
+  const count = context.quick ? 4 : 60;
   const rounds = Math.min(context.rounds, 3);
   await using server = await context.startServer();
   await using stack = new AsyncDisposableStack();

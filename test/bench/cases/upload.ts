@@ -1,9 +1,8 @@
-import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import { Client, credentials } from "@grpc/grpc-js";
 import { Longshore } from "@longshore/client";
 import { file, TAR_END, tarHeader } from "../../fixtures/archives/raw-tar.ts";
+import { BareServer } from "../bare-peer.ts";
 import { BARE_UPLOAD_PATH } from "../bare-server.ts";
 import type { BenchCase, BenchContext } from "../bench-case.ts";
 import { peakWhile, residentMebibytes } from "../process-memory.ts";
@@ -23,29 +22,6 @@ function* archive(dataBytes: number): Generator<Uint8Array> {
 
 async function* asAsync<T>(items: Iterable<T>): AsyncGenerator<T> {
   yield* items;
-}
-
-class BareServer implements AsyncDisposable {
-  readonly address: string;
-  readonly #child: ChildProcess;
-
-  static async start(): Promise<BareServer> {
-    const child = fork(join(import.meta.dirname, "../bare-server.ts"));
-    const [message]: unknown[] = await once(child, "message");
-    if (typeof message !== "object" || message === null || !("port" in message))
-      throw new Error("the bare server told no port");
-    return new BareServer(child, `127.0.0.1:${String(message.port)}`);
-  }
-
-  private constructor(child: ChildProcess, address: string) {
-    this.#child = child;
-    this.address = address;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#child.disconnect();
-    await once(this.#child, "exit");
-  }
 }
 
 /** The same bytes in the same chunks, sent as grpc-js alone sends them. */
