@@ -13,6 +13,11 @@ HEADER_SIZE = journal_format.HEADER.size
 TINY = 4096
 TINY_INTERVAL = 0.001
 
+# A tiny read after large ones (a title before its table) goes out at once too: waiting would halt a fast writer for a
+# millisecond each time. Only while frames are this small a part of the journal, whose room for them is small as well.
+FREE_FRAMES = 4096
+BYTES_PER_FRAME = 16384
+
 
 class Stream:
     """One of the task's two output pipes, with the bytes read from it that are not in the journal yet."""
@@ -55,12 +60,17 @@ class Pump:
         self.stderr = Stream(pipes.from_stderr, journal_format.STDERR, "stderr")
         self.streams = (self.stdout, self.stderr)
         self._last_frame = 0.0
+        self._frames = 0
+        self._bytes = 0
+        self._tiny_before = False
         self.over_budget = False
 
     def move(self, stream):
         """Reads once; keeps tiny output back while it comes too fast for frames of its own."""
         stream.fill()
-        if stream.held >= TINY:
+        tiny, before = stream.held < TINY, self._tiny_before
+        self._tiny_before = tiny
+        if not tiny or (not before and self._frames < FREE_FRAMES + self._bytes // BYTES_PER_FRAME):
             self.flush()
         else:
             self.flush_due()
@@ -90,6 +100,8 @@ class Pump:
             self._left = 0
         if kept:
             self._journal.frame_in_place(stream.kind, stream.buffer, kept)
+            self._frames += 1
+            self._bytes += kept
         self._last_frame = time.monotonic()
 
     def keep_no_more(self):

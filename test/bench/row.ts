@@ -73,13 +73,13 @@ export function ratioRow(
   };
 }
 
-/** A measured size or time that has no other side. */
+/** A measured size or time that has no other side: the largest size, the 95th percentile of times. */
 export function plainRow(naming: Naming, unit: "MiB" | "ms", values: readonly number[]): Row {
   const summary = summarize(values);
   return {
     group: naming.group,
     name: naming.name,
-    value: summary.highest,
+    value: unit === "MiB" ? summary.highest : summary.p95,
     unit,
     lowest: summary.lowest,
     highest: summary.highest,
