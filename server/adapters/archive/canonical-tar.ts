@@ -1,4 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
+import { EarlySync } from "../../domain/early-sync.ts";
 import { storageError } from "../../domain/storage-error.ts";
 import { BLOCK, MAX_OCTAL_SIZE } from "./tar-header.ts";
 
@@ -20,6 +21,7 @@ interface Header {
  */
 export class CanonicalTar implements AsyncDisposable {
   readonly #file: FileHandle;
+  readonly #early: EarlySync;
   readonly #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
   #buffered = 0;
   #written = 0;
@@ -30,6 +32,7 @@ export class CanonicalTar implements AsyncDisposable {
 
   private constructor(file: FileHandle) {
     this.#file = file;
+    this.#early = new EarlySync(() => file.datasync());
   }
 
   get bytes(): number {
@@ -55,6 +58,7 @@ export class CanonicalTar implements AsyncDisposable {
   async end(): Promise<void> {
     await this.#write(ZEROS);
     await this.#flush();
+    await this.#guard(this.#early.settled());
     await this.#guard(this.#file.datasync());
   }
 
@@ -80,6 +84,7 @@ export class CanonicalTar implements AsyncDisposable {
       done += (await this.#guard(this.#file.write(bytes, done, bytes.length - done))).bytesWritten;
     }
     this.#written += bytes.length;
+    this.#early.wrote(bytes.length);
   }
 
   async #guard<T>(work: Promise<T>): Promise<T> {

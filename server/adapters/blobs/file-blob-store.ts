@@ -2,6 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { chmod, type FileHandle, lstat, mkdir, open, readdir, rename, rm, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { EarlySync } from "../../domain/early-sync.ts";
 import { NotFound, OffsetBeyondEnd, UploadInProgress } from "../../domain/errors.ts";
 import type { BlobStore, StagedBlob, StoredItem } from "../../domain/ports/blob-store.ts";
 import { hasCode, orUndefined, storageError } from "../../domain/storage-error.ts";
@@ -216,11 +217,13 @@ interface Staging {
 class FileStagedBlob implements StagedBlob {
   readonly path: string;
   readonly #staging: Staging;
+  readonly #early: EarlySync;
   #committed: number;
   #open = true;
 
   constructor(staging: Staging) {
     this.path = staging.path;
+    this.#early = new EarlySync(() => staging.file.datasync());
     this.#staging = staging;
     this.#committed = staging.size;
   }
@@ -241,6 +244,7 @@ class FileStagedBlob implements StagedBlob {
       throw storageError(error, "storing an upload");
     }
     this.#committed += chunk.length;
+    this.#early.wrote(chunk.length);
   }
 
   async *read(): AsyncIterable<Uint8Array> {
@@ -249,6 +253,7 @@ class FileStagedBlob implements StagedBlob {
 
   async commit(): Promise<void> {
     try {
+      await this.#early.settled();
       await this.#staging.file.datasync();
     } catch (error) {
       throw storageError(error, "making an upload durable");
@@ -257,6 +262,7 @@ class FileStagedBlob implements StagedBlob {
 
   async promote(sha256: string): Promise<void> {
     try {
+      await this.#early.settled();
       await this.#staging.file.sync();
       await this.#staging.moveTo(sha256);
     } catch (error) {
