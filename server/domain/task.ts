@@ -47,6 +47,31 @@ export function isSystemFault(reason: ResultReason): boolean {
   return reason === "LOST" || reason === "SYSTEM_ERROR";
 }
 
+/** Packages a task needs, and modules that warm sandboxes import beforehand. */
+export interface EnvironmentSpec {
+  /** Lines of a requirements.txt. */
+  readonly requirements: string;
+  readonly preload: readonly string[];
+}
+
+/** One piece of data placed in the sandbox, read-only, at `path` below the workspace. */
+export type TaskInput = { readonly path: string } & (
+  | { readonly kind: "blob"; readonly sha256: string }
+  | { readonly kind: "artifact"; readonly taskId: string; readonly artifactPath: string }
+);
+
+/** An address told of state changes; no states means the terminal ones. */
+export interface WebhookSpec {
+  readonly url: string;
+  readonly states: readonly TaskState[];
+}
+
+/** Experiment tracking handed to the script. */
+export interface ExperimentSpec {
+  readonly trackingUri: string;
+  readonly name: string;
+}
+
 /** What a client asked for, as asked: a rerun is create(spec). Empty strings, 0 and null take the server's defaults. */
 export interface TaskSpec {
   readonly taskType: string;
@@ -63,6 +88,9 @@ export interface TaskSpec {
   readonly stdin: string;
   readonly workingDirectory: string;
   readonly image: string;
+  /** Null: requirements.txt of the archive, if there is one. */
+  readonly environment: EnvironmentSpec | null;
+  readonly inputs: readonly TaskInput[];
   readonly outputs: readonly string[];
   readonly budgets: Budgets | null;
   readonly timeoutMillis: number | null;
@@ -72,10 +100,20 @@ export interface TaskSpec {
   readonly isolation: Isolation | null;
   readonly requireEnforced: readonly Limit[];
   readonly engine: string;
+  readonly account: string;
+  readonly partition: string;
+  readonly instanceType: string;
   readonly priority: number;
+  /** The client's estimate of the run; null means learnt from earlier runs. */
+  readonly expectedDurationMillis: number | null;
+  /** Ids of tasks that must succeed first. */
+  readonly dependsOn: readonly string[];
   readonly maxAttempts: number;
+  readonly useResultCache: boolean;
   readonly displayName: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly webhooks: readonly WebhookSpec[];
+  readonly experiment: ExperimentSpec | null;
   readonly retentionMillis: number | null;
   readonly requestId: string;
 }

@@ -44,7 +44,7 @@ describe("a request to run something", () => {
   test("is refused for every field that this server would otherwise ignore", () => {
     const unsupported = {
       environment: { environment: {} },
-      inputs: { inputs: [{ path: "x" }] },
+      inputs: { inputs: [{ path: "x", source: { $case: "blobSha256" as const, value: "0" } }] },
       "placement.account": { placement: { account: "a" } },
       "placement.partition": { placement: { partition: "p" } },
       "placement.instance_type": { placement: { instanceType: "i" } },

@@ -5,6 +5,7 @@ import {
   type Cancellation,
   type Program,
   RESULT_REASONS,
+  TASK_STATES,
   type TaskResult,
   type TaskSpec,
   type Usage,
@@ -58,6 +59,12 @@ const date = text.pipe(
   }),
 );
 
+const input = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("blob"), path: text, sha256: text }),
+  z.object({ kind: z.literal("artifact"), path: text, taskId: text, artifactPath: text }),
+]);
+
+// A field that came later has a default: rows of an earlier version lack it.
 export const spec = z.object({
   taskType: text,
   code: text,
@@ -71,6 +78,8 @@ export const spec = z.object({
   stdin: text,
   workingDirectory: text,
   image: text,
+  environment: z.object({ requirements: text, preload: texts }).nullable().default(null),
+  inputs: z.array(input).default([]),
   outputs: texts,
   budgets: z
     .object({
@@ -88,10 +97,18 @@ export const spec = z.object({
   isolation: isolation.nullable(),
   requireEnforced: z.array(limit),
   engine: text,
+  account: text.default(""),
+  partition: text.default(""),
+  instanceType: text.default(""),
   priority: number,
+  expectedDurationMillis: number.nullable().default(null),
+  dependsOn: texts.default([]),
   maxAttempts: number,
+  useResultCache: z.boolean().default(false),
   displayName: text,
   labels: textMap,
+  webhooks: z.array(z.object({ url: text, states: z.array(z.enum(TASK_STATES)) })).default([]),
+  experiment: z.object({ trackingUri: text, name: text }).nullable().default(null),
   retentionMillis: number.nullable(),
   requestId: text,
 }) satisfies z.ZodType<TaskSpec>;

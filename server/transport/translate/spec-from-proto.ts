@@ -3,10 +3,15 @@ import {
   type Resources,
   type Budgets as WireBudgets,
 } from "@longshore/proto/longshore/v1/resources.ts";
-import { type CreateTaskRequest, Isolation, Network } from "@longshore/proto/longshore/v1/task.ts";
+import {
+  type CreateTaskRequest,
+  Isolation,
+  Network,
+  Task_State,
+} from "@longshore/proto/longshore/v1/task.ts";
 import type { Budgets } from "#server/domain/limits.ts";
 import type { ResourceRequest } from "#server/domain/resources.ts";
-import type { TaskSpec } from "#server/domain/task.ts";
+import type { TaskInput, TaskSpec } from "#server/domain/task.ts";
 import type { TaskRequest } from "../application.ts";
 import { FieldCheck } from "./field-check.ts";
 
@@ -26,6 +31,8 @@ export function specFromProto(request: CreateTaskRequest, check = new FieldCheck
     stdin: Buffer.from(request.stdin).toString("base64"),
     workingDirectory: request.workingDirectory,
     image: request.image,
+    environment: request.environment ?? null,
+    inputs: inputsFromProto(request, check),
     outputs: request.outputs,
     budgets: budgetsFromProto(request.budgets, check),
     timeoutMillis: check.duration("timeout", request.timeout, "above 0"),
@@ -35,14 +42,39 @@ export function specFromProto(request: CreateTaskRequest, check = new FieldCheck
     isolation: check.choice("isolation", Isolation, request.isolation),
     requireEnforced: check.choices("require_enforced", Limit, request.requireEnforced),
     engine: request.placement?.engine ?? "",
+    account: request.placement?.account ?? "",
+    partition: request.placement?.partition ?? "",
+    instanceType: request.placement?.instanceType ?? "",
     priority: request.priority,
+    expectedDurationMillis: check.duration("expected_duration", request.expectedDuration, "above 0"),
+    dependsOn: request.dependsOn,
     maxAttempts: check.count("max_attempts", request.maxAttempts),
+    useResultCache: request.useResultCache,
     displayName: request.displayName,
     labels: request.labels,
+    webhooks: request.webhooks.map(({ url, states }, index) => ({
+      url,
+      states: check.choices(`webhooks[${index}].states`, Task_State, states),
+    })),
+    experiment: request.experiment ?? null,
     retentionMillis: check.duration("retention", request.retention, "0 or more"),
     requestId: request.requestId,
   };
   return { spec, secrets: request.secretEnv, violations: check.violations };
+}
+
+function inputsFromProto({ inputs }: CreateTaskRequest, check: FieldCheck): TaskInput[] {
+  return inputs.flatMap(({ path, source }, index): TaskInput[] => {
+    switch (source?.$case) {
+      case "blobSha256":
+        return [{ kind: "blob", path, sha256: source.value }];
+      case "artifact":
+        return [{ kind: "artifact", path, taskId: source.value.taskId, artifactPath: source.value.path }];
+      default:
+        check.add(`inputs[${index}]`, "names no source; give blob_sha256 or artifact");
+        return [];
+    }
+  });
 }
 
 /** A field that would be dropped silently promises something that does not happen. */
