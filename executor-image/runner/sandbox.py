@@ -3,6 +3,7 @@
 import os
 import select
 import sys
+import time
 
 import identity
 from events import Events, Reaper
@@ -11,6 +12,9 @@ from spec import MAX_SPEC, BadSpec, Settings, check_spec, read_spec
 
 JOURNAL = "/longshore/journal"
 STDIN = 0
+
+# The server hangs up as soon as it has passed the end on; this bounds the wait for one that has forgotten to.
+LINGER_MS = 250
 
 
 class Sandbox:
@@ -24,6 +28,7 @@ class Sandbox:
             self.reaper.watch(self.prestarted.pid)
         self.journal = None
         self.counters = None
+        self._server = None
 
     def serve(self):
         """Returns PID 1's exit status."""
@@ -60,7 +65,23 @@ class Sandbox:
             text = "%s: %s" % (type(problem).__name__, problem)
             self.journal.record(END, _refusal("The runner failed: %s." % text[:1000]))
             return 1
+        self._linger()
         return 0
+
+    def _linger(self):
+        """What the engine does when PID 1 exits takes more of the machine than a short attempt did: the server's answer goes first."""
+        poll = select.poll()
+        poll.register(self._server, select.POLLIN)
+        poll.register(self.events.fd, select.POLLIN)
+        give_up = time.monotonic() + LINGER_MS / 1000
+        while time.monotonic() < give_up:
+            for fd, _ in poll.poll(max(1, round((give_up - time.monotonic()) * 1000))):
+                if fd == self._server and not os.read(fd, 4096):
+                    return
+                self.events.clear()
+                self.reaper.reap()
+                if self.events.stop_asked or self.events.kill_asked:
+                    return
 
     def _wait_for_spec(self):
         """The spec's bytes, or None when stdin ended or a stop came first."""
@@ -93,8 +114,9 @@ class Sandbox:
 
     def _take_spec(self, parts, rest):
         data = b"".join(parts)
-        # Nothing is read after the spec; nothing of this sandbox keeps the server's end open either.
+        # Nothing is read after the spec but that the server hangs up.
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._server = os.dup(STDIN)
         os.dup2(null, STDIN)
         os.close(null)
         return data[: len(data) + rest] if rest < 0 else data

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Hold } from "../domain/capacity.ts";
 import { Unavailable } from "../domain/errors.ts";
 import type { ImageInfo, RunnerSpec, Sandbox, SandboxShape } from "../domain/ports/engine.ts";
@@ -10,6 +11,9 @@ import type { EngineHost } from "./engine-host.ts";
 import { stageSpanId } from "./identity.ts";
 import { RecheckArchive } from "./recheck-archive.ts";
 import { stopSandbox } from "./stop-sandbox.ts";
+
+/** A teardown takes more of the machine than a short attempt did: whoever waits for its end is told first. */
+const TEARDOWN_DELAY_MILLIS = 5;
 
 interface Active {
   readonly task: Task;
@@ -284,7 +288,8 @@ export class RunAttempts {
   releaseLater(host: EngineHost, task: Task, record: AttemptRecord): void {
     if (this.#releasing.has(record.sandboxId)) return;
     this.#releasing.add(record.sandboxId);
-    const work = this.#release(host, task, record)
+    const work = delay(TEARDOWN_DELAY_MILLIS)
+      .then(() => this.#release(host, task, record))
       .catch((error: unknown) => {
         // The record says that it is not released: the next pass of the reconciliation tries again.
         if (!this.#closing.signal.aborted)

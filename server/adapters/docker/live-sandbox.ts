@@ -53,7 +53,7 @@ export class LiveSandbox {
     else this.#stream.once("close", tell);
   }
 
-  /** Sends the one spec and closes stdin. */
+  /** Sends the one spec. Stdin stays open until hangUp: the runner waits with its exit until the end was passed on. */
   send(message: Buffer): Promise<void> {
     if (!this.waiting) {
       const reason = this.#begun
@@ -65,14 +65,14 @@ export class LiveSandbox {
     return new Promise((resolve, reject) => {
       const broken = () => reject(new SystemFault(`sandbox ${this.id} was lost while its spec was sent`));
       this.#stream.once("close", broken);
-      this.#stream.end(message, () => {
+      this.#stream.write(message, () => {
         this.#stream.off("close", broken);
         resolve();
       });
     });
   }
 
-  /** Without a spec the runner reads end of file and ends by itself. */
+  /** The runner reads end of file: without a spec it ends by itself, after its attempt it waits no longer. */
   hangUp(): void {
     this.#stream.destroy();
   }
