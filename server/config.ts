@@ -19,6 +19,8 @@ export interface Config {
   readonly docker: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly policy: Policy;
+  /** Other names of engines. */
+  readonly engineAliases: ReadonlyMap<string, string>;
   readonly archiveLimits: ArchiveLimits;
   readonly warm: { readonly count: number; readonly ramBytes: number };
   readonly leastFreeBytes: number;
@@ -114,6 +116,7 @@ function toConfig(v: Values): Config {
     docker: v.LONGSHORE_DOCKER,
     logLevel: v.LONGSHORE_LOG_LEVEL,
     policy: toPolicy(v),
+    engineAliases: v.LONGSHORE_ENGINE_ALIASES,
     archiveLimits: {
       ...DEFAULT_ARCHIVE_LIMITS,
       maxEntries: v.LONGSHORE_MAX_ARCHIVE_ENTRIES,
@@ -165,6 +168,8 @@ function toPolicy(v: Values): Policy {
     defaultIsolation: v.LONGSHORE_DEFAULT_ISOLATION === "gvisor" ? "GVISOR" : "CONTAINER",
     defaultImage: v.LONGSHORE_EXECUTOR_IMAGE,
     allowedImages: v.LONGSHORE_ALLOWED_IMAGES,
+    imageAliases: v.LONGSHORE_IMAGE_ALIASES,
+    instanceTypes: v.LONGSHORE_INSTANCE_TYPES,
     defaultRetentionMillis: v.LONGSHORE_RETENTION,
     maxRetentionMillis: v.LONGSHORE_MAX_RETENTION,
     maxStageInMillis: v.LONGSHORE_STAGE_IN_TIMEOUT,

@@ -43,7 +43,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     installationId: lease.installationId,
     runnerDirectory: RUNNER_DIRECTORY,
     defaultImage: config.policy.defaultImage,
-    allowedImages: config.policy.allowedImages,
+    allowedImages: [...config.policy.allowedImages, ...config.policy.imageAliases.values()],
     uids: config.uids,
     runtimes: DEFAULT_RUNTIMES,
     egress: config.egress,
@@ -56,6 +56,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   const newId = createIds();
   const app = await composeApplication({
     engines: [engine],
+    engineAliases: config.engineAliases,
     store: database.tasks,
     artifacts: database.artifacts,
     index: database.blobs,

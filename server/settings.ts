@@ -1,6 +1,8 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
+import { parseAliases } from "./domain/alias.ts";
+import { parseInstanceType } from "./domain/instance-type.ts";
 import { parseIpRange, parseIpTarget } from "./domain/ip-range.ts";
 import { parseSize } from "./domain/resources.ts";
 
@@ -61,6 +63,17 @@ function readEach<T>(items: typeof list, read: (item: string) => T | undefined, 
   });
 }
 
+/** NAME=VALUE items; the wrong ones are named together. */
+function aliases<T>(read: (value: string) => T | undefined, wrong: string) {
+  return list.transform((items, context) => {
+    const problems: string[] = [];
+    const parsed = parseAliases(items, read, problems);
+    if (problems.length > 0)
+      context.addIssue({ code: "custom", message: `holds ${problems.join(", ")}, which is ${wrong}` });
+    return parsed;
+  });
+}
+
 /** One environment variable: what it means, what it is when unset, and how it is read. */
 interface Setting<T extends z.ZodType> {
   readonly about: string;
@@ -110,6 +123,21 @@ export const SETTINGS = {
     list,
     "",
     "other images that a request may name: exact names or globs, separated by commas",
+  ),
+  LONGSHORE_IMAGE_ALIASES: setting(
+    aliases((image) => image || undefined, "not NAME=IMAGE, each name once"),
+    "",
+    "names that requests may use for images, such as sklearn=registry.example/team/sklearn:1.7; these are allowed, too",
+  ),
+  LONGSHORE_ENGINE_ALIASES: setting(
+    aliases((engine) => engine || undefined, "not NAME=ENGINE, each name once"),
+    "",
+    "other names that requests may use for engines, such as atena02=docker",
+  ),
+  LONGSHORE_INSTANCE_TYPES: setting(
+    aliases(parseInstanceType, "not NAME=cpu:2/ram:4GB/storage:10GB/gpu:1, of which parts may be left out"),
+    "",
+    "kinds of machines that requests may name, with what their tasks get of resources they do not ask for, such as small=cpu:1/ram:1GB; empty takes any name",
   ),
   LONGSHORE_DEFAULT_CPU: setting(cpus, "1", "CPUs of a task that asks for none"),
   LONGSHORE_DEFAULT_RAM: setting(size, "512MB", "memory of a task that asks for none"),

@@ -40,6 +40,8 @@ import { WatchTask } from "./watch-task.ts";
 /** What the use cases stand on; server/main.ts chooses it. */
 export interface Parts {
   readonly engines: readonly [Engine, ...Engine[]];
+  /** Other names of engines. */
+  readonly engineAliases?: ReadonlyMap<string, string>;
   readonly store: TaskStore;
   readonly artifacts: ArtifactStore;
   readonly index: BlobIndex;
@@ -87,10 +89,10 @@ function requireDefaultTier({ capabilities, engine }: EngineHost, { defaultIsola
 export async function composeApplication(parts: Parts): Promise<ComposedApplication> {
   const { store, artifacts, index, blobs, archives, secretBox, log, policy, clock, newId } = parts;
   const [first, ...others] = parts.engines;
-  const hosts = new EngineHosts([
-    await hostOf(first, policy),
-    ...(await Promise.all(others.map((engine) => hostOf(engine, policy)))),
-  ]);
+  const hosts = new EngineHosts(
+    [await hostOf(first, policy), ...(await Promise.all(others.map((engine) => hostOf(engine, policy))))],
+    parts.engineAliases,
+  );
   requireDefaultTier(hosts.default, policy);
   const files = new Map(parts.engines.map((engine) => [engine.name, engine.files]));
   const journals = new Map(parts.engines.map((engine) => [engine.name, new JournalHub(engine.files)]));

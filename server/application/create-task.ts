@@ -116,6 +116,11 @@ export class CreateTask {
         field: "placement.engine",
         description: `"${spec.engine.slice(0, 100)}" is no engine of this server; there are ${hosts.names.join(", ")}`,
       });
+    } else if (spec.partition !== "" && hosts.get(spec.engine).engine.kind === "docker") {
+      violations.push({
+        field: "placement.partition",
+        description: "means nothing to a Docker engine; leave it out, or name another engine",
+      });
     }
     if (violations.length > 0) throw new InvalidRequest(violations);
     const host = hosts.get(spec.engine);
@@ -126,17 +131,22 @@ export class CreateTask {
       // A device that cannot be passed in is no weaker limit but a task that cannot run.
       enforced: limits.gpuCount > 0 ? [...spec.requireEnforced, "GPU"] : spec.requireEnforced,
     });
-    await this.#requireImage(host, spec.image);
+    await this.#requireImage(host, this.#imageOf(spec));
     return { limits, program, host };
+  }
+
+  #imageOf({ image }: TaskSpec): string {
+    const { defaultImage, imageAliases } = this.#deps.policy;
+    return image === "" ? defaultImage : (imageAliases.get(image) ?? image);
   }
 
   /** Throws ImageRefused. While the engine is away a task of the server's own image is taken all the same: it waits in the queue. */
   async #requireImage(host: EngineHost, image: string): Promise<void> {
     const { defaultImage } = this.#deps.policy;
     try {
-      await host.engine.resolveImage(image === "" ? defaultImage : image);
+      await host.engine.resolveImage(image);
     } catch (error) {
-      if (!(error instanceof Unavailable) || (image !== "" && image !== defaultImage)) throw error;
+      if (!(error instanceof Unavailable) || image !== defaultImage) throw error;
     }
   }
 
@@ -200,7 +210,7 @@ export class CreateTask {
       limits: checked.limits,
       isolation: spec.isolation ?? policy.defaultIsolation,
       network: spec.network ?? "NONE",
-      image: spec.image === "" ? policy.defaultImage : spec.image,
+      image: this.#imageOf(spec),
       program: checked.program,
       archiveSha256: spec.archiveSha256,
       wait: null,

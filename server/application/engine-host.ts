@@ -1,5 +1,5 @@
 import type { CapacityLedger } from "../domain/capacity.ts";
-import { NotEnforced, NotFound } from "../domain/errors.ts";
+import { NotEnforced, NotFound, SystemFault } from "../domain/errors.ts";
 import type { Limit } from "../domain/limits.ts";
 import type { Engine, EngineCapabilities, EngineTier } from "../domain/ports/engine.ts";
 import type { Isolation, Network } from "../domain/task.ts";
@@ -50,18 +50,32 @@ export function requireTier(
   }
 }
 
-/** The configured engines, the default first. */
+/** The configured engines, the default first, and other names that they go by. */
 export class EngineHosts {
   readonly #hosts: ReadonlyMap<string, EngineHost>;
+  readonly #aliases: ReadonlyMap<string, string>;
   readonly default: EngineHost;
 
-  constructor(hosts: readonly [EngineHost, ...EngineHost[]]) {
+  /** Throws SystemFault for an alias that names no engine or hides one. */
+  constructor(
+    hosts: readonly [EngineHost, ...EngineHost[]],
+    aliases: ReadonlyMap<string, string> = new Map(),
+  ) {
     this.default = hosts[0];
     this.#hosts = new Map(hosts.map((host) => [host.engine.name, host]));
+    this.#aliases = aliases;
+    const wrong = [...aliases].filter(([alias, name]) => this.#hosts.has(alias) || !this.#hosts.has(name));
+    if (wrong.length === 0) return;
+    const named = wrong.map(([alias, name]) => `${alias}=${name}`).join(", ");
+    const engines = [...this.#hosts.keys()].join(", ");
+    throw new SystemFault(
+      `LONGSHORE_ENGINE_ALIASES holds ${named}: an alias is a new name for an engine that there is (${engines})`,
+    );
   }
 
+  /** All that a task may name. */
   get names(): string[] {
-    return [...this.#hosts.keys()];
+    return [...this.#hosts.keys(), ...this.#aliases.keys()];
   }
 
   all(): EngineHost[] {
@@ -70,7 +84,7 @@ export class EngineHosts {
 
   /** Empty means the default. Throws NotFound. */
   get(name: string): EngineHost {
-    const host = name === "" ? this.default : this.#hosts.get(name);
+    const host = name === "" ? this.default : this.#hosts.get(this.#aliases.get(name) ?? name);
     if (host === undefined)
       throw new NotFound("engine", name.slice(0, 100), `there are ${this.names.join(", ")}`);
     return host;

@@ -1,3 +1,4 @@
+import type { InstanceType } from "./instance-type.ts";
 import type { Budgets } from "./limits.ts";
 import type { Resources } from "./resources.ts";
 import type { Isolation } from "./task.ts";
@@ -16,6 +17,10 @@ export interface Policy {
   readonly defaultImage: string;
   /** Exact names or globs of images that a request may name. */
   readonly allowedImages: readonly string[];
+  /** Images by names of the operator's own, each allowed. */
+  readonly imageAliases: ReadonlyMap<string, string>;
+  /** Kinds of machines; without any, a task may name what it likes. */
+  readonly instanceTypes: ReadonlyMap<string, InstanceType>;
   readonly defaultRetentionMillis: number;
   readonly maxRetentionMillis: number;
   /** Longest unpacking of a project, and longest collecting of artifacts. */

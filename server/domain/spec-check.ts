@@ -1,4 +1,6 @@
+import { listNames } from "./alias.ts";
 import type { FieldViolation } from "./errors.ts";
+import { withInstanceType } from "./instance-type.ts";
 import type { Budgets, TaskLimits } from "./limits.ts";
 import type { Policy } from "./policy.ts";
 import { parseResources } from "./resources.ts";
@@ -11,6 +13,8 @@ const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 const MODULE_FUNCTION = /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const LABEL_KEY = /^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/;
+/** These come to the command lines and requests of schedulers. */
+const PLACEMENT = /^[A-Za-z0-9]([A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?$/;
 const MAX_ARGS = 1000;
 const MAX_ARGS_BYTES = 128 * 1024;
 const MAX_ENV_BYTES = 128 * 1024;
@@ -37,13 +41,33 @@ export function checkSpec(spec: TaskSpec, policy: Policy, violations: FieldViola
   checkProcess(spec, policy, refuse);
   checkOutputs(spec, refuse);
   checkRecord(spec, policy, refuse);
+  checkPlacement(spec, policy, refuse);
   const resources = parseResources(
-    spec.resources ?? { cpu: "", gpu: "", ram: "", storage: "", gpuModel: "" },
+    withInstanceType(spec.resources, policy.instanceTypes.get(spec.instanceType)),
     policy.defaultResources,
     "resources",
     violations,
   );
   return { ...resources, ...checkBudgets(spec, policy, refuse), ...checkTimes(spec, policy, refuse) };
+}
+
+/** Whether the engine has accounts and partitions is the engine's to say. */
+function checkPlacement(spec: TaskSpec, policy: Policy, refuse: Refuse): void {
+  for (const [field, value] of [
+    ["placement.account", spec.account],
+    ["placement.partition", spec.partition],
+    ["placement.instance_type", spec.instanceType],
+  ] as const) {
+    if (value !== "" && !PLACEMENT.test(value))
+      refuse(field, "must have 1 to 63 letters, digits and . _ @ - between them");
+  }
+  const { instanceTypes } = policy;
+  if (spec.instanceType !== "" && instanceTypes.size > 0 && !instanceTypes.has(spec.instanceType)) {
+    refuse(
+      "placement.instance_type",
+      `"${spec.instanceType.slice(0, 100)}" is none of this server's: ${listNames(instanceTypes.keys())}`,
+    );
+  }
 }
 
 type Refuse = (field: string, description: string) => void;

@@ -27,6 +27,8 @@ export function samplePolicy(fields: Partial<Policy> = {}): Policy {
     defaultIsolation: "CONTAINER",
     defaultImage: "longshore/executor:dev",
     allowedImages: [],
+    imageAliases: new Map(),
+    instanceTypes: new Map(),
     defaultRetentionMillis: 3_600_000,
     maxRetentionMillis: 86_400_000,
     maxStageInMillis: 60_000,

@@ -28,7 +28,7 @@ describe("a request to run something", () => {
       network: Network.EGRESS,
       isolation: Isolation.GVISOR,
       requireEnforced: [Limit.RAM, Limit.STORAGE],
-      placement: { engine: "docker" },
+      placement: { engine: "docker", account: "a", partition: "p", instanceType: "i" },
       priority: -5,
       maxAttempts: 2,
       labels: { team: "blue" },
@@ -45,9 +45,6 @@ describe("a request to run something", () => {
     const unsupported = {
       environment: { environment: {} },
       inputs: { inputs: [{ path: "x", source: { $case: "blobSha256" as const, value: "0" } }] },
-      "placement.account": { placement: { account: "a" } },
-      "placement.partition": { placement: { partition: "p" } },
-      "placement.instance_type": { placement: { instanceType: "i" } },
       expected_duration: { expectedDuration: { seconds: 1n } },
       depends_on: { dependsOn: ["t"] },
       use_result_cache: { useResultCache: true },

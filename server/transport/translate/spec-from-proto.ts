@@ -79,12 +79,8 @@ function inputsFromProto({ inputs }: CreateTaskRequest, check: FieldCheck): Task
 
 /** A field that would be dropped silently promises something that does not happen. */
 function refuseUnsupported(request: CreateTaskRequest, check: FieldCheck): void {
-  const { placement } = request;
   check.unsupported("environment", request.environment !== undefined);
   check.unsupported("inputs", request.inputs.length > 0);
-  check.unsupported("placement.account", (placement?.account ?? "") !== "");
-  check.unsupported("placement.partition", (placement?.partition ?? "") !== "");
-  check.unsupported("placement.instance_type", (placement?.instanceType ?? "") !== "");
   check.unsupported("expected_duration", request.expectedDuration !== undefined);
   check.unsupported("depends_on", request.dependsOn.length > 0);
   check.unsupported("use_result_cache", request.useResultCache);

@@ -2,6 +2,7 @@ import { durationToMillis, isTerminal, recordToJson, stateName, type TaskRecord 
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import { formatBytes, formatMillis, printable } from "../output/format.ts";
+import { describePlacement } from "../output/placement.ts";
 import { continuation, statusLine } from "../output/status-line.ts";
 import { describeEnd, describeSandbox, describeWait } from "../output/summary.ts";
 import type { Terminal } from "../output/terminal.ts";
@@ -26,6 +27,8 @@ export function addDescribe(program: Command, context: Context): void {
 function describe(record: TaskRecord, now: Date, terminal: Terminal): string[] {
   const lines = [headline(record), ...timeline(record.stages, now)];
   if (record.wait !== undefined) lines.push(statusLine("waits", describeWait(record.wait)));
+  const placement = describePlacement(record);
+  if (placement !== undefined) lines.push(statusLine("placement", placement));
   if (record.attempts.length > 0) lines.push(statusLine("sandbox", describeSandbox(record)));
   lines.push(...limits(record));
   for (const attempt of record.attempts.slice(0, -1)) {

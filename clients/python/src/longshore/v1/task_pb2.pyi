@@ -186,7 +186,7 @@ class CreateTaskRequest(_message.Message):
     working_directory: _builtins.str
     """Folder below the project to start in."""
     image: _builtins.str
-    """Image name; empty takes the server's executor image; others only if the server's policy allows."""
+    """Image name, or an alias that the server's configuration has for one; empty takes the server's executor image; others only if its policy allows."""
     network: Global___Network.ValueType
     """What the sandbox may reach; unspecified means none."""
     isolation: Global___Isolation.ValueType
@@ -417,7 +417,7 @@ Global___ArtifactRef: _TypeAlias = ArtifactRef  # noqa: Y015
 
 @_typing.final
 class Placement(_message.Message):
-    """Where a task runs beyond this machine."""
+    """Where a task runs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -426,13 +426,13 @@ class Placement(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     INSTANCE_TYPE_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
-    """Engine's configured name, such as "docker" or "atena02"."""
+    """Engine's configured name, such as "docker", or an alias that the server's configuration has for one, such as "atena02"."""
     account: _builtins.str
-    """Account charged by the site, where the engine has accounts."""
+    """Account charged by the site; kept in the record where the engine has no accounts."""
     partition: _builtins.str
-    """Partition or node pool."""
+    """Partition or node pool; refused where the engine has none (Docker)."""
     instance_type: _builtins.str
-    """Kind of machine, as the engine's configuration names it."""
+    """Kind of machine: one of the server's configured ones, whose resources the task gets where it asks for none; any name where none is configured."""
     def __init__(
         self,
         *,

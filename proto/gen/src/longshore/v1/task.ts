@@ -138,7 +138,7 @@ export interface CreateTaskRequest {
   stdin: Uint8Array;
   /** Folder below the project to start in. */
   workingDirectory: string;
-  /** Image name; empty takes the server's executor image; others only if the server's policy allows. */
+  /** Image name, or an alias that the server's configuration has for one; empty takes the server's executor image; others only if its policy allows. */
   image: string;
   /** Packages to install beforehand; absent means requirements.txt of the archive, if there is one. */
   environment:
@@ -248,15 +248,15 @@ export interface ArtifactRef {
   path: string;
 }
 
-/** Where a task runs beyond this machine. */
+/** Where a task runs. */
 export interface Placement {
-  /** Engine's configured name, such as "docker" or "atena02". */
+  /** Engine's configured name, such as "docker", or an alias that the server's configuration has for one, such as "atena02". */
   engine: string;
-  /** Account charged by the site, where the engine has accounts. */
+  /** Account charged by the site; kept in the record where the engine has no accounts. */
   account: string;
-  /** Partition or node pool. */
+  /** Partition or node pool; refused where the engine has none (Docker). */
   partition: string;
-  /** Kind of machine, as the engine's configuration names it. */
+  /** Kind of machine: one of the server's configured ones, whose resources the task gets where it asks for none; any name where none is configured. */
   instanceType: string;
 }
 
