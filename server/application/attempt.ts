@@ -10,6 +10,7 @@ import { AttemptLog } from "./attempt-log.ts";
 import { Latch } from "./changes.ts";
 import type { EngineHost } from "./engine-host.ts";
 import { stageSpanId } from "./identity.ts";
+import { factsOf } from "./log-facts.ts";
 import { stopSandbox } from "./stop-sandbox.ts";
 
 /** Beyond the runner's own deadline: what it may need to kill, drain and collect before the server loses patience. */
@@ -98,7 +99,11 @@ export class Attempt {
     } catch (error) {
       if (!(error instanceof DamagedJournal)) throw error;
       damage = error.message;
-      await stopSandbox(this.host.engine, sandboxId, "kill", { signal, log: this.#deps.log });
+      await stopSandbox(this.host.engine, sandboxId, "kill", {
+        task: this.task,
+        signal,
+        log: this.#deps.log,
+      });
     } finally {
       for (const timer of this.#timers) clearTimeout(timer);
       clearTimeout(this.#acceptTimer);
@@ -138,13 +143,17 @@ export class Attempt {
 
   #killNow(kill: ServerKill): void {
     this.#kill ??= kill;
-    this.#deps.log.warn("the server ends an attempt", { task: this.task.id, why: kill });
+    this.#deps.log.warn("the server ends an attempt", { ...factsOf(this.task), why: kill });
     this.#stop();
   }
 
   #stop(): void {
     const { signal } = this.#over;
-    void stopSandbox(this.host.engine, this.record.sandboxId, "kill", { signal, log: this.#deps.log });
+    void stopSandbox(this.host.engine, this.record.sandboxId, "kill", {
+      task: this.task,
+      signal,
+      log: this.#deps.log,
+    });
   }
 
   #take(frames: readonly JournalFrame[], signal: AbortSignal): void {

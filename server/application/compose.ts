@@ -144,6 +144,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     archives,
     secretBox,
     policy,
+    log,
     clock,
     newId,
   });
@@ -207,6 +208,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     start: async () => {
       await diskGuard.start();
       if (policy.countForeign) await foreign.start();
+      await trace.repeat(store);
       await reconcile.boot();
       reconcile.start();
       sweep.start();

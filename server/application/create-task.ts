@@ -7,6 +7,7 @@ import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex } from "../domain/ports/blob-store.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import { RequestIdTaken, type TaskStore } from "../domain/ports/task-store.ts";
+import type { Log } from "../domain/ports/telemetry.ts";
 import { formatSize } from "../domain/resources.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
 import type { Program, Stage, Task, TaskSpec } from "../domain/task.ts";
@@ -14,6 +15,7 @@ import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
 import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engine-host.ts";
 import { digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
+import { factsOf } from "./log-facts.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
 import type { TaskDeadlines } from "./task-deadlines.ts";
@@ -28,6 +30,7 @@ export interface CreateTaskDeps {
   readonly archives: ArchiveReader;
   readonly secretBox: SecretBox;
   readonly policy: Policy;
+  readonly log: Log;
   readonly clock: () => Date;
   readonly newId: NewId;
 }
@@ -69,6 +72,7 @@ export class CreateTask {
       if (winner === undefined) throw error;
       return winner;
     }
+    this.#deps.log.info("task created", { ...factsOf(task), tenant: task.tenant, owner: task.owner });
     this.#deps.scheduler.enqueue(task);
     this.#deps.deadlines.watch(task);
     return task;

@@ -6,6 +6,7 @@ import { isTerminal, type Task } from "../domain/task.ts";
 import { isFinished } from "../domain/transition.ts";
 import { Latch } from "./changes.ts";
 import type { CollectBlobs } from "./collect-blobs.ts";
+import { factsOf } from "./log-facts.ts";
 import type { TaskBook } from "./task-book.ts";
 
 /** Longest that a delete waits for the removal of the sandbox, which takes well under a second as a rule. */
@@ -70,6 +71,6 @@ export class DeleteTask {
     await store.remove(task.id);
     for (const attempt of task.attempts) await files.get(attempt.engine)?.remove(attempt.sandboxId);
     for (const digest of digests) await collectBlobs.collect(digest);
-    log.info("task removed", { task: task.id });
+    log.info("task removed", factsOf(task));
   }
 }

@@ -16,6 +16,7 @@ import { lastStages, queueStage } from "./attempt-stages.ts";
 import { usageOf } from "./attempt-usage.ts";
 import { CollectArtifacts } from "./collect-artifacts.ts";
 import { newSpanId } from "./identity.ts";
+import { factsOf } from "./log-facts.ts";
 import { untilAvailable } from "./until-available.ts";
 
 /** Attempts whose spec was never accepted cost the user none of the tries asked for, but not without end. */
@@ -95,7 +96,7 @@ export class EndAttempt {
     return await untilAvailable(
       () => this.#collect.collect(task, record.sandboxId, files),
       signal,
-      (error) => this.#deps.log.warn("artifacts wait for room", { task: task.id, error: error.message }),
+      (error) => this.#deps.log.warn("artifacts wait for room", { ...factsOf(task), error: error.message }),
     );
   }
 
@@ -137,7 +138,7 @@ export class EndAttempt {
       return plain("LOST", none, `the task could not be started: ${error.message}`, "rerun the task");
     const fault = newSpanId();
     this.#deps.log.error("attempt failed", {
-      task: task.id,
+      ...factsOf(task),
       fault,
       error: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });

@@ -5,6 +5,7 @@ import type { ReconcileReport } from "../domain/reconcile-report.ts";
 import { isTerminal, type Task } from "../domain/task.ts";
 import { currentAttempt } from "../domain/transition.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
+import { factsOf } from "./log-facts.ts";
 import type { Removals } from "./removals.ts";
 import type { RunAttempts } from "./run-attempts.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -150,7 +151,7 @@ export class Reconcile {
   }
 
   #resume(task: Task): void {
-    this.#deps.log.warn("a task that nobody worked on is taken up again", { task: task.id });
+    this.#deps.log.warn("a task that nobody worked on is taken up again", factsOf(task));
     if (currentAttempt(task) !== undefined) this.#adopt(task);
     else this.#deps.scheduler.enqueue(task);
   }

@@ -9,6 +9,7 @@ import { startStages } from "./attempt-stages.ts";
 import { EndAttempt } from "./end-attempt.ts";
 import type { EngineHost } from "./engine-host.ts";
 import { stageSpanId } from "./identity.ts";
+import { factsOf } from "./log-facts.ts";
 import { RecheckArchive } from "./recheck-archive.ts";
 import { stopSandbox } from "./stop-sandbox.ts";
 
@@ -97,8 +98,8 @@ export class RunAttempts {
   }
 
   #stop(active: Active, how: "terminate" | "kill"): void {
-    const { signal } = active.over;
-    void stopSandbox(active.host.engine, active.sandboxId, how, { signal, log: this.#deps.log });
+    const { task, host, sandboxId, over } = active;
+    void stopSandbox(host.engine, sandboxId, how, { task, signal: over.signal, log: this.#deps.log });
   }
 
   #track(task: Task, host: EngineHost, run: (active: Active) => Promise<void>): void {
@@ -118,7 +119,7 @@ export class RunAttempts {
       .catch((error: unknown) => {
         // The record stays as it is, and the next start takes it up.
         if (this.#closing.signal.aborted) return;
-        this.#deps.log.error("an attempt was left as it is", { task: task.id, error: String(error) });
+        this.#deps.log.error("an attempt was left as it is", { ...factsOf(task), error: String(error) });
       })
       .finally(() => {
         clearTimeout(active.cancelTimer);
@@ -226,7 +227,7 @@ export class RunAttempts {
       await active.host.engine.begin(sandbox, spec);
     } catch (error) {
       this.#deps.log.warn("a spec may not have reached its sandbox", {
-        task: active.task.id,
+        ...factsOf(active.task),
         sandboxId: sandbox.id,
         error: String(error),
       });
@@ -277,7 +278,7 @@ export class RunAttempts {
     const { adopted } = active;
     const settled = await this.#end.settle({ task, record, adopted }, files, seen, this.#closing.signal);
     this.#deps.log.info("attempt ended", {
-      task: task.id,
+      ...factsOf(task),
       attempt: record.number,
       reason: settled.attempts.at(-1)?.result?.reason,
     });
@@ -293,7 +294,7 @@ export class RunAttempts {
       .catch((error: unknown) => {
         // The record says that it is not released: the next pass of the reconciliation tries again.
         if (!this.#closing.signal.aborted)
-          this.#deps.log.error("cleanup failed", { task: task.id, error: String(error) });
+          this.#deps.log.error("cleanup failed", { ...factsOf(task), error: String(error) });
       })
       .finally(() => {
         this.#releasing.delete(record.sandboxId);

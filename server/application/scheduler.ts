@@ -5,6 +5,7 @@ import { formatSize, type Resources } from "../domain/resources.ts";
 import type { Task, Wait } from "../domain/task.ts";
 import { Changes } from "./changes.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
+import { factsOf } from "./log-facts.ts";
 
 /** After so many younger tasks went past a blocked one, nothing goes past it any more. */
 const MOST_OVERTAKEN = 16;
@@ -233,7 +234,7 @@ export class Scheduler {
     const hold = entry.host.ledger.tryHold(task.id, task.limits, task.spec.resources?.gpuModel);
     if (!("resources" in hold)) return hold;
     this.#take(entry);
-    this.#log.debug("task starts", { task: entry.task.id, engine: entry.host.engine.name });
+    this.#log.debug("task starts", { ...factsOf(task), engine: entry.host.engine.name });
     this.#launch(entry.task, entry.host, hold);
     return undefined;
   }

@@ -1,5 +1,7 @@
 import type { Engine } from "../domain/ports/engine.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
+import type { Task } from "../domain/task.ts";
+import { factsOf } from "./log-facts.ts";
 import { untilAvailable } from "./until-available.ts";
 
 /** Asks a sandbox to end, again and again while its engine is away. Never rejects: its end is what tells of success. */
@@ -7,10 +9,10 @@ export async function stopSandbox(
   engine: Engine,
   sandboxId: string,
   how: "terminate" | "kill",
-  { signal, log }: { signal: AbortSignal; log: Log },
+  { task, signal, log }: { task: Task; signal: AbortSignal; log: Log },
 ): Promise<void> {
   const tell = (error: unknown) =>
-    log.warn("a sandbox could not be stopped", { sandboxId, how, error: String(error) });
+    log.warn("a sandbox could not be stopped", { ...factsOf(task), sandboxId, how, error: String(error) });
   try {
     await untilAvailable(() => engine.stop(sandboxId, how), signal, tell);
   } catch (error) {

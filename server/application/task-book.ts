@@ -4,6 +4,7 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import type { Task } from "../domain/task.ts";
 import { apply, isFinished, type TaskChange } from "../domain/transition.ts";
 import { Changes } from "./changes.ts";
+import { factsOf } from "./log-facts.ts";
 import { untilAvailable } from "./until-available.ts";
 
 /** Decides what happens to the present task; undefined leaves it as it is. Must not wait: it runs between two commits. */
@@ -43,7 +44,7 @@ export class TaskBook {
       await this.#store.insert(task);
     } catch (error) {
       // A commit may fail after it reached the disk; such a task would wait in the store for the next start.
-      if (!(error instanceof Unavailable) || (await this.#stored(task.id)) === undefined) throw error;
+      if (!(error instanceof Unavailable) || (await this.#stored(task)) === undefined) throw error;
     }
     this.#onCommit(task, undefined);
     this.adopt(task);
@@ -94,7 +95,10 @@ export class TaskBook {
       () => this.change(id, decide),
       signal,
       (error) =>
-        this.#log.warn("a change of a task waits for the database", { task: id, error: error.message }),
+        this.#log.warn("a change of a task waits for the database", {
+          ...known(this.live(id), id),
+          error: error.message,
+        }),
     );
   }
 
@@ -127,11 +131,11 @@ export class TaskBook {
     this.changes.tell(next.id);
   }
 
-  async #stored(id: string): Promise<Task | undefined> {
+  async #stored(task: Task): Promise<Task | undefined> {
     try {
-      return await this.#store.get(id);
+      return await this.#store.get(task.id);
     } catch (error) {
-      this.#log.warn("a task could not be looked up", { task: id, error: String(error) });
+      this.#log.warn("a task could not be looked up", { ...factsOf(task), error: String(error) });
       return undefined;
     }
   }
@@ -145,4 +149,8 @@ export class TaskBook {
     if (!isFinished(task)) this.#live.set(id, entry);
     return entry;
   }
+}
+
+function known(task: Task | undefined, id: string): { task: string } {
+  return task === undefined ? { task: id } : factsOf(task);
 }

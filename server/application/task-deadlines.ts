@@ -4,6 +4,7 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import type { ResultReason, Stage, Task } from "../domain/task.ts";
 import { closeStages } from "../domain/transition.ts";
 import { withoutAttempt } from "../domain/verdict.ts";
+import { factsOf } from "./log-facts.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
 
@@ -39,7 +40,7 @@ export class TaskDeadlines {
         this.#timers.delete(task.id);
         this.#expire(task.id).catch((error: unknown) => {
           if (!this.#closing.signal.aborted)
-            this.#log.error("deadline failed", { task: task.id, error: String(error) });
+            this.#log.error("deadline failed", { ...factsOf(task), error: String(error) });
         });
       }, wait),
     );

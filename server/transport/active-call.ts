@@ -70,8 +70,10 @@ export class ActiveCall implements CallContext {
   }
 
   #facts(code: status): Record<string, unknown> {
-    const { tenant, subject } = this.caller;
+    const { tenant, subject, traceparent } = this.caller;
     const millis = Math.round(performance.now() - this.#begin);
-    return { rpc: this.#path, status: status[code], millis, tenant, subject };
+    const traceId = traceparent?.split("-")[1];
+    const trace = traceId === undefined ? {} : { trace_id: traceId };
+    return { rpc: this.#path, status: status[code], millis, tenant, subject, ...trace };
   }
 }

@@ -249,6 +249,16 @@ function upkeepTests(open: () => Promise<TaskStores>): void {
     assert.deepEqual(places(await stores.tasks.unfinished()), [3]);
   });
 
+  test("the tasks that ended last come latest first, a limited number", async () => {
+    await using stores = await open();
+    const after = (millis: number) => new Date(SAMPLE_TIME.getTime() + millis);
+    for (const [place, millis] of [300, 100, 300, 200].entries())
+      await stores.tasks.insert(sampleTask(place + 1, { endTime: after(millis) }));
+    await stores.tasks.insert(sampleTask(5, { endTime: null }));
+    assert.deepEqual(places(await stores.tasks.lastEnded(10)), [3, 1, 4, 2]);
+    assert.deepEqual(places(await stores.tasks.lastEnded(2)), [3, 1]);
+  });
+
   test("expired tasks come by expire time, a limited number", async () => {
     await using stores = await open();
     const after = (millis: number) => new Date(SAMPLE_TIME.getTime() + millis);

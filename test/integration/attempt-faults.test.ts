@@ -33,6 +33,7 @@ function failingStore(inner: TaskStore): {
     findByRequestId: (tenant, requestId) => inner.findByRequestId(tenant, requestId),
     list: (query) => inner.list(query),
     unfinished: () => inner.unfinished(),
+    lastEnded: (limit) => inner.lastEnded(limit),
     knownSandboxes: (ids) => inner.knownSandboxes(ids),
     remove: (id) => inner.remove(id),
     expired: (time, limit) => inner.expired(time, limit),

@@ -17,6 +17,7 @@ const span: SpanRecord = {
   startTime: new Date("2026-01-02T03:04:05.678Z"),
   endTime: new Date("2026-01-02T03:04:06.789Z"),
   attributes: { "longshore.task.id": "01JH", "longshore.warm": true, "longshore.bytes": 2 ** 40, ratio: 0.5 },
+  events: [],
   error: "",
 };
 
@@ -75,7 +76,6 @@ describe("OpenTelemetry", () => {
       ...rest,
       startTimeUnixNano: startTime,
       endTimeUnixNano: endTime,
-      events: [],
       status: { code: 0, message: "" },
     };
     assert.deepEqual(collector.spans, [
@@ -85,6 +85,19 @@ describe("OpenTelemetry", () => {
     const [resource] = collector.resources;
     assert.equal(resource?.["service.name"], "longshore");
     assert.equal(resource?.["service.version"], "1.2.3");
+  });
+
+  test("events of a span arrive with their times", async () => {
+    await using collector = await OtlpCollector.listen();
+    const telemetry = openTelemetry({
+      serviceVersion: "1",
+      env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint },
+    });
+    const event = { name: "limit reached", time: span.endTime, attributes: { "longshore.limit": "RAM" } };
+    telemetry.record({ ...span, events: [event] });
+    await telemetry.close();
+    const { time, ...rest } = event;
+    assert.deepEqual(collector.spans[0]?.events, [{ ...rest, timeUnixNano: time }]);
   });
 
   test("a failed span carries the error as status and as exception", async () => {

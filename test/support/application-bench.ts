@@ -60,7 +60,7 @@ export class ApplicationBench implements AsyncDisposable {
       artifactReader: new TarArtifactReader(DEFAULT_ARCHIVE_LIMITS),
       secretBox: { seal: (_, value) => value, open: (_, sealed) => sealed, fingerprint: (_, value) => value },
       disk: { disk: { freeBytes: async () => this.freeBytes }, leastFreeBytes: 2 ** 20 },
-      telemetry: { record: () => undefined, close: async () => undefined },
+      telemetry: { tracing: false, record: () => undefined, close: async () => undefined },
       log,
       policy: samplePolicy(),
       version: "0",

@@ -41,18 +41,25 @@ def test_what_may_happen_twice_is_tried_again_with_the_same_request_id(server: S
         assert len(server.calls) == 1
 
 
-def test_metadata_is_asked_anew_and_the_active_trace_goes_along(server: ScriptedServer) -> None:
+def test_metadata_is_asked_anew_and_the_active_trace_goes_along(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from opentelemetry.sdk.trace import TracerProvider
 
-    tokens = iter(["Bearer 1", "Bearer 2"])
+    monkeypatch.delenv("TRACEPARENT", raising=False)
+    tokens = iter(["Bearer 1", "Bearer 2", "Bearer 3"])
     with longshore.Client(server.address, metadata=lambda: {"authorization": next(tokens)}) as client:
         client.submit(code="1")
         with TracerProvider().get_tracer("test").start_as_current_span("caller") as span:
             client.submit(code="1")
-    first, second = (sent for _, _, sent in server.calls)
+        inherited = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        monkeypatch.setenv("TRACEPARENT", inherited)
+        client.submit(code="1")
+    first, second, third = (sent for _, _, sent in server.calls)
     assert (first["authorization"], second["authorization"]) == ("Bearer 1", "Bearer 2")
     assert "traceparent" not in first
     assert f"{span.get_span_context().trace_id:032x}" in str(second["traceparent"])
+    assert third["traceparent"] == inherited
 
 
 def test_a_server_that_falls_silent_is_left(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import {
 } from "@grpc/grpc-js";
 import { Backoff } from "./backoff.ts";
 import { fromServiceError, LongshoreError, Unavailable } from "./errors.ts";
+import { TraceContext } from "./trace-context.ts";
 
 export interface ChannelOptions {
   /** How the connection is secured; without it, it is not. */
@@ -29,7 +30,7 @@ export interface ChannelOptions {
 export interface CallOptions {
   /** Ends the call, and the promise with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** W3C trace context that the call's and the task's spans continue. */
+  /** W3C trace context that the task's spans continue; by default that of the active OpenTelemetry span, else TRACEPARENT. */
   readonly traceparent?: string;
 }
 
@@ -54,6 +55,7 @@ export class Channel {
   readonly #client: Client;
   readonly #options: ChannelOptions;
   readonly #active = new Set<{ cancel(): void }>();
+  readonly #trace = new TraceContext();
   #closed = false;
 
   constructor(address: string, options: ChannelOptions) {
@@ -194,6 +196,9 @@ export class Channel {
       metadata.set(key, value);
     }
     if (options.traceparent !== undefined) metadata.set("traceparent", options.traceparent);
+    if (metadata.get("traceparent").length > 0) return metadata;
+    const traceparent = await this.#trace.traceparent();
+    if (traceparent !== undefined) metadata.set("traceparent", traceparent);
     return metadata;
   }
 

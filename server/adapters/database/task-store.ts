@@ -102,6 +102,16 @@ export class SqlTaskStore implements TaskStore {
     );
   }
 
+  lastEnded(limit: number): Promise<Task[]> {
+    return this.#load("read the tasks that ended last", (query) =>
+      query
+        .where("task.end_time", "is not", null)
+        .orderBy("task.end_time", "desc")
+        .orderBy("task.id", "desc")
+        .limit(limit),
+    );
+  }
+
   async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {
     const known = new Set<string>();
     try {

@@ -67,6 +67,8 @@ function createExporter(env: TelemetryOptions["env"]): OTLPTraceExporter {
 }
 
 class NoTelemetry implements Telemetry {
+  readonly tracing = false;
+
   record(): void {
     // Nobody listens.
   }
@@ -77,6 +79,7 @@ class NoTelemetry implements Telemetry {
 }
 
 class OtlpTelemetry implements Telemetry {
+  readonly tracing = true;
   readonly #ids = new ChosenIds();
   readonly #provider: TracerProvider;
   readonly #tracer: Tracer;
@@ -116,6 +119,7 @@ class OtlpTelemetry implements Telemetry {
       { startTime: span.startTime, attributes: { ...span.attributes } },
       context,
     );
+    for (const { name, attributes, time } of span.events) started.addEvent(name, { ...attributes }, time);
     if (span.error !== "") {
       started.recordException(span.error, span.endTime);
       started.setStatus({ code: SpanStatusCode.ERROR, message: span.error });

@@ -48,6 +48,8 @@ export interface TaskStore {
   list(query: TaskQuery): Promise<Task[]>;
   /** Everything that still needs work, oldest first: not terminal, or with an attempt that is not released. */
   unfinished(): Promise<Task[]>;
+  /** The tasks that ended last, latest first, at most `limit`. */
+  lastEnded(limit: number): Promise<Task[]>;
   /** Which of these sandboxes any task's attempt names. */
   knownSandboxes(ids: readonly string[]): Promise<Set<string>>;
   /** Removes the record with its attempts, stages, events and artifact rows; false when there was none. */

@@ -1,3 +1,12 @@
+export type SpanAttributes = Readonly<Record<string, string | number | boolean>>;
+
+/** Something that happened at one moment of a span. */
+export interface SpanEvent {
+  readonly name: string;
+  readonly time: Date;
+  readonly attributes: SpanAttributes;
+}
+
 /** A finished span with its ids chosen beforehand, so that a span of an attempt stays whole across a restart of the server. */
 export interface SpanRecord {
   /** 32 hex digits. */
@@ -9,12 +18,15 @@ export interface SpanRecord {
   readonly name: string;
   readonly startTime: Date;
   readonly endTime: Date;
-  readonly attributes: Readonly<Record<string, string | number | boolean>>;
+  readonly attributes: SpanAttributes;
+  readonly events: readonly SpanEvent[];
   /** One sentence when it failed; empty otherwise. */
   readonly error: string;
 }
 
 export interface Telemetry {
+  /** Whether spans go anywhere; where they do not, nothing needs to be made for them. */
+  readonly tracing: boolean;
   record(span: SpanRecord): void;
   /** Sends what is pending, bounded in time; never rejects because a collector is away. */
   close(): Promise<void>;

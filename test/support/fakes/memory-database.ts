@@ -75,6 +75,15 @@ export class MemoryTaskStore implements TaskStore {
     );
   }
 
+  async lastEnded(limit: number): Promise<Task[]> {
+    const end = (task: Task) => task.endTime?.getTime() ?? 0;
+    return this.#byId()
+      .reverse()
+      .filter((task) => task.endTime !== null)
+      .sort((a, b) => end(b) - end(a))
+      .slice(0, limit);
+  }
+
   async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {
     const named = new Set(this.#byId().flatMap((task) => task.attempts.map((attempt) => attempt.sandboxId)));
     return new Set(ids.filter((id) => named.has(id)));

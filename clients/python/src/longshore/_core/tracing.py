@@ -1,14 +1,20 @@
-"""The caller's trace, handed on where OpenTelemetry is installed and a span is active."""
+"""The caller's trace, handed on: the active OpenTelemetry span, else the process's own TRACEPARENT."""
 
 from __future__ import annotations
 
+import os
+
 
 def trace_headers() -> dict[str, str]:
-    """W3C trace context of the active span; empty without one."""
+    """W3C trace context; empty without a trace, and the task then begins one of its own."""
+    headers: dict[str, str] = {}
     try:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     except ImportError:
-        return {}
-    headers: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(headers)
+        pass  # without OpenTelemetry no span can be active
+    else:
+        TraceContextTextMapPropagator().inject(headers)
+    inherited = os.environ.get("TRACEPARENT")
+    if not headers and inherited:
+        headers["traceparent"] = inherited
     return headers
