@@ -82,6 +82,7 @@ const GOLDEN = {
   StdinOnce: true,
   Tty: false,
   StopSignal: "SIGKILL",
+  NetworkDisabled: true,
   HostConfig: {
     Runtime: "runc",
     ReadonlyRootfs: true,
@@ -108,6 +109,7 @@ const GOLDEN = {
     AutoRemove: false,
     Mounts: [
       bound("/data/runner/0123", "/longshore/runner", true),
+      bound("/data/runner/0123/hosts", "/etc/hosts", true),
       bound(`/data/sandboxes/${ID}/journal`, "/longshore/journal", false),
       bound(`/data/sandboxes/${ID}/input`, "/longshore/input", true),
       bound(`/data/sandboxes/${ID}/artifacts`, "/longshore/artifacts", false),
@@ -143,8 +145,11 @@ describe("containerOptions", () => {
       { Driver: "", DeviceIDs: gpuIds, Capabilities: [["gpu", "compute", "utility"]] },
     ]);
     const { DeviceRequests: _, ...HostConfig } = options.HostConfig ?? {};
+    assert.equal(options.NetworkDisabled, false);
     assert.deepEqual(HostConfig, {
       ...GOLDEN.HostConfig,
+      // The daemon writes this file for a container with a network.
+      Mounts: GOLDEN.HostConfig.Mounts.filter(({ Target }) => Target !== "/etc/hosts"),
       NetworkMode: "longshore-egress-0123abcd",
       Sysctls: { "net.ipv6.conf.all.disable_ipv6": "1" },
       DnsSearch: ["."],
@@ -158,7 +163,7 @@ describe("containerOptions", () => {
     const { HostConfig } = containerOptions({ ...PLAN, storage: "engine-tmpfs" });
     assert.deepEqual(
       HostConfig?.Mounts?.map(({ Target }) => Target),
-      ["/longshore/runner", "/longshore/journal", "/longshore/input", "/longshore/artifacts"],
+      ["/longshore/runner", "/etc/hosts", "/longshore/journal", "/longshore/input", "/longshore/artifacts"],
     );
     assert.deepEqual(Object.keys(HostConfig?.Tmpfs ?? {}), ["/workspace", "/tmp", "/home/task"]);
     assert.match(

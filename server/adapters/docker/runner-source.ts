@@ -4,6 +4,11 @@ import { dirname, join } from "node:path";
 import { SystemFault } from "../../domain/errors.ts";
 import { exists } from "./errno.ts";
 
+/** Lies beside the runner and becomes /etc/hosts of sandboxes without a network. */
+export const HOSTS_FILE = "hosts";
+
+const HOSTS = "127.0.0.1\tlocalhost sandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+
 interface SourceFile {
   readonly path: string;
   readonly bytes: Buffer;
@@ -14,7 +19,7 @@ interface SourceFile {
  * while the server is upgraded, and so that only one folder is ever bound from the host. Answers the copy's path.
  */
 export async function installRunner(source: string, dataDirectory: string): Promise<string> {
-  const files = await readSource(source, "");
+  const files = [...(await readSource(source, "")), { path: HOSTS_FILE, bytes: Buffer.from(HOSTS) }];
   if (!files.some((file) => file.path === "__main__.py")) {
     throw new SystemFault(
       `there is no runner in ${source}: __main__.py is missing; set the runner directory to executor-image/runner`,
