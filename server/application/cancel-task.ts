@@ -4,26 +4,26 @@ import { isTerminal, type Task } from "../domain/task.ts";
 import { allows, closeStages } from "../domain/transition.ts";
 import { withoutAttempt } from "../domain/verdict.ts";
 import type { RunAttempts } from "./run-attempts.ts";
-import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
+import type { TaskQueue } from "./task-queue.ts";
 
 /** Asks for the end of a task; on one that is ending or has ended it changes nothing. */
 export class CancelTask {
   readonly #book: TaskBook;
-  readonly #scheduler: Scheduler;
+  readonly #queue: TaskQueue;
   readonly #attempts: RunAttempts;
   readonly #policy: Policy;
   readonly #clock: () => Date;
 
   constructor(deps: {
     book: TaskBook;
-    scheduler: Scheduler;
+    queue: TaskQueue;
     attempts: RunAttempts;
     policy: Policy;
     clock: () => Date;
   }) {
     this.#book = deps.book;
-    this.#scheduler = deps.scheduler;
+    this.#queue = deps.queue;
     this.#attempts = deps.attempts;
     this.#policy = deps.policy;
     this.#clock = deps.clock;
@@ -62,7 +62,7 @@ export class CancelTask {
       if (!allows(present.state, "cancel")) return undefined;
       return { kind: "cancel", cancellation: { reason, graceMillis: grace, time } };
     });
-    if (isTerminal(changed.state)) this.#scheduler.remove(id);
+    if (isTerminal(changed.state)) this.#queue.remove(id);
     else this.#attempts.cancel(id);
     return changed;
   }

@@ -8,11 +8,13 @@ import type { Engine } from "../domain/ports/engine.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
+import { isTerminal } from "../domain/task.ts";
 import type { Application } from "./api.ts";
 import { CancelTask } from "./cancel-task.ts";
 import { CollectBlobs } from "./collect-blobs.ts";
 import { CreateTask } from "./create-task.ts";
 import { DeleteTask } from "./delete-task.ts";
+import { Dependencies } from "./dependencies.ts";
 import { DescribeServer } from "./describe-server.ts";
 import { DiskGuard } from "./disk-guard.ts";
 import { DownloadBlob } from "./download-blob.ts";
@@ -33,6 +35,7 @@ import { SubmitTask } from "./submit-task.ts";
 import { Sweep } from "./sweep.ts";
 import { TaskBook } from "./task-book.ts";
 import { TaskDeadlines } from "./task-deadlines.ts";
+import { TaskQueue } from "./task-queue.ts";
 import { TraceStages } from "./trace-stages.ts";
 import { UploadBlob } from "./upload-blob.ts";
 import { WatchTask } from "./watch-task.ts";
@@ -97,7 +100,11 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const files = new Map(parts.engines.map((engine) => [engine.name, engine.files]));
   const journals = new Map(parts.engines.map((engine) => [engine.name, new JournalHub(engine.files)]));
   const trace = new TraceStages(parts.telemetry);
-  const book = new TaskBook(store, log, (next, previous) => trace.record(next, previous));
+  const book = new TaskBook(store, log, (next, previous) => {
+    trace.record(next, previous);
+    if (isTerminal(next.state) && !(previous !== undefined && isTerminal(previous.state)))
+      dependencies.ended(next);
+  });
   const attempts: RunAttempts = new RunAttempts(
     {
       book,
@@ -116,9 +123,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       givenBack: (host, task) => {
         scheduler.giveBack(host, task.id);
         const present = book.live(task.id);
-        if (present?.state !== "QUEUED") return;
-        scheduler.enqueue(present);
-        deadlines.watch(present);
+        if (present?.state === "QUEUED") queue.enter(present);
       },
       trouble: (host, error) => probe.trouble(host, error),
     },
@@ -132,14 +137,34 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   });
   const probe = new EngineProbe({ scheduler, log });
   const foreign = new ForeignWatch({ hosts, scheduler, log });
-  const waitOf = (taskId: string) => scheduler.waitOf(taskId);
-  const deadlines = new TaskDeadlines({ book, scheduler, policy, log, clock });
+  const waitOf = (taskId: string) => queue.waitOf(taskId);
+  const dependencies: Dependencies = new Dependencies({
+    book,
+    store,
+    policy,
+    log,
+    clock,
+    ready: (task) => queue.goOn(task),
+  });
+  const deadlines = new TaskDeadlines({
+    book,
+    queue: {
+      readyTime: (task) => dependencies.readyTime(task),
+      waitOf,
+      remove: (taskId) => queue.remove(taskId),
+    },
+    policy,
+    log,
+    clock,
+  });
+  const queue: TaskQueue = new TaskQueue({ dependencies, scheduler, deadlines });
   const createTask = new CreateTask({
     book,
     store,
     hosts,
     scheduler,
-    deadlines,
+    queue,
+    dependencies,
     blobs: index,
     archives,
     secretBox,
@@ -152,26 +177,26 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
   const readTasks = new ReadTasks({ book, store, waitOf });
   const watchTask = new WatchTask({ book, journals, waitOf, clock });
-  const cancelTask = new CancelTask({ book, scheduler, attempts, policy, clock });
+  const cancelTask = new CancelTask({ book, queue, attempts, policy, clock });
   const rerunTask = new RerunTask({ book, createTask, clock });
   const removals = new Removals({ log, clock });
   const unusedMillis = policy.defaultRetentionMillis;
   const collectBlobs = new CollectBlobs({ index, blobs, archives, removals, unusedMillis, clock });
-  const deleteTask = new DeleteTask({ book, store, artifacts, collectBlobs, files, log });
+  const deleteTask = new DeleteTask({ book, store, artifacts, collectBlobs, dependencies, files, log });
   const readArtifacts = new ReadArtifacts({ book, artifacts, blobs });
-  const describe = new DescribeServer({ hosts, scheduler, policy, version: parts.version });
+  const describe = new DescribeServer({ hosts, queue, scheduler, policy, version: parts.version });
   const reconcile = new Reconcile({
     book,
     store,
     hosts,
-    scheduler,
+    queue,
+    dependencies,
     attempts,
-    deadlines,
     removals,
     log,
     clock,
   });
-  const sweep = new Sweep({ store, blobs, deleteTask, collectBlobs, removals, log, clock });
+  const sweep = new Sweep({ store, blobs, deleteTask, collectBlobs, dependencies, removals, log, clock });
   const diskGuard = new DiskGuard({ ...parts.disk, scheduler, log });
   const getBlob = new GetBlob({ blobs, index, archives, unusedMillis });
   const downloadBlob = new DownloadBlob({ blobs, index });
@@ -221,6 +246,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await reconcile.stop();
       await sweep.stop();
       deadlines.close();
+      await dependencies.close();
       await attempts.close();
     },
   };

@@ -13,19 +13,21 @@ import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-che
 import type { Program, Stage, Task, TaskSpec } from "../domain/task.ts";
 import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
+import type { Dependencies } from "./dependencies.ts";
 import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engine-host.ts";
 import { digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
-import type { TaskDeadlines } from "./task-deadlines.ts";
+import type { TaskQueue } from "./task-queue.ts";
 
 export interface CreateTaskDeps {
   readonly book: TaskBook;
   readonly store: TaskStore;
   readonly hosts: EngineHosts;
   readonly scheduler: Scheduler;
-  readonly deadlines: TaskDeadlines;
+  readonly queue: TaskQueue;
+  readonly dependencies: Dependencies;
   readonly blobs: BlobIndex;
   readonly archives: ArchiveReader;
   readonly secretBox: SecretBox;
@@ -61,11 +63,14 @@ export class CreateTask {
     const earlier = await this.findRepeated(caller, request);
     if (earlier !== undefined) return earlier;
     this.#refuseWhilePaused();
-    const checked = await this.#check(caller, withSecrets(request), request.violations);
-    const task = this.#make(caller, request, checked, origin);
+    const id = this.#deps.newId();
+    let task: Task;
     try {
+      const checked = await this.#check(caller, id, withSecrets(request), request.violations);
+      task = this.#make(caller, id, request, checked, origin);
       await this.#deps.book.insert(task);
     } catch (error) {
+      this.#deps.dependencies.release(id);
       if (!(error instanceof RequestIdTaken)) throw error;
       // Two equal requests at once: the other one was first.
       const winner = await this.findRepeated(caller, request);
@@ -73,8 +78,7 @@ export class CreateTask {
       return winner;
     }
     this.#deps.log.info("task created", { ...factsOf(task), tenant: task.tenant, owner: task.owner });
-    this.#deps.scheduler.enqueue(task);
-    this.#deps.deadlines.watch(task);
+    this.#deps.queue.enter(task);
     return task;
   }
 
@@ -99,22 +103,28 @@ export class CreateTask {
   }
 
   #refuseWhilePaused(): void {
-    const { scheduler, policy } = this.#deps;
+    const { scheduler, queue, policy } = this.#deps;
     if (scheduler.pausedReason !== undefined) throw new Unavailable(scheduler.pausedReason, 2000);
-    if (scheduler.queuedCount >= policy.maxQueuedTasks) {
+    if (queue.count >= policy.maxQueuedTasks) {
       throw new QuotaExceeded(
         "queued_tasks",
-        `${scheduler.queuedCount} tasks are queued, the most this server takes; try again when some have started`,
+        `${queue.count} tasks are queued, the most this server takes; try again when some have started`,
       );
     }
   }
 
-  async #check(caller: Caller, spec: TaskSpec, wrong: readonly FieldViolation[]): Promise<Checked> {
+  async #check(
+    caller: Caller,
+    id: string,
+    spec: TaskSpec,
+    wrong: readonly FieldViolation[],
+  ): Promise<Checked> {
     const violations = [...wrong];
-    const { policy, hosts } = this.#deps;
+    const { policy, hosts, dependencies } = this.#deps;
     const limits = checkSpec(spec, policy, violations);
     const project = await this.#project(caller, spec, violations);
     const program = await resolveProgram(spec, project, violations);
+    await dependencies.claim(id, caller.tenant, spec, violations);
     if (spec.engine !== "" && !hosts.names.includes(spec.engine)) {
       violations.push({
         field: "placement.engine",
@@ -191,8 +201,8 @@ export class CreateTask {
     return digestOfSpec({ ...spec, secretEnv });
   }
 
-  #make(caller: Caller, request: TaskRequest, checked: Checked, origin: Origin): Task {
-    const { clock, newId, policy, secretBox } = this.#deps;
+  #make(caller: Caller, id: string, request: TaskRequest, checked: Checked, origin: Origin): Task {
+    const { clock, policy, secretBox } = this.#deps;
     const sealed = Object.entries(request.secrets).map(
       ([name, value]) => [name, secretBox.seal(name, value)] as const,
     );
@@ -201,7 +211,6 @@ export class CreateTask {
       secretEnv: { ...request.spec.secretEnv, ...Object.fromEntries(sealed) },
     };
     const createTime = clock();
-    const id = newId();
     const [, traceId, parentSpanId] = caller.traceparent?.split("-") ?? [];
     return {
       id,

@@ -6,6 +6,7 @@ import { isTerminal, type Task } from "../domain/task.ts";
 import { isFinished } from "../domain/transition.ts";
 import { Latch } from "./changes.ts";
 import type { CollectBlobs } from "./collect-blobs.ts";
+import type { Dependencies } from "./dependencies.ts";
 import { factsOf } from "./log-facts.ts";
 import type { TaskBook } from "./task-book.ts";
 
@@ -17,6 +18,7 @@ export interface DeleteTaskDeps {
   readonly store: TaskStore;
   readonly artifacts: ArtifactStore;
   readonly collectBlobs: CollectBlobs;
+  readonly dependencies: Dependencies;
   /** By engine name. */
   readonly files: ReadonlyMap<string, SandboxFiles>;
   readonly log: Log;
@@ -57,9 +59,13 @@ export class DeleteTask {
     );
   }
 
-  /** The record goes first: a crash in between leaves files that the next sweep finds, never a record without its files. */
+  /**
+   * Throws WrongState while a task that has not ended needs this one.
+   * The record goes first: a crash in between leaves files that the next sweep finds, never a record without its files.
+   */
   async remove(task: Task): Promise<void> {
-    const { store, artifacts, collectBlobs, files, log } = this.#deps;
+    const { store, artifacts, collectBlobs, dependencies, files, log } = this.#deps;
+    using _leaving = dependencies.leave(task);
     const digests = new Set(task.archiveSha256 === "" ? [] : [task.archiveSha256]);
     for (let after = ""; ; ) {
       const page = await artifacts.list(task.id, after, 1000);

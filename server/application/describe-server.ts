@@ -5,6 +5,7 @@ import type { Isolation } from "../domain/task.ts";
 import { Latch } from "./changes.ts";
 import type { EngineHosts } from "./engine-host.ts";
 import type { Scheduler } from "./scheduler.ts";
+import type { TaskQueue } from "./task-queue.ts";
 
 /** At most twice a second: a busy server changes more often than anybody can read. */
 const LEAST_INTERVAL_MILLIS = 500;
@@ -13,12 +14,20 @@ export const MAX_CHUNK_BYTES = 2 ** 20;
 /** What this server can do, and what it holds now. */
 export class DescribeServer {
   readonly #hosts: EngineHosts;
+  readonly #queue: TaskQueue;
   readonly #scheduler: Scheduler;
   readonly #policy: Policy;
   readonly #version: string;
 
-  constructor(deps: { hosts: EngineHosts; scheduler: Scheduler; policy: Policy; version: string }) {
+  constructor(deps: {
+    hosts: EngineHosts;
+    queue: TaskQueue;
+    scheduler: Scheduler;
+    policy: Policy;
+    version: string;
+  }) {
     this.#hosts = deps.hosts;
+    this.#queue = deps.queue;
     this.#scheduler = deps.scheduler;
     this.#policy = deps.policy;
     this.#version = deps.version;
@@ -59,7 +68,7 @@ export class DescribeServer {
       foreign,
       free,
       running: ledger.holdCount,
-      queued: this.#scheduler.queuedCount,
+      queued: this.#queue.count,
       warm: engine.warmCount(),
     };
   }

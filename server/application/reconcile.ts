@@ -4,13 +4,13 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import type { ReconcileReport } from "../domain/reconcile-report.ts";
 import { isTerminal, type Task } from "../domain/task.ts";
 import { currentAttempt } from "../domain/transition.ts";
+import type { Dependencies } from "./dependencies.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import { factsOf } from "./log-facts.ts";
 import type { Removals } from "./removals.ts";
 import type { RunAttempts } from "./run-attempts.ts";
-import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
-import type { TaskDeadlines } from "./task-deadlines.ts";
+import type { TaskQueue } from "./task-queue.ts";
 
 const INTERVAL_MILLIS = 15_000;
 
@@ -18,9 +18,9 @@ export interface ReconcileDeps {
   readonly book: TaskBook;
   readonly store: TaskStore;
   readonly hosts: EngineHosts;
-  readonly scheduler: Scheduler;
+  readonly queue: TaskQueue;
+  readonly dependencies: Dependencies;
   readonly attempts: RunAttempts;
-  readonly deadlines: TaskDeadlines;
   readonly removals: Removals;
   readonly log: Log;
   readonly clock: () => Date;
@@ -70,6 +70,8 @@ export class Reconcile {
       for (const id of await this.#sandboxesBeside(named, host)) await this.#removeSandbox(id, host);
       for (const id of await this.#filesBeside(named, host)) await this.#removeFiles(id, host);
     }
+    await this.#deps.dependencies.restore(tasks);
+    for (const task of tasks) this.#deps.book.adopt(task);
     for (const task of tasks) this.#takeUp(task);
     log.info("reconciled", { ...this.#found, removed: removals.count });
   }
@@ -122,15 +124,12 @@ export class Reconcile {
   }
 
   #takeUp(task: Task): void {
-    const { book, scheduler, deadlines } = this.#deps;
-    book.adopt(task);
     this.#found.releasedAttempts += this.#release(task);
     if (currentAttempt(task) !== undefined) {
       this.#adopt(task);
       this.#found.adoptedAttempts++;
     } else if (!isTerminal(task.state)) {
-      scheduler.enqueue(task);
-      deadlines.watch(task);
+      this.#deps.queue.enter(task);
       this.#found.queuedTasks++;
     }
   }
@@ -146,14 +145,14 @@ export class Reconcile {
 
   /** Nobody works on it: an error of ours let go of it. */
   #isStray(task: Task): boolean {
-    const { attempts, scheduler } = this.#deps;
-    return !isTerminal(task.state) && !attempts.has(task.id) && !scheduler.has(task.id);
+    const { attempts, queue } = this.#deps;
+    return !isTerminal(task.state) && !attempts.has(task.id) && !queue.has(task.id);
   }
 
   #resume(task: Task): void {
     this.#deps.log.warn("a task that nobody worked on is taken up again", factsOf(task));
     if (currentAttempt(task) !== undefined) this.#adopt(task);
-    else this.#deps.scheduler.enqueue(task);
+    else this.#deps.queue.enter(task);
   }
 
   /** Attempts that ended but whose sandbox was not removed. */

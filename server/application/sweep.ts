@@ -3,6 +3,7 @@ import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { CollectBlobs } from "./collect-blobs.ts";
 import type { DeleteTask } from "./delete-task.ts";
+import type { Dependencies } from "./dependencies.ts";
 import type { Removals } from "./removals.ts";
 
 const INTERVAL_MILLIS = 60_000;
@@ -14,6 +15,7 @@ export interface SweepDeps {
   readonly blobs: BlobStore;
   readonly deleteTask: DeleteTask;
   readonly collectBlobs: CollectBlobs;
+  readonly dependencies: Dependencies;
   readonly removals: Removals;
   readonly log: Log;
   readonly clock: () => Date;
@@ -43,19 +45,31 @@ export class Sweep {
   }
 
   async run(): Promise<void> {
-    const { store, blobs, deleteTask, collectBlobs, removals, clock } = this.#deps;
+    const { blobs, collectBlobs, removals, clock } = this.#deps;
     const now = clock();
-    for (;;) {
-      const expired = await store.expired(now, BATCH);
-      for (const task of expired) {
-        await deleteTask.remove(task);
-        removals.add("TASK", task.id);
-      }
-      if (expired.length < BATCH || this.#stopped) break;
-    }
+    await this.#removeExpired(now);
     const uploads = await blobs.removeStagedBefore(new Date(now.getTime() - STAGED_LIFETIME_MILLIS));
     if (uploads > 0) removals.add("UPLOAD", String(uploads));
     await collectBlobs.run();
+  }
+
+  async #removeExpired(now: Date): Promise<void> {
+    const { store, deleteTask, dependencies, removals } = this.#deps;
+    /** What others still need stays in front of the rest. */
+    const kept = new Set<string>();
+    for (;;) {
+      const limit = BATCH + kept.size;
+      const expired = await store.expired(now, limit);
+      for (const task of expired) {
+        if (dependencies.neededBy(task).length > 0) {
+          kept.add(task.id);
+          continue;
+        }
+        await deleteTask.remove(task);
+        removals.add("TASK", task.id);
+      }
+      if (expired.length < limit || this.#stopped) break;
+    }
   }
 
   /** One run after the other, however long one takes. */

@@ -1,28 +1,35 @@
 import type { Limit } from "../domain/limits.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
-import type { ResultReason, Stage, Task } from "../domain/task.ts";
+import type { ResultReason, Stage, Task, Wait } from "../domain/task.ts";
 import { closeStages } from "../domain/transition.ts";
 import { withoutAttempt } from "../domain/verdict.ts";
 import { factsOf } from "./log-facts.ts";
-import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
 
 const LONGEST_TIMER_MILLIS = 2 ** 31 - 1;
 
+/** What a deadline has to know of the queue. */
+export interface QueueView {
+  /** Since when nothing but its turn has held the task up; undefined while it waits for other tasks. */
+  readyTime(task: Task): Date | undefined;
+  waitOf(taskId: string): Wait | undefined;
+  remove(taskId: string): void;
+}
+
 /** Ends queued tasks whose queue time or total time is up; running ones are held to theirs by runner and attempt. */
 export class TaskDeadlines {
   readonly #book: TaskBook;
-  readonly #scheduler: Scheduler;
+  readonly #queue: QueueView;
   readonly #policy: Policy;
   readonly #log: Log;
   readonly #clock: () => Date;
   readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #closing = new AbortController();
 
-  constructor(deps: { book: TaskBook; scheduler: Scheduler; policy: Policy; log: Log; clock: () => Date }) {
+  constructor(deps: { book: TaskBook; queue: QueueView; policy: Policy; log: Log; clock: () => Date }) {
     this.#book = deps.book;
-    this.#scheduler = deps.scheduler;
+    this.#queue = deps.queue;
     this.#policy = deps.policy;
     this.#log = deps.log;
     this.#clock = deps.clock;
@@ -57,11 +64,12 @@ export class TaskDeadlines {
     const created = task.createTime.getTime();
     // A task that goes back to the queue for another try waits anew: the time it ran was no waiting.
     const queued = openQueueStage(task)?.startTime.getTime() ?? created;
+    const ready = this.#queue.readyTime(task)?.getTime();
     const queue =
-      queueMillis === null
+      queueMillis === null || ready === undefined
         ? undefined
         : ({
-            at: queued + queueMillis,
+            at: Math.max(queued, ready) + queueMillis,
             reason: "QUEUE_TIMED_OUT",
             limit: "QUEUE_TIME",
             millis: queueMillis,
@@ -88,7 +96,7 @@ export class TaskDeadlines {
       return;
     }
     const time = this.#clock();
-    const why = this.#scheduler.waitOf(id)?.message ?? "";
+    const why = this.#queue.waitOf(id)?.message ?? "";
     const message = `waited longer than its ${due.limit === "QUEUE_TIME" ? "queue" : "total"} timeout of ${due.millis / 1000} s${why === "" ? "" : `: ${why}`}`;
     const result = {
       ...withoutAttempt(due.reason, message, "ask for less, allow a longer wait, or submit it again later"),
@@ -111,7 +119,7 @@ export class TaskDeadlines {
       },
       this.#closing.signal,
     );
-    this.#scheduler.remove(id);
+    this.#queue.remove(id);
   }
 }
 

@@ -1,4 +1,5 @@
 import { listNames } from "./alias.ts";
+import { MAX_DEPENDENCIES } from "./dependency.ts";
 import type { FieldViolation } from "./errors.ts";
 import { withInstanceType } from "./instance-type.ts";
 import type { Budgets, TaskLimits } from "./limits.ts";
@@ -173,6 +174,8 @@ function checkRecord(spec: TaskSpec, policy: Policy, refuse: Refuse): void {
   }
   if (spec.priority < -100 || spec.priority > 100)
     refuse("priority", `${spec.priority} is not between -100 and 100`);
+  if (spec.dependsOn.length > MAX_DEPENDENCIES)
+    refuse("depends_on", `names ${spec.dependsOn.length} tasks; at most ${MAX_DEPENDENCIES} are allowed`);
   if (spec.maxAttempts < 0 || spec.maxAttempts > 10)
     refuse("max_attempts", `${spec.maxAttempts} is not between 0 and 10`);
   if (

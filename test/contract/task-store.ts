@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { outcomeOf } from "#server/domain/dependency.ts";
 import {
   type ArtifactStore,
   RequestIdTaken,
@@ -135,6 +136,20 @@ function recordTests(open: () => Promise<TaskStores>): void {
     const found = await stores.tasks.list(everything);
     assert.deepEqual(places(found), [52, 50, ...tasks.map((_, index) => 39 - index)]);
     assert.deepEqual(await stores.tasks.get(sampleId(3)), succeeded(sampleTask(3)));
+  });
+
+  test("tells where many tasks stand at once, and leaves out what it does not know", async () => {
+    await using stores = await open();
+    const tasks = Array.from({ length: 1100 }, (_, place) => sampleTask(place));
+    await Promise.all(tasks.map((task) => stores.tasks.insert(task)));
+    const [first] = tasks;
+    assert.ok(first);
+    await stores.tasks.save(succeeded(first), first);
+    const outcomes = await stores.tasks.outcomes([...tasks.map(({ id }) => id), "unknown"]);
+    assert.equal(outcomes.size, tasks.length);
+    assert.deepEqual(outcomes.get(first.id), outcomeOf(succeeded(first)));
+    assert.deepEqual(outcomes.get(sampleId(1099)), outcomeOf(sampleTask(1099)));
+    assert.deepEqual(await stores.tasks.outcomes([]), new Map());
   });
 
   test("changes of one task asked for at once happen in order", async () => {

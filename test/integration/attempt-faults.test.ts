@@ -34,6 +34,7 @@ function failingStore(inner: TaskStore): {
     list: (query) => inner.list(query),
     unfinished: () => inner.unfinished(),
     lastEnded: (limit) => inner.lastEnded(limit),
+    outcomes: (ids) => inner.outcomes(ids),
     knownSandboxes: (ids) => inner.knownSandboxes(ids),
     remove: (id) => inner.remove(id),
     expired: (time, limit) => inner.expired(time, limit),

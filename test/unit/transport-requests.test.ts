@@ -46,7 +46,6 @@ describe("a request to run something", () => {
       environment: { environment: {} },
       inputs: { inputs: [{ path: "x", source: { $case: "blobSha256" as const, value: "0" } }] },
       expected_duration: { expectedDuration: { seconds: 1n } },
-      depends_on: { dependsOn: ["t"] },
       use_result_cache: { useResultCache: true },
       webhooks: { webhooks: [{ url: "https://a" }] },
       experiment: { experiment: {} },

@@ -1,5 +1,6 @@
 import type { Insertable, Selectable } from "kysely";
 import { z } from "zod";
+import type { TaskOutcome } from "../../domain/dependency.ts";
 import { SystemFault } from "../../domain/errors.ts";
 import {
   type Attempt,
@@ -179,6 +180,14 @@ const stageColumns = z.object({
   error: z.string(),
 });
 
+const outcomeColumns = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  state: z.enum(TASK_STATES),
+  end_time: time.nullable(),
+  result: jsonText(json.result).nullable(),
+});
+
 /** The checked row; a damaged one is a fault of ours that names it. */
 export function checked<T>(shape: z.ZodType<T>, row: unknown, name: string): T {
   const outcome = shape.safeParse(row);
@@ -186,6 +195,18 @@ export function checked<T>(shape: z.ZodType<T>, row: unknown, name: string): T {
   throw new SystemFault(
     `the database row of ${name} is damaged; restore it from a backup or delete it: ${z.prettifyError(outcome.error)}`,
   );
+}
+
+export function fromOutcomeRow(row: Pick<Selectable<Tables["task"]>, "id">): TaskOutcome {
+  const { id, tenant, state, end_time, result } = checked(outcomeColumns, row, `task ${row.id}`);
+  return {
+    id,
+    tenant,
+    state,
+    endTime: end_time,
+    reason: result?.reason ?? null,
+    message: result?.message ?? "",
+  };
 }
 
 export function fromAttemptRow(row: Selectable<Tables["attempt"]>): Attempt {

@@ -1,4 +1,5 @@
 import { type Kysely, type SelectQueryBuilder, sql } from "kysely";
+import type { TaskOutcome } from "../../domain/dependency.ts";
 import { SystemFault } from "../../domain/errors.ts";
 import { RequestIdTaken, StaleTask, type TaskQuery, type TaskStore } from "../../domain/ports/task-store.ts";
 import type { Attempt, Stage, Task } from "../../domain/task.ts";
@@ -8,6 +9,7 @@ import { pageOfIds } from "./task-page.ts";
 import {
   changedColumns,
   fromAttemptRow,
+  fromOutcomeRow,
   fromStageRow,
   fromTaskRow,
   type StoredTask,
@@ -110,6 +112,23 @@ export class SqlTaskStore implements TaskStore {
         .orderBy("task.id", "desc")
         .limit(limit),
     );
+  }
+
+  async outcomes(ids: readonly string[]): Promise<Map<string, TaskOutcome>> {
+    const found = new Map<string, TaskOutcome>();
+    try {
+      for (const some of portions(ids)) {
+        const rows = await this.#database
+          .selectFrom("task")
+          .select(["id", "tenant", "state", "end_time", "result"])
+          .where("id", "in", some)
+          .execute();
+        for (const row of rows) found.set(row.id, fromOutcomeRow(row));
+      }
+    } catch (error) {
+      throw toDomainError(error, "read how tasks ended");
+    }
+    return found;
   }
 
   async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {

@@ -1,3 +1,4 @@
+import type { TaskOutcome } from "../dependency.ts";
 import type { Artifact, ResultReason, Task, TaskState } from "../task.ts";
 
 /** All conditions must hold; empty lists and nulls do not restrict. */
@@ -50,6 +51,8 @@ export interface TaskStore {
   unfinished(): Promise<Task[]>;
   /** The tasks that ended last, latest first, at most `limit`. */
   lastEnded(limit: number): Promise<Task[]>;
+  /** Where these tasks stand, by id; unknown ones are left out. */
+  outcomes(ids: readonly string[]): Promise<Map<string, TaskOutcome>>;
   /** Which of these sandboxes any task's attempt names. */
   knownSandboxes(ids: readonly string[]): Promise<Set<string>>;
   /** Removes the record with its attempts, stages, events and artifact rows; false when there was none. */

@@ -82,7 +82,6 @@ function refuseUnsupported(request: CreateTaskRequest, check: FieldCheck): void 
   check.unsupported("environment", request.environment !== undefined);
   check.unsupported("inputs", request.inputs.length > 0);
   check.unsupported("expected_duration", request.expectedDuration !== undefined);
-  check.unsupported("depends_on", request.dependsOn.length > 0);
   check.unsupported("use_result_cache", request.useResultCache);
   check.unsupported("webhooks", request.webhooks.length > 0);
   check.unsupported("experiment", request.experiment !== undefined);

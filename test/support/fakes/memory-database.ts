@@ -1,4 +1,5 @@
 import type { BlobRecord } from "#server/domain/blob.ts";
+import { outcomeOf, type TaskOutcome } from "#server/domain/dependency.ts";
 import type { BlobIndex } from "#server/domain/ports/blob-store.ts";
 import {
   type ArtifactStore,
@@ -82,6 +83,11 @@ export class MemoryTaskStore implements TaskStore {
       .filter((task) => task.endTime !== null)
       .sort((a, b) => end(b) - end(a))
       .slice(0, limit);
+  }
+
+  async outcomes(ids: readonly string[]): Promise<Map<string, TaskOutcome>> {
+    const found = ids.flatMap((id) => this.#rows.tasks.get(id) ?? []);
+    return new Map(found.map((task) => [task.id, outcomeOf(task)]));
   }
 
   async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {

@@ -243,7 +243,7 @@ class CreateTaskRequest(_message.Message):
 
     @_builtins.property
     def queue_timeout(self) -> _duration_pb2.Duration:
-        """Longest wait in the queue; absent means no limit."""
+        """Longest wait in the queue, counted from when the tasks in depends_on have succeeded; absent means no limit."""
 
     @_builtins.property
     def total_timeout(self) -> _duration_pb2.Duration:
@@ -263,7 +263,9 @@ class CreateTaskRequest(_message.Message):
 
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of tasks that must succeed first; a failed one ends this with REASON_DEPENDENCY_FAILED."""
+        """Ids of tasks of the same tenant that must succeed first, at most 100; one that does not ends this task at once with
+        REASON_DEPENDENCY_FAILED. Until this one has ended none of them can be deleted, nor does it expire.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -748,7 +750,7 @@ class Wait(_message.Message):
     available: _builtins.int
     """Amount free."""
     position: _builtins.int
-    """Place in the queue, 1 is next."""
+    """Place in the queue, 1 is next; 0 while it waits for other tasks."""
     message: _builtins.str
     """The same as one sentence."""
     @_builtins.property

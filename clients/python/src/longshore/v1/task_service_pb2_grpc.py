@@ -170,7 +170,7 @@ class TaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTask(self, request, context):
-        """Removes record, logs and artifacts of a terminal task; usage rows stay.
+        """Removes record, logs and artifacts of a terminal task that no task waits for; usage rows stay.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -71,7 +71,7 @@ class TaskServiceStub:
     FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
     """
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]
-    """Removes record, logs and artifacts of a terminal task; usage rows stay.
+    """Removes record, logs and artifacts of a terminal task that no task waits for; usage rows stay.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
     """
     ListArtifacts: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListArtifactsRequest, _task_service_pb2.ListArtifactsResponse]
@@ -121,7 +121,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
     """
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]  # type: ignore[assignment]
-    """Removes record, logs and artifacts of a terminal task; usage rows stay.
+    """Removes record, logs and artifacts of a terminal task that no task waits for; usage rows stay.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
     """
     ListArtifacts: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListArtifactsRequest, _task_service_pb2.ListArtifactsResponse]  # type: ignore[assignment]
@@ -222,7 +222,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.DeleteTaskResponse, _abc.Awaitable[_task_service_pb2.DeleteTaskResponse]]:
-        """Removes record, logs and artifacts of a terminal task; usage rows stay.
+        """Removes record, logs and artifacts of a terminal task that no task waits for; usage rows stay.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
         """
 

@@ -156,7 +156,7 @@ export interface CreateTaskRequest {
   timeout:
     | Duration
     | undefined;
-  /** Longest wait in the queue; absent means no limit. */
+  /** Longest wait in the queue, counted from when the tasks in depends_on have succeeded; absent means no limit. */
   queueTimeout:
     | Duration
     | undefined;
@@ -180,7 +180,10 @@ export interface CreateTaskRequest {
   expectedDuration:
     | Duration
     | undefined;
-  /** Ids of tasks that must succeed first; a failed one ends this with REASON_DEPENDENCY_FAILED. */
+  /**
+   * Ids of tasks of the same tenant that must succeed first, at most 100; one that does not ends this task at once with
+   * REASON_DEPENDENCY_FAILED. Until this one has ended none of them can be deleted, nor does it expire.
+   */
   dependsOn: string[];
   /** Attempts allowed after system faults, 0 means 1; failures of the user's code are never retried. */
   maxAttempts: number;
@@ -451,7 +454,7 @@ export interface Wait {
   needed: bigint;
   /** Amount free. */
   available: bigint;
-  /** Place in the queue, 1 is next. */
+  /** Place in the queue, 1 is next; 0 while it waits for other tasks. */
   position: number;
   /** Tasks it waits behind or depends on, at most ten. */
   blockingTaskIds: string[];

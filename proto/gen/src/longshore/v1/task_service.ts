@@ -3099,7 +3099,7 @@ export const TaskServiceService = {
     responseDeserialize: (value: Buffer): RerunTaskResponse => RerunTaskResponse.decode(value),
   },
   /**
-   * Removes record, logs and artifacts of a terminal task; usage rows stay.
+   * Removes record, logs and artifacts of a terminal task that no task waits for; usage rows stay.
    * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
    */
   deleteTask: {
@@ -3176,7 +3176,7 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
    */
   rerunTask: handleUnaryCall<RerunTaskRequest, RerunTaskResponse>;
   /**
-   * Removes record, logs and artifacts of a terminal task; usage rows stay.
+   * Removes record, logs and artifacts of a terminal task that no task waits for; usage rows stay.
    * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
    */
   deleteTask: handleUnaryCall<DeleteTaskRequest, DeleteTaskResponse>;
@@ -3321,7 +3321,7 @@ export interface TaskServiceClient extends Client {
     callback: (error: ServiceError | null, response: RerunTaskResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Removes record, logs and artifacts of a terminal task; usage rows stay.
+   * Removes record, logs and artifacts of a terminal task that no task waits for; usage rows stay.
    * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), FAILED_PRECONDITION (WRONG_STATE).
    */
   deleteTask(
