@@ -14,6 +14,8 @@ export interface EgressConfig {
 
 export interface Config {
   readonly listen: string;
+  /** Where Prometheus asks; absent where it is off. */
+  readonly metricsListen?: string;
   readonly dataDirectory: string;
   readonly databaseUrl: string;
   readonly docker: string;
@@ -108,6 +110,7 @@ function egressProblems(v: Values): string[] {
 function toConfig(v: Values): Config {
   return {
     listen: v.LONGSHORE_LISTEN,
+    ...(v.LONGSHORE_METRICS_ADDRESS !== "" && { metricsListen: v.LONGSHORE_METRICS_ADDRESS }),
     dataDirectory: v.LONGSHORE_DATA_DIR,
     databaseUrl:
       v.LONGSHORE_DATABASE_URL === ""

@@ -11,6 +11,7 @@ import { FolderDisk } from "./adapters/host/data-disk.ts";
 import { takeLease } from "./adapters/lease/file-lease.ts";
 import { openSecretBox } from "./adapters/secrets/aes-secret-box.ts";
 import { createLog } from "./adapters/telemetry/log.ts";
+import { openMetrics } from "./adapters/telemetry/metrics.ts";
 import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
 import { composeApplication } from "./application/compose.ts";
 import { createIds } from "./application/identity.ts";
@@ -35,6 +36,15 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   const telemetry = openTelemetry({ serviceVersion: packageJson.version, env: process.env });
   await using stack = new AsyncDisposableStack();
   stack.defer(() => telemetry.close());
+  const { metrics, address: metricsAddress } = stack.use(
+    await openMetrics({
+      serviceVersion: packageJson.version,
+      env: process.env,
+      ...(config.metricsListen !== undefined && { listen: config.metricsListen }),
+      log,
+    }),
+  );
+  if (metricsAddress !== undefined) log.info("metrics", { prometheus: `http://${metricsAddress}/metrics` });
   const database = stack.use(await openDatabase({ url: config.databaseUrl }));
   const engine = await openDockerEngine({
     name: "docker",
@@ -66,6 +76,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     secretBox: await openSecretBox(config.dataDirectory),
     disk: { disk: new FolderDisk(config.dataDirectory), leastFreeBytes: config.leastFreeBytes },
     telemetry,
+    metrics,
     log,
     policy: config.policy,
     version: packageJson.version,
@@ -74,7 +85,13 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   });
   stack.defer(() => app.close());
   await app.start();
-  const server = await startGrpcServer({ listen: config.listen, application: app.application, log, newId });
+  const server = await startGrpcServer({
+    listen: config.listen,
+    application: app.application,
+    log,
+    metrics,
+    newId,
+  });
   stack.defer(() => server.close());
   log.info("listening", { address: server.address, data: config.dataDirectory });
   const signal = await stopped;

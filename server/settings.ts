@@ -85,12 +85,14 @@ function setting<T extends z.ZodType>(schema: T, fallback: string, about: string
   return { schema, fallback, about };
 }
 
+const ADDRESS = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/;
+
 const isRoot = process.getuid?.() === 0;
 
 /** Every setting there is; `scripts/serve --help` and .env.example are made of it. */
 export const SETTINGS = {
   LONGSHORE_LISTEN: setting(
-    z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, "is not host:port"),
+    z.string().regex(ADDRESS, "is not host:port"),
     "127.0.0.1:50051",
     "address and port of the gRPC service",
   ),
@@ -230,6 +232,11 @@ export const SETTINGS = {
     "",
     "addresses of their network, such as 10.200.0.0/20; empty lets Docker choose",
   ),
+  LONGSHORE_METRICS_ADDRESS: setting(
+    z.union([z.literal(""), z.string().regex(ADDRESS)], "is not host:port"),
+    "",
+    "where Prometheus finds the server's figures, such as 127.0.0.1:9464 (path /metrics); whoever reaches it can read them; empty turns it off",
+  ),
   LONGSHORE_LOG_LEVEL: setting(
     z.enum(["debug", "info", "warn", "error"]),
     "info",
@@ -255,8 +262,8 @@ export function helpText(): string {
     "",
     ...lines,
     "",
-    "  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER and the other standard OTEL_* variables",
-    "      where traces go; off when none is set",
+    "  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and the other standard OTEL_* variables",
+    "      where traces and metrics go; off when none is set",
     "",
   ].join("\n");
 }

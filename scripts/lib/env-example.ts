@@ -17,7 +17,7 @@ process.stdout.write(
     "# scripts/generate makes it of server/settings.ts. Without root the data folder is ~/.local/share/longshore.",
     "",
     ...settings,
-    "# Where traces go (OpenTelemetry's standard variables); off when unset",
+    "# Where traces and metrics go (OpenTelemetry's standard variables); off when unset",
     "#OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317",
     "",
   ].join("\n"),

@@ -23,6 +23,37 @@ ensure_grpcurl() {
   export PATH="$folder:$PATH"
 }
 
+# Puts promtool on PATH, or says why tests that need it will be skipped. Taken out of Debian's package, whose service would start a server.
+ensure_promtool() {
+  local folder
+  folder=$cache/tools/promtool-debian-$(os_release VERSION_ID)
+  if [ ! -x "$folder/promtool" ]; then
+    if ! on_debian; then
+      have promtool || say "note        no promtool: tests that need it will be skipped (it comes with Prometheus)."
+      return 0
+    fi
+    say "fetching    promtool"
+    if ! fetch_promtool "$folder" >"$cache/promtool.log" 2>&1 </dev/null; then
+      tail -n 5 "$cache/promtool.log" >&2
+      say "note        promtool could not be had ($cache/promtool.log): tests that need it will be skipped."
+      return 0
+    fi
+  fi
+  export PATH="$folder:$PATH"
+}
+
+fetch_promtool() {
+  local folder=$1 work status=0
+  work=$(mktemp -d)
+  (
+    cd "$work" || exit 1
+    apt-get -q download prometheus || { is_root && apt-get -q update && apt-get -q download prometheus; } || exit 1
+    dpkg-deb -x prometheus_*.deb . && mkdir -p "$folder" && mv usr/bin/promtool "$folder/promtool"
+  ) || status=1
+  rm -rf "$work"
+  return "$status"
+}
+
 # From 1.21 on, Go fetches the newer toolchain that a program asks for.
 recent_go() {
   have go || return 1

@@ -5,6 +5,7 @@ import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-read
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
 import type { DataDisk } from "../domain/ports/data-disk.ts";
 import type { Engine } from "../domain/ports/engine.ts";
+import type { Metrics } from "../domain/ports/metrics.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
@@ -24,6 +25,9 @@ import { ForeignWatch } from "./foreign-watch.ts";
 import { GetBlob } from "./get-blob.ts";
 import type { NewId } from "./identity.ts";
 import { JournalHub } from "./journal-hub.ts";
+import { MeasureHost } from "./measure-host.ts";
+import { MeasureTasks } from "./measure-tasks.ts";
+import { MeasuredEngine } from "./measured-engine.ts";
 import { ReadArtifacts } from "./read-artifacts.ts";
 import { ReadTasks } from "./read-tasks.ts";
 import { Reconcile } from "./reconcile.ts";
@@ -54,6 +58,7 @@ export interface Parts {
   readonly secretBox: SecretBox;
   readonly disk: { readonly disk: DataDisk; readonly leastFreeBytes: number };
   readonly telemetry: Telemetry;
+  readonly metrics: Metrics;
   readonly log: Log;
   readonly policy: Policy;
   readonly version: string;
@@ -71,7 +76,8 @@ export interface ComposedApplication {
   close(): Promise<void>;
 }
 
-async function hostOf(engine: Engine, policy: Policy): Promise<EngineHost> {
+async function hostOf(given: Engine, policy: Policy, metrics: Metrics): Promise<EngineHost> {
+  const engine = new MeasuredEngine(given, metrics);
   const capabilities = await engine.capabilities();
   return {
     engine,
@@ -90,18 +96,23 @@ function requireDefaultTier({ capabilities, engine }: EngineHost, { defaultIsola
 }
 
 export async function composeApplication(parts: Parts): Promise<ComposedApplication> {
-  const { store, artifacts, index, blobs, archives, secretBox, log, policy, clock, newId } = parts;
+  const { store, artifacts, index, blobs, archives, secretBox, metrics, log, policy, clock, newId } = parts;
   const [first, ...others] = parts.engines;
   const hosts = new EngineHosts(
-    [await hostOf(first, policy), ...(await Promise.all(others.map((engine) => hostOf(engine, policy))))],
+    [
+      await hostOf(first, policy, metrics),
+      ...(await Promise.all(others.map((engine) => hostOf(engine, policy, metrics)))),
+    ],
     parts.engineAliases,
   );
   requireDefaultTier(hosts.default, policy);
   const files = new Map(parts.engines.map((engine) => [engine.name, engine.files]));
   const journals = new Map(parts.engines.map((engine) => [engine.name, new JournalHub(engine.files)]));
   const trace = new TraceStages(parts.telemetry);
+  const measure = new MeasureTasks(metrics);
   const book = new TaskBook(store, log, (next, previous) => {
     trace.record(next, previous);
+    measure.record(next, previous);
     if (isTerminal(next.state) && !(previous !== undefined && isTerminal(previous.state)))
       dependencies.ended(next);
   });
@@ -173,7 +184,14 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     clock,
     newId,
   });
-  const uploadBlob = new UploadBlob({ blobs, index, archives, maxUploadBytes: policy.maxUploadBytes, clock });
+  const uploadBlob = new UploadBlob({
+    blobs,
+    index,
+    archives,
+    metrics,
+    maxUploadBytes: policy.maxUploadBytes,
+    clock,
+  });
   const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
   const readTasks = new ReadTasks({ book, store, waitOf });
   const watchTask = new WatchTask({ book, journals, waitOf, clock });
@@ -198,6 +216,16 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   });
   const sweep = new Sweep({ store, blobs, deleteTask, collectBlobs, dependencies, removals, log, clock });
   const diskGuard = new DiskGuard({ ...parts.disk, scheduler, log });
+  const measureHost = new MeasureHost({
+    metrics,
+    hosts,
+    live: () => book.allLive(),
+    waitOf,
+    pausedReason: () => scheduler.pausedReason,
+    freeDiskBytes: () => diskGuard.freeBytes,
+    reconcileProblems: () => reconcile.report().problems.length,
+    clock,
+  });
   const getBlob = new GetBlob({ blobs, index, archives, unusedMillis });
   const downloadBlob = new DownloadBlob({ blobs, index });
 
@@ -237,9 +265,11 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await reconcile.boot();
       reconcile.start();
       sweep.start();
+      measureHost.start();
     },
     pause: (reason) => scheduler.pause("shutdown", reason),
     close: async () => {
+      measureHost.stop();
       await probe.close();
       await foreign.close();
       await diskGuard.stop();

@@ -16,6 +16,7 @@ export class DiskGuard {
   readonly #scheduler: Scheduler;
   readonly #log: Log;
   #full: string | undefined;
+  #freeBytes: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
 
@@ -40,6 +41,11 @@ export class DiskGuard {
     await this.#running;
   }
 
+  /** As the latest look found it; undefined before the first. */
+  get freeBytes(): number | undefined {
+    return this.#freeBytes;
+  }
+
   /** Throws Unavailable while there is no room for more. */
   requireRoom(): void {
     if (this.#full !== undefined) throw new Unavailable(this.#full, RETRY_MILLIS);
@@ -49,6 +55,7 @@ export class DiskGuard {
   async look(): Promise<void> {
     try {
       const free = await this.#disk.freeBytes();
+      this.#freeBytes = free;
       if (free < this.#leastFreeBytes) this.#stopAdmission(free);
       else if (free >= this.#leastFreeBytes * COMFORT) this.#resume(free);
     } catch (error) {

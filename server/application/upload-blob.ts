@@ -10,6 +10,7 @@ import {
 } from "../domain/errors.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex, BlobStore, StagedBlob } from "../domain/ports/blob-store.ts";
+import type { Metrics } from "../domain/ports/metrics.ts";
 import { formatRefusal, parseRefusal } from "../domain/refusal.ts";
 import { Intake } from "./intake.ts";
 import { RecheckArchive } from "./recheck-archive.ts";
@@ -50,6 +51,7 @@ export interface UploadDependencies {
   readonly blobs: BlobStore;
   readonly index: BlobIndex;
   readonly archives: ArchiveReader;
+  readonly metrics: Metrics;
   readonly maxUploadBytes: number;
   readonly clock: () => Date;
 }
@@ -95,14 +97,16 @@ export class UploadBlob {
   readonly #blobs: BlobStore;
   readonly #index: BlobIndex;
   readonly #archives: ArchiveReader;
+  readonly #metrics: Metrics;
   readonly #maxUploadBytes: number;
   readonly #clock: () => Date;
   readonly #rechecks: RecheckArchive;
 
-  constructor({ blobs, index, archives, maxUploadBytes, clock }: UploadDependencies) {
+  constructor({ blobs, index, archives, metrics, maxUploadBytes, clock }: UploadDependencies) {
     this.#blobs = blobs;
     this.#index = index;
     this.#archives = archives;
+    this.#metrics = metrics;
     this.#maxUploadBytes = maxUploadBytes;
     this.#clock = clock;
     this.#rechecks = new RecheckArchive({ blobs, archives });
@@ -189,6 +193,7 @@ export class UploadBlob {
       for await (const chunk of untilAborted(chunks, signal)) {
         if (chunk.length > MAX_CHUNK_BYTES) throw chunkTooLong(chunk.length);
         if (chunk.length === 0) continue;
+        this.#metrics.count("longshore.upload.received", {}, chunk.length);
         if (staged.committedBytes + chunk.length > most)
           throw this.#tooLong(header, staged.committedBytes + chunk.length);
         await bothSettled(staged.append(chunk), intake.take(chunk));

@@ -1,5 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { Unavailable } from "#server/domain/errors.ts";
+import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import type { Caller } from "./application.ts";
 import { type ErrorStatus, statusOf } from "./errors.ts";
@@ -52,21 +53,32 @@ export class ActiveCall implements CallContext {
   }
 
   /** What to send for an error; undefined when nobody is left to read it. Once aborted, why counts, not what broke in its wake. */
-  failed(error: unknown, newId: () => string, log: Log): ErrorStatus | undefined {
+  failed(error: unknown, newId: () => string, log: Log, metrics: Metrics): ErrorStatus | undefined {
     const cause: unknown = this.signal.aborted ? this.signal.reason : error;
     if (cause instanceof ClientGone) {
+      this.#measure(status.CANCELLED, metrics);
       log.debug("call cancelled", this.#facts(status.CANCELLED));
       return undefined;
     }
     const answer = statusOf(cause, newId);
+    this.#measure(answer.code, metrics);
     const facts = { ...this.#facts(answer.code), reason: answer.reason };
     if (answer.faultId === undefined) log.info("call refused", facts);
     else log.error("call failed", { ...facts, fault_id: answer.faultId, err: cause });
     return answer;
   }
 
-  succeeded(log: Log): void {
+  succeeded(log: Log, metrics: Metrics): void {
+    this.#measure(status.OK, metrics);
     log.debug("call done", this.#facts(status.OK));
+  }
+
+  #measure(code: status, metrics: Metrics): void {
+    metrics.record(
+      "rpc.server.call.duration",
+      { "rpc.method": this.#path.slice(1), "rpc.response.status_code": status[code] },
+      (performance.now() - this.#begin) / 1000,
+    );
   }
 
   #facts(code: status): Record<string, unknown> {

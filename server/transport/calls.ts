@@ -7,6 +7,7 @@ import type {
   sendUnaryData,
 } from "@grpc/grpc-js";
 import { Unavailable } from "#server/domain/errors.ts";
+import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import { untilAborted } from "./abort.ts";
 import { ActiveCall } from "./active-call.ts";
@@ -32,13 +33,15 @@ interface Surface {
 /** Wraps handlers for grpc-js: caller, abort signal, errors, log and backpressure in one place; knows every call in progress. */
 export class Calls {
   readonly #log: Log;
+  readonly #metrics: Metrics;
   readonly #newId: () => string;
   readonly #active = new Set<ActiveCall>();
   #draining = false;
   #quiet: (() => void) | undefined;
 
-  constructor(log: Log, newId: () => string) {
+  constructor(log: Log, metrics: Metrics, newId: () => string) {
     this.#log = log;
+    this.#metrics = metrics;
     this.#newId = newId;
   }
 
@@ -128,9 +131,9 @@ export class Calls {
     try {
       if (this.#draining && !background) throw new Unavailable("the server is shutting down; try again");
       await body(call);
-      call.succeeded(this.#log);
+      call.succeeded(this.#log, this.#metrics);
     } catch (error) {
-      const status = call.failed(error, this.#newId, this.#log);
+      const status = call.failed(error, this.#newId, this.#log, this.#metrics);
       if (status !== undefined) fail(status);
     } finally {
       this.#active.delete(call);

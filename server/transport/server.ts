@@ -3,6 +3,7 @@ import { HealthService } from "@longshore/proto/grpc/health/v1/health.ts";
 import { BlobServiceService } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { SystemServiceService } from "@longshore/proto/longshore/v1/system_service.ts";
 import { TaskServiceService } from "@longshore/proto/longshore/v1/task_service.ts";
+import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import type { Application } from "./application.ts";
 import { blobService } from "./blob-service.ts";
@@ -23,6 +24,7 @@ export interface GrpcServerOptions {
   readonly listen: string;
   readonly application: Application;
   readonly log: Log;
+  readonly metrics: Metrics;
   /** Makes the ids under which faults are logged. */
   readonly newId: () => string;
   /** Calls open at once on one connection; a watch is one. */
@@ -43,12 +45,12 @@ export interface GrpcServer {
 }
 
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
-  const { application, log, newId } = options;
+  const { application, log, metrics, newId } = options;
   const server = new Server(serverOptions(options));
   const reflection = new Reflection(await readDescriptors());
   const services = [TaskServiceService, BlobServiceService, SystemServiceService];
   const health = new Health(services.map(nameOf));
-  const calls = new Calls(log, newId);
+  const calls = new Calls(log, metrics, newId);
   const watchTask = { ...TaskServiceService.watchTask, responseSerialize: watchEncoder() };
   calls.serve(server, { ...TaskServiceService, watchTask }, taskService(application));
   calls.serve(server, BlobServiceService, blobService(application));

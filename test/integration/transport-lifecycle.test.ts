@@ -9,6 +9,7 @@ import {
 } from "@longshore/proto/grpc/health/v1/health.ts";
 import type { UploadBlobRequest } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { startGrpcServer } from "#server/transport/server.ts";
+import { CollectingMetrics } from "../support/fakes/collecting-metrics.ts";
 import { FakeApplication } from "../support/fakes/fake-application.ts";
 import { answerOf, detailsOf, errorInfoOf, failureOf, messagesOf } from "../support/grpc-calls.ts";
 import { LogLines, TransportServer } from "../support/transport-server.ts";
@@ -180,6 +181,12 @@ describe("a fault", () => {
 test("an address that is taken is named", async () => {
   await using server = await TransportServer.start(new FakeApplication());
   const listen = server.server.address;
-  const options = { listen, application: new FakeApplication(), log: new LogLines(), newId: () => "" };
+  const options = {
+    listen,
+    application: new FakeApplication(),
+    log: new LogLines(),
+    metrics: new CollectingMetrics(),
+    newId: () => "",
+  };
   await assert.rejects(() => startGrpcServer(options), new RegExp(`cannot listen on ${listen}`));
 });

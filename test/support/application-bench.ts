@@ -9,6 +9,7 @@ import type { TaskStore } from "#server/domain/ports/task-store.ts";
 import { isTerminal, type Task, type TaskSpec } from "#server/domain/task.ts";
 import { isFinished } from "#server/domain/transition.ts";
 import { CollectingLog } from "./fakes/collecting-log.ts";
+import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
 import { FakeEngine } from "./fakes/fake-engine.ts";
 import { MemoryDatabase } from "./fakes/memory-database.ts";
 import { samplePolicy } from "./sample-policy.ts";
@@ -22,6 +23,7 @@ export class ApplicationBench implements AsyncDisposable {
   readonly engine: FakeEngine;
   readonly database = new MemoryDatabase();
   readonly log = new CollectingLog();
+  readonly metrics = new CollectingMetrics();
   readonly folder: TemporaryFolder;
   readonly blobs: FileBlobStore;
   /** What the data disk says of itself. */
@@ -48,7 +50,7 @@ export class ApplicationBench implements AsyncDisposable {
   }
 
   async start(changes: Partial<Parts> = {}): Promise<void> {
-    const { database, log, folder, blobs } = this;
+    const { database, log, metrics, folder, blobs } = this;
     const store: TaskStore = database.tasks;
     this.#composed = await composeApplication({
       engines: [this.engine],
@@ -61,6 +63,7 @@ export class ApplicationBench implements AsyncDisposable {
       secretBox: { seal: (_, value) => value, open: (_, sealed) => sealed, fingerprint: (_, value) => value },
       disk: { disk: { freeBytes: async () => this.freeBytes }, leastFreeBytes: 2 ** 20 },
       telemetry: { tracing: false, record: () => undefined, close: async () => undefined },
+      metrics,
       log,
       policy: samplePolicy(),
       version: "0",

@@ -9,6 +9,7 @@ import { RecheckArchive } from "#server/application/recheck-archive.ts";
 import { UploadBlob, type UploadHeader } from "#server/application/upload-blob.ts";
 import { DEFAULT_ARCHIVE_LIMITS } from "#server/domain/blob.ts";
 import { file, folder, tar } from "../fixtures/archives/raw-tar.ts";
+import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
 import { MemoryDatabase } from "./fakes/memory-database.ts";
 import { TemporaryFolder } from "./temporary-folder.ts";
 
@@ -44,6 +45,7 @@ export class Harbour implements AsyncDisposable {
       blobs,
       index,
       archives,
+      metrics: new CollectingMetrics(),
       maxUploadBytes: MAX_UPLOAD_BYTES,
       clock: () => TIME,
     });

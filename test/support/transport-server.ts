@@ -7,6 +7,7 @@ import { TaskServiceClient } from "@longshore/proto/longshore/v1/task_service.ts
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import type { Application } from "#server/transport/application.ts";
 import { type GrpcServer, startGrpcServer } from "#server/transport/server.ts";
+import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
 
 export interface LogLine {
   readonly level: keyof Log;
@@ -31,6 +32,7 @@ export class LogLines implements Log {
 export class TransportServer implements AsyncDisposable {
   readonly server: GrpcServer;
   readonly log: LogLines;
+  readonly metrics: CollectingMetrics;
   readonly tasks: TaskServiceClient;
   readonly blobs: BlobServiceClient;
   readonly system: SystemServiceClient;
@@ -38,14 +40,27 @@ export class TransportServer implements AsyncDisposable {
 
   static async start(application: Application, interceptors: Interceptor[] = []): Promise<TransportServer> {
     const log = new LogLines();
-    const server = await startGrpcServer({ listen: "127.0.0.1:0", application, log, newId: randomUUID });
-    return new TransportServer(server, log, interceptors);
+    const metrics = new CollectingMetrics();
+    const server = await startGrpcServer({
+      listen: "127.0.0.1:0",
+      application,
+      log,
+      metrics,
+      newId: randomUUID,
+    });
+    return new TransportServer(server, log, metrics, interceptors);
   }
 
-  private constructor(server: GrpcServer, log: LogLines, interceptors: Interceptor[]) {
+  private constructor(
+    server: GrpcServer,
+    log: LogLines,
+    metrics: CollectingMetrics,
+    interceptors: Interceptor[],
+  ) {
     const insecure = credentials.createInsecure();
     this.server = server;
     this.log = log;
+    this.metrics = metrics;
     this.tasks = new TaskServiceClient(server.address, insecure, { interceptors });
     this.blobs = new BlobServiceClient(server.address, insecure, { interceptors });
     this.system = new SystemServiceClient(server.address, insecure, { interceptors });

@@ -1,69 +1,26 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { ROOT_CONTEXT, SpanStatusCode, TraceFlags, type Tracer, trace } from "@opentelemetry/api";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
-import {
-  defaultResource,
-  detectResources,
-  envDetector,
-  resourceFromAttributes,
-} from "@opentelemetry/resources";
+import type { Resource } from "@opentelemetry/resources";
 import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from "@opentelemetry/sdk-trace";
-import { SystemFault } from "../../domain/errors.ts";
 import type { SpanRecord, Telemetry } from "../../domain/ports/telemetry.ts";
+import { boundedClose } from "./bounded-close.ts";
+import { type Environment, EXPORT_MILLIS, isExported, openExporter } from "./otlp-settings.ts";
+import { describeResource } from "./resource.ts";
 
 export interface TelemetryOptions {
   readonly serviceVersion: string;
-  /** The OTEL_* settings; what is not read here (headers, certificates), the exporter reads from the process itself. */
-  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The OTEL_* settings. */
+  readonly env: Environment;
 }
 
-/** Longest that one export may take, and so longest that a stop waits for a collector that does not answer. */
-const EXPORT_MILLIS = 3_000;
 const FLUSH_EVERY_MILLIS = 1_000;
 
 /** Exports spans by OTLP over gRPC when a collector is configured, and nothing otherwise. */
 export function openTelemetry(options: TelemetryOptions): Telemetry {
   const { env, serviceVersion } = options;
-  if (!isConfigured(env)) return new NoTelemetry();
-  return new OtlpTelemetry(createExporter(env), serviceVersion, env.OTEL_SERVICE_NAME || "longshore");
-}
-
-function isConfigured(env: TelemetryOptions["env"]): boolean {
-  const exporters = (env.OTEL_TRACES_EXPORTER ?? "")
-    .split(",")
-    .map((name) => name.trim())
-    .filter((name) => name !== "");
-  const unknown = exporters.filter((name) => name !== "otlp" && name !== "none");
-  if (unknown.length > 0) {
-    throw new SystemFault(`OTEL_TRACES_EXPORTER names ${unknown.join(", ")}; use otlp or none`);
-  }
-  if (env.OTEL_SDK_DISABLED?.trim().toLowerCase() === "true" || exporters.includes("none")) return false;
-  return exporters.includes("otlp") || endpoint(env) !== undefined;
-}
-
-function endpoint(env: TelemetryOptions["env"]): string | undefined {
-  return (
-    env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?.trim() || env.OTEL_EXPORTER_OTLP_ENDPOINT?.trim() || undefined
-  );
-}
-
-function createExporter(env: TelemetryOptions["env"]): OTLPTraceExporter {
-  const protocol = env.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL || env.OTEL_EXPORTER_OTLP_PROTOCOL || "grpc";
-  if (protocol !== "grpc") {
-    throw new SystemFault(
-      `the OTLP protocol ${protocol} is not supported; set OTEL_EXPORTER_OTLP_PROTOCOL=grpc and the collector's gRPC port, 4317 as a rule`,
-    );
-  }
-  const url = endpoint(env);
-  try {
-    return new OTLPTraceExporter({ ...(url === undefined ? {} : { url }), timeoutMillis: EXPORT_MILLIS });
-  } catch (error) {
-    throw new SystemFault(
-      `OTEL_EXPORTER_OTLP_ENDPOINT is not an endpoint such as http://127.0.0.1:4317: ${error}`,
-      {},
-      { cause: error },
-    );
-  }
+  if (!isExported(env, "TRACES")) return new NoTelemetry();
+  const exporter = openExporter(env, "TRACES", (settings) => new OTLPTraceExporter(settings));
+  return new OtlpTelemetry(exporter, serviceVersion, describeResource(env, serviceVersion));
 }
 
 class NoTelemetry implements Telemetry {
@@ -84,12 +41,9 @@ class OtlpTelemetry implements Telemetry {
   readonly #provider: TracerProvider;
   readonly #tracer: Tracer;
 
-  constructor(exporter: OTLPTraceExporter, serviceVersion: string, serviceName: string) {
+  constructor(exporter: OTLPTraceExporter, serviceVersion: string, resource: Resource) {
     this.#provider = new TracerProvider({
-      resource: defaultResource()
-        .merge(resourceFromAttributes({ "service.version": serviceVersion }))
-        .merge(detectResources({ detectors: [envDetector] }))
-        .merge(resourceFromAttributes({ "service.name": serviceName })),
+      resource,
       // The ids of a span are already in the record, so leaving some spans out would leave links to nothing.
       sampler: new AlwaysOnSampler(),
       idGenerator: this.#ids,
@@ -127,16 +81,8 @@ class OtlpTelemetry implements Telemetry {
     started.end(span.endTime);
   }
 
-  async close(): Promise<void> {
-    const stopWaiting = new AbortController();
-    const sent = this.#provider.shutdown().catch(() => {
-      // The collector is away. That must not change how the server stops, and nobody is left to hear of it.
-    });
-    const deadline = delay(EXPORT_MILLIS, undefined, { signal: stopWaiting.signal }).catch(() => {
-      // Everything was sent before.
-    });
-    await Promise.race([sent, deadline]);
-    stopWaiting.abort();
+  close(): Promise<void> {
+    return boundedClose(() => this.#provider.shutdown());
   }
 }
 
