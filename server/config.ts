@@ -141,6 +141,10 @@ function toConfig(v: Values): Config {
   };
 }
 
+function trackingServers({ LONGSHORE_TRACKING_ALIASES: servers }: Values) {
+  return new Map([...servers].map(([name, server]) => [name, { name, ...server }]));
+}
+
 function toPolicy(v: Values): Policy {
   return {
     defaultResources: {
@@ -172,6 +176,7 @@ function toPolicy(v: Values): Policy {
     defaultImage: v.LONGSHORE_EXECUTOR_IMAGE,
     allowedImages: v.LONGSHORE_ALLOWED_IMAGES,
     imageAliases: v.LONGSHORE_IMAGE_ALIASES,
+    trackingServers: trackingServers(v),
     instanceTypes: v.LONGSHORE_INSTANCE_TYPES,
     defaultRetentionMillis: v.LONGSHORE_RETENTION,
     maxRetentionMillis: v.LONGSHORE_MAX_RETENTION,

@@ -57,6 +57,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     uids: config.uids,
     runtimes: DEFAULT_RUNTIMES,
     egress: config.egress,
+    trackingServers: [...config.policy.trackingServers.values()],
     pool: { ...DEFAULT_POOL, maxIdle: config.warm.count, idleRamBytes: config.warm.ramBytes },
     parallelCalls: PARALLEL_ENGINE_CALLS,
     log,

@@ -5,6 +5,7 @@ import { parseAliases } from "./domain/alias.ts";
 import { parseInstanceType } from "./domain/instance-type.ts";
 import { parseIpRange, parseIpTarget } from "./domain/ip-range.ts";
 import { parseSize } from "./domain/resources.ts";
+import { parseTrackingUrl } from "./domain/tracking.ts";
 
 const DURATION_UNITS: Readonly<Record<string, number>> = {
   ms: 1,
@@ -140,6 +141,14 @@ export const SETTINGS = {
     aliases(parseInstanceType, "not NAME=cpu:2/ram:4GB/storage:10GB/gpu:1, of which parts may be left out"),
     "",
     "kinds of machines that requests may name, with what their tasks get of resources they do not ask for, such as small=cpu:1/ram:1GB; empty takes any name",
+  ),
+  LONGSHORE_TRACKING_ALIASES: setting(
+    aliases(
+      parseTrackingUrl,
+      "not NAME=URL, each name once; a URL starts with http:// or https://, has no credentials, and no loopback address, which is each sandbox's own",
+    ),
+    "",
+    "experiment tracking servers (MLflow) that requests may name, such as experiments=http://10.1.2.3:5000; a task with an experiment reaches that address alone, also where it is private or this host's own",
   ),
   LONGSHORE_DEFAULT_CPU: setting(cpus, "1", "CPUs of a task that asks for none"),
   LONGSHORE_DEFAULT_RAM: setting(size, "512MB", "memory of a task that asks for none"),

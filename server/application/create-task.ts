@@ -1,6 +1,13 @@
 import { shortages } from "../domain/capacity.ts";
 import type { FieldViolation } from "../domain/errors.ts";
-import { InvalidRequest, NeverFits, QuotaExceeded, RequestIdReused, Unavailable } from "../domain/errors.ts";
+import {
+  InvalidRequest,
+  NeverFits,
+  NotEnforced,
+  QuotaExceeded,
+  RequestIdReused,
+  Unavailable,
+} from "../domain/errors.ts";
 import type { TaskLimits } from "../domain/limits.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
@@ -11,6 +18,7 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import { formatSize } from "../domain/resources.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
 import type { Program, Stage, Task, TaskSpec } from "../domain/task.ts";
+import { networkOf, trackingServerOf } from "../domain/tracking.ts";
 import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
 import type { Dependencies } from "./dependencies.ts";
@@ -141,10 +149,11 @@ export class CreateTask {
     refuseWhatNeverFits(limits, host);
     refuseMissingModel(spec, limits, host);
     requireTier(findTier(host, spec.isolation ?? policy.defaultIsolation), {
-      network: spec.network ?? "NONE",
+      network: networkOf(spec),
       // A device that cannot be passed in is no weaker limit but a task that cannot run.
       enforced: limits.gpuCount > 0 ? [...spec.requireEnforced, "GPU"] : spec.requireEnforced,
     });
+    requireTracker(host, spec, policy);
     await this.#requireImage(host, this.#imageOf(spec));
     return { limits, program, host };
   }
@@ -222,7 +231,7 @@ export class CreateTask {
       specDigest: this.#digest(request),
       limits: checked.limits,
       isolation: spec.isolation ?? policy.defaultIsolation,
-      network: spec.network ?? "NONE",
+      network: networkOf(spec),
       image: this.#imageOf(spec),
       program: checked.program,
       archiveSha256: spec.archiveSha256,
@@ -261,6 +270,18 @@ function openingStages(id: string, origin: Origin, now: Date): Stage[] {
   const uploaded = origin.uploadEndTime;
   const stages = uploaded === null ? [] : [stage("upload", origin.startTime, uploaded)];
   return [...stages, stage("validate", uploaded ?? origin.startTime, now), queueStage(id, 1, now)];
+}
+
+/** Throws NotEnforced where sandboxes of the engine cannot be given the way to the tracking server. */
+function requireTracker({ engine, capabilities }: EngineHost, spec: TaskSpec, policy: Policy): void {
+  if (networkOf(spec) !== "TRACKING") return;
+  const name = trackingServerOf(spec, policy.trackingServers)?.name ?? "";
+  const whyNot = capabilities.trackers?.get(name) ?? "it has no network for it";
+  if (whyNot === "") return;
+  throw new NotEnforced(`engine ${engine.name} does not reach tracking server ${name}: ${whyNot}`, {
+    limit: "NETWORK",
+    mechanism: "none",
+  });
 }
 
 function refuseMissingModel({ resources }: TaskSpec, { gpuCount }: TaskLimits, host: EngineHost): void {

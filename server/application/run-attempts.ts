@@ -3,6 +3,7 @@ import type { Hold } from "../domain/capacity.ts";
 import { Unavailable } from "../domain/errors.ts";
 import type { ImageInfo, RunnerSpec, Sandbox, SandboxShape } from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
+import { trackingServerOf, trackingVariables } from "../domain/tracking.ts";
 import { Attempt } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
 import { startStages } from "./attempt-stages.ts";
@@ -144,6 +145,9 @@ export class RunAttempts {
       network: queued.network,
       limits: queued.limits,
       gpuIds: hold.gpuIds,
+      ...(queued.network === "TRACKING" && {
+        tracker: trackingServerOf(queued.spec, this.#deps.policy.trackingServers)?.name ?? "",
+      }),
     };
     const warm = host.engine.takeWarm(shape);
     const record = this.#newRecord(active, image, hold, warm);
@@ -252,7 +256,12 @@ export class RunAttempts {
       program: task.program,
       code: spec.code === "" ? null : spec.code,
       args: spec.args,
-      env: { ...spec.env, ...Object.fromEntries(secrets), TRACEPARENT: run },
+      env: {
+        ...trackingVariables(spec, trackingServerOf(spec, this.#deps.policy.trackingServers)),
+        ...spec.env,
+        ...Object.fromEntries(secrets),
+        TRACEPARENT: run,
+      },
       stdin: spec.stdin,
       workingDirectory: spec.workingDirectory,
       outputs: spec.outputs,

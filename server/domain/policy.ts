@@ -2,6 +2,7 @@ import type { InstanceType } from "./instance-type.ts";
 import type { Budgets } from "./limits.ts";
 import type { Resources } from "./resources.ts";
 import type { Isolation } from "./task.ts";
+import type { TrackingServer } from "./tracking.ts";
 
 /** What the operator allows and what an absent field becomes. Times in milliseconds. */
 export interface Policy {
@@ -19,6 +20,8 @@ export interface Policy {
   readonly allowedImages: readonly string[];
   /** Images by names of the operator's own, each allowed. */
   readonly imageAliases: ReadonlyMap<string, string>;
+  /** Experiment tracking servers by name. */
+  readonly trackingServers: ReadonlyMap<string, TrackingServer>;
   /** Kinds of machines; without any, a task may name what it likes. */
   readonly instanceTypes: ReadonlyMap<string, InstanceType>;
   readonly defaultRetentionMillis: number;

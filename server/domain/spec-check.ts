@@ -6,6 +6,7 @@ import type { Budgets, TaskLimits } from "./limits.ts";
 import type { Policy } from "./policy.ts";
 import { parseResources } from "./resources.ts";
 import type { Program, TaskSpec } from "./task.ts";
+import { checkExperiment } from "./tracking.ts";
 
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 /** Read by the loader, the GPU runtime or ourselves before the user's code begins. */
@@ -43,6 +44,7 @@ export function checkSpec(spec: TaskSpec, policy: Policy, violations: FieldViola
   checkOutputs(spec, refuse);
   checkRecord(spec, policy, refuse);
   checkPlacement(spec, policy, refuse);
+  checkExperiment(spec, policy.trackingServers, violations);
   const resources = parseResources(
     withInstanceType(spec.resources, policy.instanceTypes.get(spec.instanceType)),
     policy.defaultResources,

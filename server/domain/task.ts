@@ -21,7 +21,7 @@ export function isTerminal(state: TaskState): state is TerminalState {
 }
 
 export type Isolation = "CONTAINER" | "GVISOR";
-export type Network = "NONE" | "EGRESS";
+export type Network = "NONE" | "EGRESS" | "TRACKING";
 
 export const RESULT_REASONS = [
   "EXITED",

@@ -82,10 +82,10 @@ export class OutsideNetwork implements AsyncDisposable {
     if (first !== "ready") throw new Error(`the outside server did not start: ${first}`);
   }
 
-  /** Makes this the outside of a bridge. */
+  /** Makes this the outside of a bridge, or of several. */
   async attach(bridge: string): Promise<void> {
     const table = String(20_000 + Number.parseInt(this.#id.slice(0, 4), 16));
-    await this.#ip("route", "add", "default", "dev", this.#host, "table", table);
+    await this.#ip("route", "replace", "default", "dev", this.#host, "table", table);
     const rule = ["iif", bridge, "lookup", table];
     await this.#ip("rule", "add", ...rule);
     this.#cleanup.defer(() => this.#ip("rule", "del", ...rule));

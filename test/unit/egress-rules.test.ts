@@ -116,6 +116,27 @@ describe("egressChains", () => {
     assert.deepEqual(more, ["X-IN: -p tcp -m tcp --dport 40000 -j ACCEPT"]);
   });
 
+  test("for one tracking server are these, and nothing else", () => {
+    const only = { host: "mlflow.example", address: "10.1.2.3", port: 5000 };
+    const chains = egressChains({ ...facts, nameservers: [], policy: { allow: [], deny: [], only } });
+    assert.deepEqual(
+      chains["LONGSHORE-0123abcd"]?.map((rule) => rule.join(" ")),
+      [
+        "-i lse-0123abcd -o lse-0123abcd -j LONGSHORE-0123abcd-NO",
+        "-o lse-0123abcd -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+        "-o lse-0123abcd -j DROP",
+        "! -s 172.20.0.0/16 -j DROP",
+        "-d 10.1.2.3/32 -p tcp -m tcp --dport 5000 -j RETURN",
+        "-j LONGSHORE-0123abcd-NO",
+      ],
+    );
+    // Where the tracking server is this host itself.
+    assert.deepEqual(
+      chains["LONGSHORE-0123abcd-IN"]?.map((rule) => rule.join(" ")),
+      ["-d 10.1.2.3/32 -p tcp -m tcp --dport 5000 -j ACCEPT", "-j LONGSHORE-0123abcd-NO"],
+    );
+  });
+
   function refuse(block: string): string {
     return `X: -d ${block} -j X-NO`;
   }

@@ -139,7 +139,12 @@ describe("containerOptions", () => {
   test("gives GPUs by id, and the network with packet rules where there is one", () => {
     const gpuIds = ["GPU-11111111-2222-3333-4444-555555555555"];
     const plan: SandboxPlan = { ...PLAN, shape: { ...SHAPE, gpuIds, network: "EGRESS" } };
-    const egress = { network: "longshore-egress-0123abcd", nameservers: ["203.0.113.53"] };
+    const egress = {
+      network: "longshore-egress-0123abcd",
+      nameservers: ["203.0.113.53"],
+      hosts: [],
+      noLookups: false,
+    };
     const options = containerOptions({ ...plan, egress });
     assert.deepEqual(options.HostConfig?.DeviceRequests, [
       { Driver: "", DeviceIDs: gpuIds, Capabilities: [["gpu", "compute", "utility"]] },
@@ -155,6 +160,15 @@ describe("containerOptions", () => {
       DnsSearch: ["."],
       Dns: ["203.0.113.53"],
     });
+    const hosts = [{ name: "mlflow.example", address: "10.1.2.3" }];
+    assert.deepEqual(containerOptions({ ...plan, egress: { ...egress, hosts } }).HostConfig?.ExtraHosts, [
+      "mlflow.example:10.1.2.3",
+    ]);
+    for (const wrong of [
+      { name: "a:b", address: "10.1.2.3" },
+      { name: "mlflow.example", address: "::1" },
+    ])
+      assert.throws(() => containerOptions({ ...plan, egress: { ...egress, hosts: [wrong] } }), RangeError);
     assert.throws(() => containerOptions(plan), RangeError);
     assert.throws(() => containerOptions({ ...plan, egress: { ...egress, network: "host" } }), RangeError);
   });

@@ -48,7 +48,6 @@ describe("a request to run something", () => {
       expected_duration: { expectedDuration: { seconds: 1n } },
       use_result_cache: { useResultCache: true },
       webhooks: { webhooks: [{ url: "https://a" }] },
-      experiment: { experiment: {} },
     };
     for (const [field, request] of Object.entries(unsupported))
       assert.deepEqual(wrongFields(request), [field]);
@@ -64,13 +63,11 @@ describe("a request to run something", () => {
       network: unknown,
       requireEnforced: [Limit.RAM, Limit.UNSPECIFIED, unknown],
       maxAttempts: -1,
-      experiment: {},
     });
     assert.deepEqual(fields.sort(), [
       "budgets.max_inodes",
       "budgets.max_log_bytes",
       "budgets.max_processes",
-      "experiment",
       "max_attempts",
       "network",
       "queue_timeout",

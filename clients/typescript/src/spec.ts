@@ -9,7 +9,7 @@ export type DurationText = string;
 /** A size with its unit: "512MB", "1GB", "1GiB". MB and MiB both mean 2^20 bytes. */
 export type SizeText = string;
 
-export type NetworkName = "none" | "egress";
+export type NetworkName = "none" | "egress" | "tracking";
 export type IsolationName = "container" | "gvisor";
 export type LimitName = Lowercase<Exclude<keyof typeof Limit, "UNSPECIFIED">>;
 
@@ -76,6 +76,7 @@ export interface TaskOptions extends ResourceOptions {
   readonly retention?: DurationText;
   /** Same id and content answers the first task; made up when left out. */
   readonly requestId?: string;
+  /** MLflow: a tracking server that the server's configuration names, by name or URL, and the experiment's name. */
   readonly experiment?: { readonly trackingUri?: string; readonly name?: string };
 }
 
@@ -84,7 +85,11 @@ export type InputOption =
   | { readonly path: string; readonly blobSha256: string }
   | { readonly path: string; readonly taskId: string; readonly artifact: string };
 
-const NETWORKS: Readonly<Record<NetworkName, Network>> = { none: Network.NONE, egress: Network.EGRESS };
+const NETWORKS: Readonly<Record<NetworkName, Network>> = {
+  none: Network.NONE,
+  egress: Network.EGRESS,
+  tracking: Network.TRACKING,
+};
 const ISOLATIONS: Readonly<Record<IsolationName, Isolation>> = {
   container: Isolation.CONTAINER,
   gvisor: Isolation.GVISOR,

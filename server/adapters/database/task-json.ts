@@ -35,7 +35,7 @@ const LIMITS = [
 ] as const satisfies readonly Limit[];
 
 export const isolation = z.enum(["CONTAINER", "GVISOR"]);
-export const network = z.enum(["NONE", "EGRESS"]);
+export const network = z.enum(["NONE", "EGRESS", "TRACKING"]);
 const limit = z.enum(LIMITS);
 const number = z.number();
 const text = z.string();

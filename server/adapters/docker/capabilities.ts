@@ -12,6 +12,7 @@ import { RUNNER_RAM_BYTES, SENTRY_GROWTH_BYTES } from "./host-config.ts";
 import type { DockerEngineOptions } from "./options.ts";
 import { sandboxesFolder } from "./sandbox-paths.ts";
 import { freeBytes } from "./storage.ts";
+import type { TrackingNetworks } from "./tracking-networks.ts";
 
 type Support = Omit<LimitSupport, "limit">;
 
@@ -29,7 +30,7 @@ export async function describeCapabilities(
   host: HostFacts,
   probe: ProbeResult,
   gvisor: Gvisor | undefined,
-  egress: Egress,
+  { egress, tracking }: { readonly egress: Egress; readonly tracking: Pick<TrackingNetworks, "offers"> },
   options: DockerEngineOptions,
 ): Promise<EngineCapabilities> {
   // Without NVIDIA's runtime the daemon cannot give a device away, whatever nvidia-smi says.
@@ -41,7 +42,11 @@ export async function describeCapabilities(
       isolation: "CONTAINER",
       runtime: `${options.runtimes.container} ${host.runcVersion}`.trim(),
       limits: limitTable(containerLimits(facts)),
-      networks: egress.network === undefined ? ["NONE"] : ["NONE", "EGRESS"],
+      networks: [
+        "NONE",
+        ...(egress.network === undefined ? [] : (["EGRESS"] as const)),
+        ...([...tracking.offers.values()].includes("") ? (["TRACKING"] as const) : []),
+      ],
     },
   ];
   if (gvisor !== undefined) {
@@ -63,6 +68,7 @@ export async function describeCapabilities(
       gpuCount: gpus.length,
     },
     gpus: gpus.map(({ id, model }) => ({ id, model })),
+    trackers: tracking.offers,
   };
 }
 

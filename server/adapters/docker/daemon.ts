@@ -259,6 +259,16 @@ export class Daemon {
     }
   }
 
+  /** Names of the networks with this label. */
+  async networks(label: string): Promise<string[]> {
+    try {
+      const found = await this.#docker.listNetworks({ filters: { label: [label] } });
+      return found.map(({ Name }) => Name);
+    } catch (error) {
+      throw engineError(error, "list networks");
+    }
+  }
+
   async createNetwork(options: NetworkCreateOptions): Promise<void> {
     try {
       await this.#docker.createNetwork(options);

@@ -18,11 +18,11 @@ import { describeCapabilities } from "./capabilities.ts";
 import type { SandboxCgroups } from "./cgroups.ts";
 import { CommandHost } from "./command-host.ts";
 import { Daemon } from "./daemon.ts";
-import { type Egress, openEgress } from "./egress-network.ts";
+import { type Egress, namesOf as egressNames, openEgress } from "./egress-network.ts";
 import { ExitWatch } from "./exit-watch.ts";
 import { ForeignContainers } from "./foreign-containers.ts";
 import { probeGvisor } from "./gvisor.ts";
-import { containerOptions, hostLimits, SENTRY_GROWTH_BYTES } from "./host-config.ts";
+import { containerOptions, type EgressAttachment, hostLimits, SENTRY_GROWTH_BYTES } from "./host-config.ts";
 import { ImageNames } from "./image-names.ts";
 import { Images } from "./images.ts";
 import { LiveSandbox } from "./live-sandbox.ts";
@@ -33,6 +33,7 @@ import { DockerSandboxFiles } from "./sandbox-files.ts";
 import { sandboxesFolder } from "./sandbox-paths.ts";
 import { specMessage } from "./spec-message.ts";
 import { SandboxStorage } from "./storage.ts";
+import { TrackingNetworks } from "./tracking-networks.ts";
 import { UidPool } from "./uids.ts";
 import { shapeKey, WarmPool } from "./warm-pool.ts";
 
@@ -51,6 +52,7 @@ interface Parts {
   /** For sandboxes that the runtime leaves outside of control groups. */
   readonly cgroups: SandboxCgroups | undefined;
   readonly egress: Egress;
+  readonly tracking: TrackingNetworks;
   readonly capabilities: EngineCapabilities;
 }
 
@@ -77,7 +79,9 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
   const probe = await probeHost(daemon, installationId, digest, dataDirectory, log);
   const gvisor = await probeGvisor(daemon, host, options, digest);
   const egress = await openEgress(daemon, options, digest);
-  const capabilities = await describeCapabilities(host, probe, gvisor, egress, options);
+  const kept = egress.network === undefined ? [] : [egressNames(installationId).network];
+  const tracking = await TrackingNetworks.open(daemon, options, digest, kept);
+  const capabilities = await describeCapabilities(host, probe, gvisor, { egress, tracking }, options);
   const commands = new CommandHost();
   const engine = new DockerEngine({
     options,
@@ -90,6 +94,7 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
     runnerFolder,
     cgroups: gvisor?.cgroups,
     egress,
+    tracking,
     capabilities,
   });
   await engine.takeOver();
@@ -184,6 +189,7 @@ export class DockerEngine implements Engine {
     if (!live.waiting) return live.send(Buffer.alloc(0));
     // A warm one may have waited for long.
     if (live.shape.network === "EGRESS") await this.#parts.egress.network?.ensure();
+    if (live.shape.network === "TRACKING") await this.#parts.tracking.ensure(live.shape.tracker ?? "");
     const inputBytes =
       spec.projectTar === null ? 0 : await this.files.writeInput(sandbox.id, spec.projectTar);
     const message = specMessage(spec, inputBytes);
@@ -256,6 +262,7 @@ export class DockerEngine implements Engine {
 
   async close(): Promise<void> {
     this.#parts.egress.network?.close();
+    this.#parts.tracking.close();
     await this.#pool.close();
     await this.#finishDiscards().catch((error: unknown) =>
       this.#parts.options.log.warn("sandboxes are left for the next start", { error: String(error) }),
@@ -293,7 +300,7 @@ export class DockerEngine implements Engine {
         paths,
         storage: storage.tier,
         runnerFolder: this.#parts.runnerFolder,
-        ...(shape.network === "EGRESS" && { egress: await this.#parts.egress.network?.attachment() }),
+        egress: await this.#attachment(shape),
         imageEnvNames: image.envNames,
         labels: {
           [LABELS.installation]: options.installationId,
@@ -312,6 +319,11 @@ export class DockerEngine implements Engine {
       await this.#discard(id);
       throw error;
     }
+  }
+
+  async #attachment({ network, tracker = "" }: SandboxShape): Promise<EgressAttachment | undefined> {
+    if (network === "TRACKING") return await this.#parts.tracking.attachment(tracker);
+    return network === "EGRESS" ? await this.#parts.egress.network?.attachment() : undefined;
   }
 
   async #start(

@@ -21,9 +21,11 @@ const MOST_NAMESERVERS = 3;
 const RESOLV_CONF = "/etc/resolv.conf";
 /** Where systemd-resolved keeps the real ones; dockerd looks there too. */
 const SYSTEMD_RESOLV_CONF = "/run/systemd/resolve/resolv.conf";
-const DEFAULT_IPTABLES = "iptables";
+export const DEFAULT_IPTABLES = "iptables";
+/** For documentation (RFC 5737), so nobody's: without any, Docker's resolver would ask the host's on behalf of the sandbox. */
+const NO_NAMESERVER = "192.0.2.53";
 
-interface Names {
+export interface NetworkNames {
   /** Eight hexadecimal digits of the whole installation id: its own beginning may be a time that another shares. */
   readonly tag: string;
   readonly network: string;
@@ -64,7 +66,11 @@ export async function openEgress(
   return { network: undefined, whyNot };
 }
 
-async function removeEgress(daemon: Daemon, names: Names, iptables: string): Promise<void> {
+export async function removeEgress(
+  daemon: Daemon,
+  names: Pick<NetworkNames, "tag" | "network">,
+  iptables: string,
+): Promise<void> {
   // First, because a network with sandboxes on it cannot be removed, and they must not lose their rules.
   if ((await daemon.network(names.network)) !== undefined) await daemon.removeNetwork(names.network);
   await removeRules(names.tag, iptables);
@@ -73,7 +79,7 @@ async function removeEgress(daemon: Daemon, names: Names, iptables: string): Pro
 /** One bridge for the installation's EGRESS sandboxes, and the packet rules that keep them to public addresses. */
 export class EgressNetwork {
   readonly #daemon: Daemon;
-  readonly #names: Names;
+  readonly #names: NetworkNames;
   readonly #installationId: string;
   readonly #settings: EgressSettings;
   readonly #log: Log;
@@ -83,7 +89,13 @@ export class EgressNetwork {
   #timer: NodeJS.Timeout | undefined;
   #checking: Promise<void> | undefined;
 
-  constructor(daemon: Daemon, names: Names, installationId: string, settings: EgressSettings, log: Log) {
+  constructor(
+    daemon: Daemon,
+    names: NetworkNames,
+    installationId: string,
+    settings: EgressSettings,
+    log: Log,
+  ) {
     this.#daemon = daemon;
     this.#names = names;
     this.#installationId = installationId;
@@ -124,10 +136,17 @@ export class EgressNetwork {
   /** What a sandbox is attached to. Throws unless the rules hold at this moment; puts them back where something took them away. */
   async attachment(): Promise<EgressAttachment> {
     await this.ensure();
+    const { only } = this.#settings;
+    if (only !== undefined) {
+      const hosts = only.host === only.address ? [] : [{ name: only.host, address: only.address }];
+      return { network: this.#names.network, nameservers: [NO_NAMESERVER], hosts, noLookups: true };
+    }
     const nameservers = this.#facts?.nameservers ?? [];
     return {
       network: this.#names.network,
       nameservers: nameservers.map((server) => formatIpRange(server).replace("/32", "")),
+      hosts: [],
+      noLookups: false,
     };
   }
 
@@ -274,6 +293,7 @@ export class EgressNetwork {
 
   /** Sandboxes ask them from their own side: Docker's resolver sends each query out of the sandbox's namespace. */
   async #nameservers(): Promise<readonly IpRange[]> {
+    if (this.#settings.only !== undefined) return [];
     const configured = this.#settings.nameservers;
     const found = configured.length > 0 ? configured : await hostNameservers();
     const own = hostAddresses().flatMap((address) => parseIpRange(address) ?? []);
@@ -305,7 +325,8 @@ async function hostNameservers(): Promise<IpRange[]> {
   return [];
 }
 
-function namesOf(installationId: string): Names {
+/** Of the network of EGRESS sandboxes. */
+export function namesOf(installationId: string): NetworkNames {
   const tag = createHash("sha256").update(installationId).digest("hex").slice(0, 8);
   return { tag, network: `longshore-egress-${tag}`, bridge: `lse-${tag}` };
 }

@@ -2,7 +2,7 @@ import { SystemFault } from "../../domain/errors.ts";
 import { formatIpRange, type IpRange, LOCAL_RANGES, PRIVATE_RANGES } from "../../domain/ip-range.ts";
 import { CommandFailed, runCommand } from "./command.ts";
 import { errnoOf } from "./errno.ts";
-import type { EgressSettings } from "./options.ts";
+import type { EgressSettings, OnlyTarget } from "./options.ts";
 
 /** Entries in the host's table of connections that one sandbox may hold: all of them together must not fill it. */
 const CONNECTIONS_PER_SANDBOX = 1024;
@@ -28,7 +28,7 @@ export interface RuleFacts {
   readonly subnet: IpRange;
   /** Resolvers that sandboxes are given; reached on port 53 alone, even where they are private. */
   readonly nameservers: readonly IpRange[];
-  readonly policy: Pick<EgressSettings, "allow" | "deny">;
+  readonly policy: Pick<EgressSettings, "allow" | "deny" | "only">;
 }
 
 /** Our chains and their rules in order; the first that fits a packet decides. */
@@ -48,19 +48,23 @@ export function egressChains(facts: RuleFacts, openPort?: number): Chains {
       ["-j", passing],
     ],
     // The host itself, at any of its addresses.
-    [entering]: [...control, ["-j", refused]],
+    [entering]: [...control, ...onlyTarget(facts.policy.only, "ACCEPT"), ["-j", refused]],
   };
 }
 
 /** What packets through the host meet that come from a sandbox or go to one. */
 function passingRules({ bridge, subnet, nameservers, policy }: RuleFacts, refuse: string[]): string[][] {
-  const refused = [...LOCAL_RANGES, ...policy.deny, ...PRIVATE_RANGES, subnet];
-  return [
+  const common = [
     ["-i", bridge, "-o", bridge, ...refuse],
     // Only answers come in: no neighbour of this host may open a connection into a sandbox.
     ["-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "RETURN"],
     ["-o", bridge, "-j", "DROP"],
     ["!", "-s", formatIpRange(subnet), "-j", "DROP"],
+  ];
+  if (policy.only !== undefined) return [...common, ...onlyTarget(policy.only, "RETURN"), refuse];
+  const refused = [...LOCAL_RANGES, ...policy.deny, ...PRIVATE_RANGES, subnet];
+  return [
+    ...common,
     ...nameservers.flatMap((server) =>
       ["udp", "tcp"].map((protocol) => [
         ...["-d", formatIpRange(server), "-p", protocol],
@@ -74,6 +78,13 @@ function passingRules({ bridge, subnet, nameservers, policy }: RuleFacts, refuse
     ]),
     ...refused.map((range) => ["-d", formatIpRange(range), ...refuse]),
   ];
+}
+
+/** The one address and port that a network is for, where it is for one: elsewhere or this host's own. */
+function onlyTarget(only: OnlyTarget | undefined, verdict: "ACCEPT" | "RETURN"): string[][] {
+  if (only === undefined) return [];
+  const { address, port } = only;
+  return [["-d", `${address}/32`, "-p", "tcp", "-m", "tcp", "--dport", String(port), "-j", verdict]];
 }
 
 interface Jump {

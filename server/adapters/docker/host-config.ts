@@ -1,3 +1,4 @@
+import { isIPv4 } from "node:net";
 import { join } from "node:path";
 import type { ContainerCreateOptions, HostConfig, MountSettings } from "dockerode";
 import type { SandboxShape } from "../../domain/ports/engine.ts";
@@ -37,11 +38,15 @@ const FIXED_ENV = {
 /** The packet rules are about IPv4, so there must be nothing else. */
 export const NO_IPV6 = { "net.ipv6.conf.all.disable_ipv6": "1" } as const;
 
-/** The network that EGRESS sandboxes share. */
+/** The network that sandboxes with the same policy share. */
 export interface EgressAttachment {
   readonly network: string;
   /** Empty leaves it to the daemon. */
   readonly nameservers: readonly string[];
+  /** Names that the sandbox knows without asking: the operator's. */
+  readonly hosts: readonly { readonly name: string; readonly address: string }[];
+  /** Nobody answers other names, so that a look-up should fail soon. */
+  readonly noLookups: boolean;
 }
 
 export interface SandboxPlan {
@@ -150,7 +155,15 @@ function network({ shape, egress }: SandboxPlan): Partial<HostConfig> {
     // Without a search domain: the host's own would tell tasks where they are.
     DnsSearch: ["."],
     ...(egress.nameservers.length === 0 ? {} : { Dns: [...egress.nameservers] }),
+    ...(egress.noLookups ? { DnsOptions: ["timeout:1", "attempts:1"] } : {}),
+    ...(egress.hosts.length === 0 ? {} : { ExtraHosts: egress.hosts.map(extraHost) }),
   };
+}
+
+function extraHost({ name, address }: EgressAttachment["hosts"][number]): string {
+  if (!HOST_NAME.test(name) || !isIPv4(address))
+    throw new RangeError(`${JSON.stringify(name)} at ${JSON.stringify(address)} is no host`);
+  return `${name}:${address}`;
 }
 
 /** RLIMIT_FSIZE bounds every single file, the journal and the artifacts among them, even if PID 1 was taken over. */
@@ -237,6 +250,7 @@ function gpuRequest(gpuIds: readonly string[]): {
 
 const GPU_ID = /^(?:GPU|MIG)-[0-9A-Za-z/-]{1,80}$/;
 const EGRESS_NETWORK = /^longshore-egress-[0-9a-f]{8}$/;
+const HOST_NAME = /^[a-z0-9][a-z0-9.-]{0,252}$/;
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 
 function imageId(digest: string): string {

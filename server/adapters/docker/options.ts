@@ -1,6 +1,7 @@
 import type { DockerOptions } from "dockerode";
 import type { IpRange, IpTarget } from "../../domain/ip-range.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
+import type { TrackingServer } from "../../domain/tracking.ts";
 
 export interface UidRange {
   readonly first: number;
@@ -34,6 +35,16 @@ export interface EgressSettings {
   readonly nameservers: readonly IpRange[];
   /** The tool that sets packet rules, of the kind that dockerd uses; "iptables" when absent. */
   readonly iptables?: string;
+  /** Refuses everything but this one address and port, name servers included; `host` stands for it in the sandbox. */
+  readonly only?: OnlyTarget;
+}
+
+export interface OnlyTarget {
+  /** A name of the operator's, or the address itself. */
+  readonly host: string;
+  /** IPv4. */
+  readonly address: string;
+  readonly port: number;
 }
 
 export interface DockerEngineOptions {
@@ -52,6 +63,8 @@ export interface DockerEngineOptions {
   readonly runtimes: RuntimeNames;
   /** Absent turns network EGRESS off, and takes away what an earlier server set up for it. */
   readonly egress?: EgressSettings;
+  /** For each a network that leads nowhere else. */
+  readonly trackingServers?: readonly TrackingServer[];
   readonly pool: PoolSettings;
   /** Engine calls in flight that start or remove a container. */
   readonly parallelCalls: number;

@@ -56,6 +56,7 @@ export function shapeKey(shape: SandboxShape): string {
     shape.imageDigest,
     shape.isolation,
     shape.network,
+    shape.tracker ?? "",
     [...shape.gpuIds].sort(),
     [cpuMillis, ramBytes, storageBytes, processes, openFiles, inodes, logBytes, artifactBytes],
   ]);

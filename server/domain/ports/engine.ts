@@ -11,6 +11,8 @@ export interface SandboxShape {
   readonly network: Network;
   readonly limits: TaskLimits;
   readonly gpuIds: readonly string[];
+  /** Of network TRACKING: which tracking server, by the operator's name. */
+  readonly tracker?: string;
 }
 
 /** An order for the sandbox of one attempt. */
@@ -80,6 +82,8 @@ export interface EngineCapabilities {
   /** What the host has, without reserve. */
   readonly total: Resources;
   readonly gpus: readonly Gpu[];
+  /** Tracking servers by name, each with why its sandboxes cannot reach it; empty where they can, absent where none ever can. */
+  readonly trackers?: ReadonlyMap<string, string>;
 }
 
 export interface SandboxStatus {

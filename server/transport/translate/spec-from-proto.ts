@@ -84,7 +84,6 @@ function refuseUnsupported(request: CreateTaskRequest, check: FieldCheck): void 
   check.unsupported("expected_duration", request.expectedDuration !== undefined);
   check.unsupported("use_result_cache", request.useResultCache);
   check.unsupported("webhooks", request.webhooks.length > 0);
-  check.unsupported("experiment", request.experiment !== undefined);
 }
 
 export function resourcesFromProto(resources: Resources | undefined): ResourceRequest | null {

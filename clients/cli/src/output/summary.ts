@@ -38,11 +38,16 @@ export function describeSandbox(record: TaskRecord): string {
   if (attempt !== undefined && attempt.number > 1) parts.push(`attempt ${attempt.number}`);
   if (attempt !== undefined) parts.push(attempt.warm ? "warm sandbox" : "new sandbox");
   if (record.effectiveResources !== undefined) {
-    const outward = record.spec !== undefined && networkName(record.spec.network) === "egress";
-    const network = outward ? "network out" : "no network";
+    const network = describeNetwork(record.spec);
     parts.push(`${describeResources(record.effectiveResources)} · ${network}`);
   }
   return parts.join(", ");
+}
+
+function describeNetwork(spec: TaskRecord["spec"]): string {
+  const asked = spec === undefined ? "none" : networkName(spec.network);
+  if (asked === "egress") return "network out";
+  return asked !== "none" && spec?.experiment !== undefined ? "tracking server only" : "no network";
 }
 
 export function environmentStage(record: TaskRecord): Stage | undefined {

@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 # A time: "30s", "10m", "1h30m", "500ms", a number of seconds, or a timedelta.
 TimeSpan = str | int | float | datetime.timedelta
 
-NetworkName = Literal["none", "egress"]
+NetworkName = Literal["none", "egress", "tracking"]
 IsolationName = Literal["container", "gvisor"]
 StateName = Literal["queued", "preparing", "running", "collecting", "cancelling", "succeeded", "failed", "cancelled"]
 BlobFormatName = Literal["raw", "tar", "tar.gz", "zip"]
@@ -49,6 +49,7 @@ class Placement(TypedDict, total=False):
 class Experiment(TypedDict, total=False):
     """MLflow settings handed to the script."""
 
+    # A tracking server that the server's configuration names, by that name or its URL.
     tracking_uri: str
     name: str
 

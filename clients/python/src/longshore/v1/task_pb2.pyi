@@ -30,21 +30,25 @@ class _Network:
 class _NetworkEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Network.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     NETWORK_UNSPECIFIED: _Network.ValueType  # 0
-    """Same as none."""
+    """None, or tracking for a task with an experiment."""
     NETWORK_NONE: _Network.ValueType  # 1
     """Loopback only."""
     NETWORK_EGRESS: _Network.ValueType  # 2
     """Out to public addresses; never to the host, other sandboxes or metadata services."""
+    NETWORK_TRACKING: _Network.ValueType  # 3
+    """The tracking server of the task's experiment and nothing else, no name server either."""
 
 class Network(_Network, metaclass=_NetworkEnumTypeWrapper):
     """What a sandbox may reach."""
 
 NETWORK_UNSPECIFIED: Network.ValueType  # 0
-"""Same as none."""
+"""None, or tracking for a task with an experiment."""
 NETWORK_NONE: Network.ValueType  # 1
 """Loopback only."""
 NETWORK_EGRESS: Network.ValueType  # 2
 """Out to public addresses; never to the host, other sandboxes or metadata services."""
+NETWORK_TRACKING: Network.ValueType  # 3
+"""The tracking server of the task's experiment and nothing else, no name server either."""
 Global___Network: _TypeAlias = Network  # noqa: Y015
 
 class _Isolation:
@@ -188,7 +192,7 @@ class CreateTaskRequest(_message.Message):
     image: _builtins.str
     """Image name, or an alias that the server's configuration has for one; empty takes the server's executor image; others only if its policy allows."""
     network: Global___Network.ValueType
-    """What the sandbox may reach; unspecified means none."""
+    """What the sandbox may reach; unspecified means none, or tracking where there is an experiment."""
     isolation: Global___Isolation.ValueType
     """How strongly it is kept apart; unspecified takes the server's default."""
     priority: _builtins.int
@@ -281,7 +285,7 @@ class CreateTaskRequest(_message.Message):
 
     @_builtins.property
     def experiment(self) -> Global___Experiment:
-        """Experiment tracking handed to the script."""
+        """Experiment tracking handed to the script; the sandbox reaches that tracking server and, unless network says otherwise, nothing else."""
 
     def __init__(
         self,
@@ -453,16 +457,16 @@ Global___Placement: _TypeAlias = Placement  # noqa: Y015
 
 @_typing.final
 class Experiment(_message.Message):
-    """MLflow settings handed to the script as its standard variables."""
+    """MLflow settings handed to the script as its standard variables MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME and MLFLOW_RUN_ID."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TRACKING_URI_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     tracking_uri: _builtins.str
-    """Tracking server; needs a network policy that reaches it."""
+    """Tracking server: one that the server's configuration names, by that name or its URL; with network egress any URL of a public address."""
     name: _builtins.str
-    """Experiment name."""
+    """Experiment name; made there if it is new."""
     def __init__(
         self,
         *,

@@ -17,12 +17,14 @@ export const protobufFileName = "longshore/v1/task.proto";
 
 /** What a sandbox may reach. */
 export const Network = {
-  /** UNSPECIFIED - Same as none. */
+  /** UNSPECIFIED - None, or tracking for a task with an experiment. */
   UNSPECIFIED: 0,
   /** NONE - Loopback only. */
   NONE: 1,
   /** EGRESS - Out to public addresses; never to the host, other sandboxes or metadata services. */
   EGRESS: 2,
+  /** TRACKING - The tracking server of the task's experiment and nothing else, no name server either. */
+  TRACKING: 3,
 } as const;
 
 export type Network = typeof Network[keyof typeof Network];
@@ -31,6 +33,7 @@ export namespace Network {
   export type UNSPECIFIED = typeof Network.UNSPECIFIED;
   export type NONE = typeof Network.NONE;
   export type EGRESS = typeof Network.EGRESS;
+  export type TRACKING = typeof Network.TRACKING;
 }
 
 export function networkFromJSON(object: any): Network {
@@ -44,6 +47,9 @@ export function networkFromJSON(object: any): Network {
     case 2:
     case "NETWORK_EGRESS":
       return Network.EGRESS;
+    case 3:
+    case "NETWORK_TRACKING":
+      return Network.TRACKING;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum Network");
   }
@@ -57,6 +63,8 @@ export function networkToJSON(object: Network): string {
       return "NETWORK_NONE";
     case Network.EGRESS:
       return "NETWORK_EGRESS";
+    case Network.TRACKING:
+      return "NETWORK_TRACKING";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum Network");
   }
@@ -164,7 +172,7 @@ export interface CreateTaskRequest {
   totalTimeout:
     | Duration
     | undefined;
-  /** What the sandbox may reach; unspecified means none. */
+  /** What the sandbox may reach; unspecified means none, or tracking where there is an experiment. */
   network: Network;
   /** How strongly it is kept apart; unspecified takes the server's default. */
   isolation: Isolation;
@@ -201,7 +209,7 @@ export interface CreateTaskRequest {
     | undefined;
   /** Client-made UUID per tenant: same id and content answers the first task, other content is ALREADY_EXISTS. */
   requestId: string;
-  /** Experiment tracking handed to the script. */
+  /** Experiment tracking handed to the script; the sandbox reaches that tracking server and, unless network says otherwise, nothing else. */
   experiment: Experiment | undefined;
 }
 
@@ -263,11 +271,11 @@ export interface Placement {
   instanceType: string;
 }
 
-/** MLflow settings handed to the script as its standard variables. */
+/** MLflow settings handed to the script as its standard variables MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME and MLFLOW_RUN_ID. */
 export interface Experiment {
-  /** Tracking server; needs a network policy that reaches it. */
+  /** Tracking server: one that the server's configuration names, by that name or its URL; with network egress any URL of a public address. */
   trackingUri: string;
-  /** Experiment name. */
+  /** Experiment name; made there if it is new. */
   name: string;
 }
 
