@@ -2,6 +2,9 @@ import { z } from "zod";
 import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from "./domain/blob.ts";
 import { formatIpRange, type IpRange, type IpTarget, LOCAL_RANGES, overlap } from "./domain/ip-range.ts";
 import type { Policy } from "./domain/policy.ts";
+import type { PriceBook } from "./domain/price-book.ts";
+import { FileProblems } from "./json-file.ts";
+import { readPriceFile } from "./price-file.ts";
 import { SETTINGS, type Values } from "./settings.ts";
 
 /** What EGRESS tasks may reach; the adapter turns it into packet rules. */
@@ -23,6 +26,8 @@ export interface Config {
   readonly policy: Policy;
   /** Other names of engines. */
   readonly engineAliases: ReadonlyMap<string, string>;
+  /** Null: nothing has a price. */
+  readonly prices: PriceBook | null;
   readonly archiveLimits: ArchiveLimits;
   readonly warm: { readonly count: number; readonly ramBytes: number };
   readonly leastFreeBytes: number;
@@ -74,8 +79,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     );
   }
   problems.push(...egressProblems(values));
+  const prices = readFile("LONGSHORE_PRICES", values.LONGSHORE_PRICES, readPriceFile, problems);
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze(toConfig(values));
+  return Object.freeze({ ...toConfig(values), prices });
 }
 
 /** Variables of the clients and scripts, which may share the environment. */
@@ -107,7 +113,19 @@ function egressProblems(v: Values): string[] {
   return problems;
 }
 
-function toConfig(v: Values): Config {
+/** Null where no file is named; what is wrong with it is added to the problems. */
+function readFile<T>(setting: string, path: string, read: (path: string) => T, problems: string[]): T | null {
+  if (path === "") return null;
+  try {
+    return read(path);
+  } catch (error) {
+    if (!(error instanceof FileProblems)) throw error;
+    problems.push(...error.problems.map((problem) => `${setting} ${path}: ${problem}`));
+    return null;
+  }
+}
+
+function toConfig(v: Values): Omit<Config, "prices"> {
   return {
     listen: v.LONGSHORE_LISTEN,
     ...(v.LONGSHORE_METRICS_ADDRESS !== "" && { metricsListen: v.LONGSHORE_METRICS_ADDRESS }),

@@ -80,6 +80,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     metrics,
     log,
     policy: config.policy,
+    prices: config.prices,
     version: packageJson.version,
     clock,
     newId,

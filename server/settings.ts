@@ -216,6 +216,11 @@ export const SETTINGS = {
     "first of the user ids that sandboxes run as; must be used by nobody else",
   ),
   LONGSHORE_UID_COUNT: setting(count, "10000", "how many there are"),
+  LONGSHORE_PRICES: setting(
+    z.string(),
+    "",
+    "JSON file with what an hour of a CPU, a GB of memory and of disk, and a GPU costs, and from when (docs/billing.md); empty means that nothing has a price",
+  ),
   LONGSHORE_EGRESS: setting(
     z.enum(["on", "off"], "is neither on nor off"),
     "off",

@@ -6,6 +6,7 @@ import type { ArtifactStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { NewId } from "./identity.ts";
 import type { JournalHub } from "./journal-hub.ts";
+import type { Meter } from "./meter.ts";
 import type { TaskBook } from "./task-book.ts";
 
 /** What an attempt needs from its start to its cleanup. */
@@ -18,6 +19,7 @@ export interface AttemptDeps {
   readonly artifacts: ArtifactStore;
   readonly blobs: BlobStore;
   readonly secretBox: SecretBox;
+  readonly meter: Meter;
   readonly policy: Policy;
   readonly log: Log;
   readonly clock: () => Date;

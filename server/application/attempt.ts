@@ -22,6 +22,8 @@ const JOURNAL_SLACK_BYTES = 64 * 2 ** 20;
 
 /** What following an attempt to its end has shown. */
 export interface AttemptEnd {
+  /** When the server knew of it. */
+  readonly time: Date;
   readonly end: RunnerEnd | null;
   readonly exit: SandboxExit | null;
   readonly kill: ServerKill | null;
@@ -82,6 +84,7 @@ export class Attempt {
     // An abort is how this watch normally ends; it is rethrown below where it was not ours.
     const settled = ended.catch((error: unknown) => (both.aborted ? undefined : Promise.reject(error)));
     let damage = "";
+    let time: Date;
     try {
       this.#armDeadlines();
       this.#acceptTimer = setTimeout(() => this.#stop(), ACCEPT_MILLIS);
@@ -105,6 +108,7 @@ export class Attempt {
         log: this.#deps.log,
       });
     } finally {
+      time = new Date(this.#now());
       for (const timer of this.#timers) clearTimeout(timer);
       clearTimeout(this.#acceptTimer);
       this.#over.abort();
@@ -113,6 +117,7 @@ export class Attempt {
       await this.#committing;
     }
     return {
+      time,
       end: this.#end,
       exit: this.#exit,
       kill: this.#kill,

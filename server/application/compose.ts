@@ -9,6 +9,7 @@ import type { Metrics } from "../domain/ports/metrics.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
+import type { PriceBook } from "../domain/price-book.ts";
 import { isTerminal } from "../domain/task.ts";
 import type { Application } from "./api.ts";
 import { CancelTask } from "./cancel-task.ts";
@@ -28,6 +29,7 @@ import { JournalHub } from "./journal-hub.ts";
 import { MeasureHost } from "./measure-host.ts";
 import { MeasureTasks } from "./measure-tasks.ts";
 import { MeasuredEngine } from "./measured-engine.ts";
+import { Meter } from "./meter.ts";
 import { ReadArtifacts } from "./read-artifacts.ts";
 import { ReadTasks } from "./read-tasks.ts";
 import { Reconcile } from "./reconcile.ts";
@@ -61,6 +63,8 @@ export interface Parts {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly policy: Policy;
+  /** Null: nothing has a price. */
+  readonly prices: PriceBook | null;
   readonly version: string;
   readonly clock: () => Date;
   readonly newId: NewId;
@@ -108,6 +112,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   requireDefaultTier(hosts.default, policy);
   const files = new Map(parts.engines.map((engine) => [engine.name, engine.files]));
   const journals = new Map(parts.engines.map((engine) => [engine.name, new JournalHub(engine.files)]));
+  const meter = new Meter({ prices: parts.prices, hosts, policy });
   const trace = new TraceStages(parts.telemetry);
   const measure = new MeasureTasks(metrics);
   const book = new TaskBook(store, log, (next, previous) => {
@@ -125,6 +130,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       artifacts,
       blobs,
       secretBox,
+      meter,
       policy,
       log,
       clock,
@@ -193,9 +199,9 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     clock,
   });
   const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
-  const readTasks = new ReadTasks({ book, store, waitOf });
-  const watchTask = new WatchTask({ book, journals, waitOf, clock });
   const cancelTask = new CancelTask({ book, queue, attempts, policy, clock });
+  const readTasks = new ReadTasks({ book, store, waitOf, meter, clock });
+  const watchTask = new WatchTask({ book, journals, waitOf, meter, clock });
   const rerunTask = new RerunTask({ book, createTask, clock });
   const removals = new Removals({ log, clock });
   const unusedMillis = policy.defaultRetentionMillis;

@@ -13,7 +13,6 @@ import { NO_OUTPUT, plain, verdict } from "../domain/verdict.ts";
 import type { AttemptEnd } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
 import { lastStages, queueStage } from "./attempt-stages.ts";
-import { usageOf } from "./attempt-usage.ts";
 import { CollectArtifacts } from "./collect-artifacts.ts";
 import { newSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
@@ -47,7 +46,7 @@ export class EndAttempt {
     const artifactsError = await this.#keepArtifacts(present, record, files, seen, signal);
     const time = clock();
     const result = resultOf(present, seen, attempt.adopted, artifactsError);
-    const usage = usageOf(result, seen, present, time);
+    const usage = this.#deps.meter.usageOf(result, seen, present, time);
     const runTime = seen?.runTime ?? null;
     return await book.record(
       present.id,
@@ -75,7 +74,7 @@ export class EndAttempt {
         if (isTerminal(now.state)) return undefined;
         const current = currentAttempt(now);
         if (current === undefined && error instanceof Unavailable) return undefined;
-        const usage = usageOf(result, null, now, time);
+        const usage = this.#deps.meter.usageOf(result, null, now, time);
         const stages = closeStages(now, time, result.message);
         const again = current !== undefined && this.#mayRetry(now, result, sent);
         return this.#change(now, { time, result, usage, runTime: null }, stages, again);

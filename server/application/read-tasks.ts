@@ -1,6 +1,7 @@
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Task, Wait } from "../domain/task.ts";
 import type { Caller, ListRequest } from "./api.ts";
+import type { Meter } from "./meter.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 import type { TaskBook } from "./task-book.ts";
 
@@ -9,11 +10,21 @@ export class ReadTasks {
   readonly #book: TaskBook;
   readonly #store: TaskStore;
   readonly #waitOf: (taskId: string) => Wait | undefined;
+  readonly #meter: Meter;
+  readonly #clock: () => Date;
 
-  constructor(deps: { book: TaskBook; store: TaskStore; waitOf: (taskId: string) => Wait | undefined }) {
+  constructor(deps: {
+    book: TaskBook;
+    store: TaskStore;
+    waitOf: (taskId: string) => Wait | undefined;
+    meter: Meter;
+    clock: () => Date;
+  }) {
     this.#book = deps.book;
     this.#store = deps.store;
     this.#waitOf = deps.waitOf;
+    this.#meter = deps.meter;
+    this.#clock = deps.clock;
   }
 
   async get(caller: Caller, id: string): Promise<Task> {
@@ -39,6 +50,7 @@ export class ReadTasks {
   }
 
   #present(task: Task): Task {
-    return task.state === "QUEUED" ? { ...task, wait: this.#waitOf(task.id) ?? null } : task;
+    if (task.state === "QUEUED") return { ...task, wait: this.#waitOf(task.id) ?? null };
+    return this.#meter.withAccrued(task, this.#clock());
   }
 }

@@ -6,6 +6,7 @@ import type { WatchRequest } from "./api.ts";
 import { Latch } from "./changes.ts";
 import type { JournalHub, JournalReading } from "./journal-hub.ts";
 import { LogBatcher } from "./log-batch.ts";
+import type { Meter } from "./meter.ts";
 import type { TaskBook } from "./task-book.ts";
 import { decodeCursor, START, type WatchCursor } from "./watch-cursor.ts";
 
@@ -16,6 +17,7 @@ export interface WatchDeps {
   readonly journals: ReadonlyMap<string, JournalHub>;
   /** Why a queued task waits. */
   readonly waitOf: (taskId: string) => Wait | undefined;
+  readonly meter: Meter;
   readonly clock: () => Date;
 }
 
@@ -56,7 +58,8 @@ export class WatchTask {
       const news = fingerprint(task);
       if (news !== told && !isTerminal(task.state)) {
         told = news;
-        yield { kind: "task", cursor: output.cursor(), time: this.#deps.clock(), task };
+        const time = this.#deps.clock();
+        yield { kind: "task", cursor: output.cursor(), time, task: this.#deps.meter.withAccrued(task, time) };
       }
       const events = request.logs ? await output.next(task) : undefined;
       if (events !== undefined) {

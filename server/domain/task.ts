@@ -1,3 +1,4 @@
+import type { Charge } from "./charge.ts";
 import type { Budgets, Limit, TaskLimits } from "./limits.ts";
 import type { ResourceRequest } from "./resources.ts";
 
@@ -42,7 +43,7 @@ export const RESULT_REASONS = [
 ] as const;
 export type ResultReason = (typeof RESULT_REASONS)[number];
 
-/** Our faults: may be retried as a new attempt and are never charged. */
+/** Our faults: may be retried as a new attempt and are not charged (see application/meter.ts for whose word counts). */
 export function isSystemFault(reason: ResultReason): boolean {
   return reason === "LOST" || reason === "SYSTEM_ERROR";
 }
@@ -164,6 +165,8 @@ export interface Usage {
   readonly logBytes: number;
   /** Time the requested resources were held and are charged for; 0 for a system fault. */
   readonly chargedMillis: number;
+  /** What that costs; null for an attempt from before there were charges. */
+  readonly charge: Charge | null;
 }
 
 export const NO_USAGE: Usage = {
@@ -173,6 +176,7 @@ export const NO_USAGE: Usage = {
   peakProcesses: 0,
   logBytes: 0,
   chargedMillis: 0,
+  charge: null,
 };
 
 export interface Attempt {
@@ -252,6 +256,8 @@ export interface Task {
   readonly archiveSha256: string;
   /** Not stored: the scheduler tells it of a queued task whenever one is read. */
   readonly wait: Wait | null;
+  /** Not stored: what the attempt under way costs by now, told whenever its task is read. */
+  readonly accrued?: Charge;
   readonly result: TaskResult | null;
   readonly attempts: readonly Attempt[];
   readonly stages: readonly Stage[];

@@ -66,6 +66,7 @@ export class ApplicationBench implements AsyncDisposable {
       metrics,
       log,
       policy: samplePolicy(),
+      prices: null,
       version: "0",
       clock: () => new Date(Date.now() + this.aheadMillis),
       newId: createIds(),

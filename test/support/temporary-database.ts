@@ -10,6 +10,7 @@ export async function openTemporaryDatabase(): Promise<Database> {
     tasks: database.tasks,
     artifacts: database.artifacts,
     blobs: database.blobs,
+    ledger: database.ledger,
     async [Symbol.asyncDispose]() {
       await database[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();

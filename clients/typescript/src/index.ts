@@ -1,3 +1,4 @@
+export type { Money } from "@longshore/proto/google/type/money";
 export type { EffectiveResources } from "@longshore/proto/longshore/v1/resources";
 export type {
   Capacity,

@@ -2,6 +2,7 @@ import { open } from "node:fs/promises";
 import { SystemFault } from "../../domain/errors.ts";
 import type { BlobIndex } from "../../domain/ports/blob-store.ts";
 import type { ArtifactStore, TaskStore } from "../../domain/ports/task-store.ts";
+import type { UsageLedger } from "../../domain/ports/usage-ledger.ts";
 import { SqlArtifactStore } from "./artifact-store.ts";
 import { SqlBlobIndex } from "./blob-index.ts";
 import { toDomainError } from "./fault.ts";
@@ -9,6 +10,7 @@ import { MIGRATIONS } from "./migrations/sqlite/index.ts";
 import { createOrm, type Orm } from "./orm.ts";
 import type { Tables } from "./schema.ts";
 import { SqlTaskStore } from "./task-store.ts";
+import { SqlUsageLedger } from "./usage-ledger.ts";
 import { untilFree, Writer } from "./writer.ts";
 
 export interface DatabaseOptions {
@@ -25,6 +27,7 @@ export interface Database extends AsyncDisposable {
   readonly tasks: TaskStore;
   readonly artifacts: ArtifactStore;
   readonly blobs: BlobIndex;
+  readonly ledger: UsageLedger;
 }
 
 const DEFAULT_BUSY_TIMEOUT_MILLIS = 5_000;
@@ -48,6 +51,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     tasks: new SqlTaskStore(kysely, writer, options.now ?? (() => new Date())),
     artifacts: new SqlArtifactStore(kysely, writer),
     blobs: new SqlBlobIndex(kysely, writer),
+    ledger: new SqlUsageLedger(kysely),
     async [Symbol.asyncDispose]() {
       await writer.close();
       await orm.close(true);

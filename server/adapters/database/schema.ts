@@ -173,6 +173,49 @@ export const BlobTable = defineEntity({
   ],
 });
 
+/**
+ * One row for each attempt that ended, written in the transaction of its end and never changed. No reference to the task: a bill
+ * outlives what it is for. Amounts are split, so that neither part and no sum of parts passes what a bigint holds.
+ */
+export const LedgerTable = defineEntity({
+  name: "LedgerEntry",
+  tableName: "ledger",
+  properties: {
+    taskId: p.text().primary(),
+    attempt: p.integer().primary(),
+    tenant: p.text(),
+    owner: p.text(),
+    runStartTime: time().nullable(),
+    endTime: time(),
+    reason: p.text(),
+    cpuMillis: p.bigint("number"),
+    ramBytes: p.bigint("number"),
+    storageBytes: p.bigint("number"),
+    gpuCount: p.bigint("number"),
+    chargedMillis: p.bigint("number"),
+    cpuMicros: p.bigint("number"),
+    peakRamBytes: p.bigint("number"),
+    currency: p.text(),
+    amountUnits: p.bigint("number"),
+    amountNanos: p.integer(),
+    /** Models and counts as JSON, always written alike: rows that held the same are added up by it. */
+    gpus: p.text(),
+    usage: p.text(),
+  },
+  indexes: [{ name: "ledger_end", properties: ["tenant", "endTime", "taskId", "attempt"] }],
+});
+
+/** The labels that an entry's task had. */
+export const LedgerLabelTable = defineEntity({
+  name: "LedgerLabel",
+  tableName: "ledger_label",
+  properties: {
+    taskId: p.text().primary(),
+    key: p.text().primary(),
+    value: p.text(),
+  },
+});
+
 export const ENTITIES = [
   TaskTable,
   TaskSpecTable,
@@ -182,6 +225,8 @@ export const ENTITIES = [
   TaskEventTable,
   ArtifactTable,
   BlobTable,
+  LedgerTable,
+  LedgerLabelTable,
 ] as const;
 
 /** Column names and types of every table, as queries see them. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { ArchiveManifest } from "../../domain/blob.ts";
+import type { Charge } from "../../domain/charge.ts";
 import type { Limit, TaskLimits } from "../../domain/limits.ts";
 import {
   type Cancellation,
@@ -168,6 +169,25 @@ export const result = z.object({
   artifactsError: text,
 }) satisfies z.ZodType<TaskResult>;
 
+/** A bigint as its digits: JSON has no integers beyond 2^53. */
+const digits = text
+  .regex(/^\d{1,60}$/, "is not a whole number of billionths")
+  .pipe(z.transform((value) => BigInt(value)));
+
+export const charge = z.object({
+  currency: text,
+  nanos: digits,
+  cpuHourNanos: digits,
+  ramGbHourNanos: digits,
+  storageGbHourNanos: digits,
+  gpus: z.array(z.object({ model: text, count: number, hourNanos: digits })),
+}) satisfies z.ZodType<Charge>;
+
+/** The JSON that `charge` and `usage` read. */
+export function withDigits(value: object): string {
+  return JSON.stringify(value, (_key, item: unknown) => (typeof item === "bigint" ? String(item) : item));
+}
+
 export const usage = z.object({
   cpuMicros: number,
   peakRamBytes: number,
@@ -175,6 +195,7 @@ export const usage = z.object({
   peakProcesses: number,
   logBytes: number,
   chargedMillis: number,
+  charge: charge.nullable().default(null),
 }) satisfies z.ZodType<Usage>;
 
 export const cancellation = z.object({

@@ -82,7 +82,7 @@ export function toAttemptRow(taskId: string, attempt: Attempt): AttemptRow {
     run_start_time: millis(attempt.runStartTime),
     end_time: millis(attempt.endTime),
     gpu_ids: JSON.stringify(attempt.gpuIds),
-    usage: jsonOrNull(attempt.usage),
+    usage: attempt.usage === null ? null : json.withDigits(attempt.usage),
     result: jsonOrNull(attempt.result),
   };
 }

@@ -1,6 +1,7 @@
 import { type Kysely, type SelectQueryBuilder, sql } from "kysely";
 import type { TaskOutcome } from "../../domain/dependency.ts";
 import { SystemFault } from "../../domain/errors.ts";
+import { endedEntries } from "../../domain/ledger.ts";
 import { RequestIdTaken, StaleTask, type TaskQuery, type TaskStore } from "../../domain/ports/task-store.ts";
 import type { Attempt, Stage, Task } from "../../domain/task.ts";
 import { toDomainError } from "./fault.ts";
@@ -17,6 +18,7 @@ import {
   toStageRow,
   toTaskRow,
 } from "./task-row.ts";
+import { writeLedger } from "./usage-ledger.ts";
 import type { Writer } from "./writer.ts";
 
 /** Well below the 32,766 parameters of one SQLite statement. */
@@ -63,6 +65,7 @@ export class SqlTaskStore implements TaskStore {
       }
       await writeAttempts(connection, next, previous.attempts);
       await writeStages(connection, next, previous.stages);
+      await writeLedger(connection, endedEntries(next, previous));
       if (next.state !== previous.state) await insertEvent(connection, next, this.#now());
     });
   }

@@ -36,7 +36,8 @@ export class StaleTask extends Error {
 
 /**
  * The durable record. Every promise settles after the commit. `save` writes the row, the attempts and stages that differ from
- * `previous`, and one event row when the state changed, in one transaction; many calls of one event-loop turn may share a commit.
+ * `previous`, the ledger entries of attempts that
+ * ended (ledger.ts), and one event row when the state changed, in one transaction; many calls of one event-loop turn may share a commit.
  */
 export interface TaskStore {
   /** Throws RequestIdTaken. */

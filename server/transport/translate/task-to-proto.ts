@@ -15,6 +15,7 @@ import {
   type Usage as WireUsage,
   type Wait as WireWait,
 } from "@longshore/proto/longshore/v1/task.ts";
+import { costOf } from "#server/domain/charge.ts";
 import type { Resources } from "#server/domain/resources.ts";
 import {
   type Artifact,
@@ -28,7 +29,7 @@ import {
   type Wait,
 } from "#server/domain/task.ts";
 import { specToProto } from "./spec-to-proto.ts";
-import { durationOfMicros, durationOfMillis, int64 } from "./to-wire.ts";
+import { durationOfMicros, durationOfMillis, int64, moneyToProto } from "./to-wire.ts";
 
 /** How much of a task is sent; basic leaves out code, stdin and the tails of output. */
 export type View = "basic" | "full";
@@ -47,6 +48,7 @@ const STAGE_NAMES = {
 
 export function taskToProto(task: Task, view: View, now = new Date()): WireTask {
   const latest = task.attempts.at(-1);
+  const cost = costOf(task);
   return {
     id: task.id,
     spec: specToProto(task.spec, view),
@@ -59,7 +61,7 @@ export function taskToProto(task: Task, view: View, now = new Date()): WireTask 
     containerId: latest?.containerId ?? "",
     elapsed: durationOfMillis(elapsedMillis(task, now)),
     usage: usageToProto(totalUsage(task.attempts)),
-    cost: undefined,
+    cost: cost === null ? undefined : moneyToProto(cost),
     traceId: task.traceId,
     tenant: task.tenant,
     owner: task.owner,
@@ -97,6 +99,7 @@ function totalUsage(attempts: readonly Attempt[]): Usage | null {
     peakProcesses: Math.max(a.peakProcesses, b.peakProcesses),
     logBytes: a.logBytes + b.logBytes,
     chargedMillis: a.chargedMillis + b.chargedMillis,
+    charge: null,
   }));
 }
 

@@ -1,4 +1,6 @@
 import type { Duration } from "@longshore/proto/google/protobuf/duration.ts";
+import type { Money as WireMoney } from "@longshore/proto/google/type/money.ts";
+import { type Money, NANOS_PER_UNIT } from "#server/domain/charge.ts";
 
 /** int64 of a count or size; measured values may carry a fraction. */
 export function int64(value: number): bigint {
@@ -12,4 +14,12 @@ export function durationOfMicros(micros: number): Duration {
 
 export function durationOfMillis(millis: number | null): Duration | undefined {
   return millis === null ? undefined : durationOfMicros(millis * 1000);
+}
+
+export function moneyToProto({ currency, nanos }: Money): WireMoney {
+  return {
+    currencyCode: currency,
+    units: nanos / NANOS_PER_UNIT,
+    nanos: Number(nanos % NANOS_PER_UNIT),
+  };
 }

@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import type { Charge } from "#server/domain/charge.ts";
 import type { Limit, TaskLimits } from "#server/domain/limits.ts";
 import {
   type Attempt,
@@ -133,6 +134,17 @@ const result: fc.Arbitrary<TaskResult> = record({
   artifactsError: text,
 });
 
+const nanos = fc.bigInt({ min: 0n, max: 2n ** 70n });
+
+const charge: fc.Arbitrary<Charge> = record({
+  currency: fc.constantFrom("", "USD", "EUR"),
+  nanos,
+  cpuHourNanos: nanos,
+  ramGbHourNanos: nanos,
+  storageGbHourNanos: nanos,
+  gpus: fc.array(record({ model: text, count: fc.nat(8), hourNanos: nanos }), { maxLength: 2 }),
+});
+
 const usage: fc.Arbitrary<Usage> = record({
   cpuMicros: count,
   peakRamBytes: count,
@@ -140,6 +152,7 @@ const usage: fc.Arbitrary<Usage> = record({
   peakProcesses: count,
   logBytes: count,
   chargedMillis: count,
+  charge: orNull(charge),
 });
 
 const attempt: fc.Arbitrary<Attempt> = record({

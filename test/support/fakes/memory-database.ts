@@ -1,5 +1,6 @@
 import type { BlobRecord } from "#server/domain/blob.ts";
 import { outcomeOf, type TaskOutcome } from "#server/domain/dependency.ts";
+import { endedEntries } from "#server/domain/ledger.ts";
 import type { BlobIndex } from "#server/domain/ports/blob-store.ts";
 import {
   type ArtifactStore,
@@ -9,6 +10,7 @@ import {
   type TaskStore,
 } from "#server/domain/ports/task-store.ts";
 import { type Artifact, isTerminal, type Task } from "#server/domain/task.ts";
+import { MemoryLedger } from "./memory-ledger.ts";
 
 interface Rows {
   readonly tasks: Map<string, Task>;
@@ -16,15 +18,16 @@ interface Rows {
   readonly blobs: Map<string, BlobRecord>;
 }
 
-/** The three stores of the database over maps; they see each other's rows as the tables do. */
+/** The stores of the database over maps; they see each other's rows as the tables do. */
 export class MemoryDatabase implements AsyncDisposable {
   readonly tasks: MemoryTaskStore;
   readonly artifacts: MemoryArtifactStore;
   readonly blobs: MemoryBlobIndex;
+  readonly ledger = new MemoryLedger();
 
   constructor() {
     const rows: Rows = { tasks: new Map(), artifacts: new Map(), blobs: new Map() };
-    this.tasks = new MemoryTaskStore(rows);
+    this.tasks = new MemoryTaskStore(rows, this.ledger);
     this.artifacts = new MemoryArtifactStore(rows);
     this.blobs = new MemoryBlobIndex(rows);
   }
@@ -36,9 +39,11 @@ export class MemoryDatabase implements AsyncDisposable {
 
 export class MemoryTaskStore implements TaskStore {
   readonly #rows: Rows;
+  readonly #ledger: MemoryLedger;
 
-  constructor(rows: Rows) {
+  constructor(rows: Rows, ledger: MemoryLedger) {
     this.#rows = rows;
+    this.#ledger = ledger;
   }
 
   async insert(task: Task): Promise<void> {
@@ -53,6 +58,7 @@ export class MemoryTaskStore implements TaskStore {
       throw new StaleTask(previous.id, previous.version);
     }
     this.#rows.tasks.set(next.id, next);
+    this.#ledger.add(endedEntries(next, previous));
   }
 
   async get(id: string): Promise<Task | undefined> {

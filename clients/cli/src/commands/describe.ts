@@ -4,7 +4,7 @@ import type { Context } from "../context.ts";
 import { formatBytes, formatMillis, printable } from "../output/format.ts";
 import { describePlacement } from "../output/placement.ts";
 import { continuation, statusLine } from "../output/status-line.ts";
-import { describeEnd, describeSandbox, describeWait } from "../output/summary.ts";
+import { describeCharge, describeEnd, describeSandbox, describeWait } from "../output/summary.ts";
 import type { Terminal } from "../output/terminal.ts";
 import { timeline } from "../output/timeline.ts";
 
@@ -31,6 +31,8 @@ function describe(record: TaskRecord, now: Date, terminal: Terminal): string[] {
   if (placement !== undefined) lines.push(statusLine("placement", placement));
   if (record.attempts.length > 0) lines.push(statusLine("sandbox", describeSandbox(record)));
   lines.push(...limits(record));
+  const charge = describeCharge(record);
+  if (charge !== undefined) lines.push(statusLine("charge", charge));
   for (const attempt of record.attempts.slice(0, -1)) {
     const message = printable(attempt.result?.message ?? "");
     lines.push(statusLine(`attempt ${attempt.number}`, message));

@@ -1,6 +1,7 @@
 import {
   durationToMillis,
   type EffectiveResources,
+  isTerminal,
   networkName,
   outcomeOf,
   type Stage,
@@ -10,6 +11,7 @@ import {
 } from "@longshore/client";
 import { withFlags } from "./flags.ts";
 import { formatBytes, formatMillis, formatOrdinal, printable } from "./format.ts";
+import { formatMoney } from "./money.ts";
 import { continuation, statusLine } from "./status-line.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -50,6 +52,18 @@ function describeNetwork(spec: TaskRecord["spec"]): string {
   return asked !== "none" && spec?.experiment !== undefined ? "tracking server only" : "no network";
 }
 
+/** "$0.0031  = 2 CPU × 41.3 s + 1 GB RAM × 41.3 s + 2 GB disk × 41.3 s"; undefined where nothing has a price. */
+export function describeCharge(record: TaskRecord): string | undefined {
+  const { cost, usage, effectiveResources: resources } = record;
+  if (cost === undefined || resources === undefined) return undefined;
+  const charged = durationToMillis(usage?.chargedTime);
+  if (charged === 0) return isTerminal(record) ? formatMoney(cost) : `${formatMoney(cost)} so far`;
+  const terms = describeResources(resources)
+    .split(" · ")
+    .map((amount) => `${amount} × ${formatMillis(charged)}`);
+  return `${formatMoney(cost)}  = ${terms.join(" + ")}`;
+}
+
 export function environmentStage(record: TaskRecord): Stage | undefined {
   return record.stages.find((stage) => stageName(stage.name) === "environment");
 }
@@ -80,13 +94,6 @@ function describeUse(record: TaskRecord): string[] {
     const limit = effectiveResources === undefined ? "" : ` of ${formatBytes(effectiveResources.ramBytes)}`;
     parts.push(`peak RAM ${formatBytes(usage.peakRamBytes)}${limit}`);
   }
-  if (cost !== undefined && (cost.units !== 0n || cost.nanos !== 0)) parts.push(formatMoney(cost));
+  if (cost !== undefined) parts.push(formatMoney(cost));
   return parts;
-}
-
-function formatMoney({ currencyCode, units, nanos }: NonNullable<TaskRecord["cost"]>): string {
-  const amount = (Number(units) + nanos / 1e9).toFixed(4);
-  return currencyCode === "USD" || currencyCode === ""
-    ? `$${amount}`
-    : `${amount} ${printable(currencyCode)}`;
 }

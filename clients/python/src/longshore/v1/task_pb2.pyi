@@ -636,7 +636,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
-        """Charge so far; system faults cost nothing."""
+        """Charge so far, growing while it runs; absent where nothing has a price. Queueing, preparation and system faults cost nothing."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -1199,7 +1199,7 @@ class Usage(_message.Message):
 
     @_builtins.property
     def charged_time(self) -> _duration_pb2.Duration:
-        """Time the requested resources were held, which is charged."""
+        """Time the requested resources were held by the user's code, which is charged; 0 for a system fault."""
 
     def __init__(
         self,

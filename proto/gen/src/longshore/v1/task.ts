@@ -323,7 +323,7 @@ export interface Task {
   usage:
     | Usage
     | undefined;
-  /** Charge so far; system faults cost nothing. */
+  /** Charge so far, growing while it runs; absent where nothing has a price. Queueing, preparation and system faults cost nothing. */
   cost:
     | Money
     | undefined;
@@ -998,7 +998,7 @@ export interface Usage {
   peakProcesses: number;
   /** Output written. */
   logBytes: bigint;
-  /** Time the requested resources were held, which is charged. */
+  /** Time the requested resources were held by the user's code, which is charged; 0 for a system fault. */
   chargedTime: Duration | undefined;
 }
 
