@@ -9,6 +9,7 @@ import collect
 import identity
 import journal as frames
 import program
+import spans
 import unpack
 from ending import Cause, Ending, fit
 from helper import Helper
@@ -38,6 +39,10 @@ class Attempt:
         self._pipes = sandbox.pipes
         self._prestarted = sandbox.prestarted
         self._counters = sandbox.counters
+        self._spans = sandbox.spans
+        self._spans.begin(sandbox.journal, spec.span_budget)
+        if self._spans.fd is not None:
+            spec.env = {**spec.env, spans.VARIABLE: self._spans.name}
         self._pump = Pump(sandbox.pipes, sandbox.journal, spec.limits.log_bytes)
         self._feeder = Feeder(sandbox.pipes.to_stdin, spec.stdin)
         self._started = time.monotonic()
@@ -66,6 +71,7 @@ class Attempt:
         except frames.JournalFull as problem:
             self._cause = self._cause or Cause("system_error", "The log could not be written: %s." % problem)
             self._pump.keep_no_more()
+            self._spans.close()
             touched = self._sweep()
             if not self._journal.try_again():
                 raise
@@ -173,6 +179,8 @@ class Attempt:
         by_fd = {stream.fd: stream for stream in self._pump.streams}
         for fd in by_fd:
             poll.register(fd, select.POLLIN)
+        if self._spans.fd is not None:
+            poll.register(self._spans.fd, select.POLLIN)
         if self._feeder.fd is not None:
             poll.register(self._feeder.fd, select.POLLOUT)
         only_events = select.poll()
@@ -194,6 +202,8 @@ class Attempt:
                 elif fd == self._events.fd:
                     self._events.clear()
                     self._reaper.reap()
+                elif not self._spans.take():
+                    poll.unregister(fd)
             self._main = self._reaper.ended(pid)
             if self._main is not None:
                 return
@@ -267,6 +277,7 @@ class Attempt:
             self._main = self._reaper.ended(self._pid)
         self._reaper.last_killed = last_killed or self._main
         self._pump.drain()
+        self._spans.drain()
         self._feeder.close()
         if self._pump.over_budget and self._cause is None:
             touched.append("log")

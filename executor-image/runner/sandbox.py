@@ -8,6 +8,7 @@ import time
 import identity
 from events import Events, Reaper
 from program import Prestarted
+from spans import Spans
 from spec import MAX_SPEC, BadSpec, Settings, check_spec, read_spec
 
 JOURNAL = "/longshore/journal"
@@ -23,6 +24,7 @@ class Sandbox:
         self.events = Events()
         self.reaper = Reaper()
         self.pipes = identity.Pipes(self.settings)
+        self.spans = Spans()
         self.prestarted = Prestarted(self.settings, self.pipes) if self.settings.prestart else None
         if self.prestarted is not None:
             self.reaper.watch(self.prestarted.pid)

@@ -59,6 +59,7 @@ class Spec:
         self.stop_grace_ms = check.count(value, "stop_grace_ms")
         self.program = check.program()
         self.limits = check.limits()
+        self.span_budget = check.span_budget()
 
 
 def read_spec(data):
@@ -171,6 +172,15 @@ class _Checker:
                 return Program("command", command=command)
         self._problem("program", "is none of script, module or command")
         return None
+
+    def span_budget(self):
+        value = self._value.get("spans")
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self._problem("spans", "is not an object")
+            return None
+        return self.count(value, "count", "spans."), self.count(value, "bytes", "spans.")
 
     def limits(self):
         value = self._value.get("limits")

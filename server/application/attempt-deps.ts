@@ -8,6 +8,7 @@ import type { NewId } from "./identity.ts";
 import type { JournalHub } from "./journal-hub.ts";
 import type { Meter } from "./meter.ts";
 import type { TaskBook } from "./task-book.ts";
+import type { TraceStages } from "./trace-stages.ts";
 
 /** What an attempt needs from its start to its cleanup. */
 export interface AttemptDeps {
@@ -20,6 +21,7 @@ export interface AttemptDeps {
   readonly blobs: BlobStore;
   readonly secretBox: SecretBox;
   readonly meter: Meter;
+  readonly trace: TraceStages;
   readonly policy: Policy;
   readonly log: Log;
   readonly clock: () => Date;

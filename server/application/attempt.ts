@@ -7,6 +7,7 @@ import { allows, findStage, later } from "../domain/transition.ts";
 import type { ServerKill } from "../domain/verdict.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
 import { AttemptLog } from "./attempt-log.ts";
+import { AttemptSpans } from "./attempt-spans.ts";
 import { Latch } from "./changes.ts";
 import type { EngineHost } from "./engine-host.ts";
 import { stageSpanId } from "./identity.ts";
@@ -34,6 +35,7 @@ export interface AttemptEnd {
   /** Stages that were seen but not committed yet. */
   readonly stages: readonly Stage[];
   readonly log: AttemptLog;
+  readonly spans: AttemptSpans;
 }
 
 /** A short attempt ends within this, and what it told goes into the record together with its end. */
@@ -47,6 +49,7 @@ export class Attempt {
   readonly hold: Hold;
   readonly #deps: AttemptDeps;
   readonly #log = new AttemptLog();
+  readonly #spans = new AttemptSpans();
   readonly #latch = new Latch();
   #stages: Stage[] = [];
   #exit: SandboxExit | null = null;
@@ -126,6 +129,7 @@ export class Attempt {
       runTime: this.#runTime,
       stages: this.#stages,
       log: this.#log,
+      spans: this.#spans,
     };
   }
 
@@ -164,7 +168,8 @@ export class Attempt {
   #take(frames: readonly JournalFrame[], signal: AbortSignal): void {
     for (const frame of frames) {
       this.#log.take(frame);
-      if (frame.kind === "accepted") this.#accept(frame.time);
+      if (frame.kind === "span") this.#spans.take(frame.data);
+      else if (frame.kind === "accepted") this.#accept(frame.time);
       else if (frame.kind === "stage") {
         this.#mark(frame.stage, frame.event, frame.time, frame.note);
         this.#collecting ||= frame.stage === "collect" && frame.event === "start";

@@ -131,6 +131,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       blobs,
       secretBox,
       meter,
+      trace,
       policy,
       log,
       clock,

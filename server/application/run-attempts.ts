@@ -4,7 +4,8 @@ import { Unavailable } from "../domain/errors.ts";
 import type { ImageInfo, RunnerSpec, Sandbox, SandboxShape } from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
 import { trackingServerOf, trackingVariables } from "../domain/tracking.ts";
-import { Attempt } from "./attempt.ts";
+import { currentAttempt } from "../domain/transition.ts";
+import { Attempt, type AttemptEnd } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
 import { startStages } from "./attempt-stages.ts";
 import { EndAttempt } from "./end-attempt.ts";
@@ -247,9 +248,7 @@ export class RunAttempts {
 
   #runnerSpec(task: Task, record: AttemptRecord, projectTar: string | null): RunnerSpec {
     const { spec, limits } = task;
-    const secrets = Object.entries(spec.secretEnv).map(
-      ([name, sealed]) => [name, this.#deps.secretBox.open(name, sealed)] as const,
-    );
+    const secrets = this.#secretsOf(task);
     const run = `00-${task.traceId}-${stageSpanId(task.id, "run", record.number)}-01`;
     return {
       attemptId: `${task.id}.${record.number}`,
@@ -262,6 +261,7 @@ export class RunAttempts {
         ...Object.fromEntries(secrets),
         TRACEPARENT: run,
       },
+      spans: this.#deps.trace.spanBudget,
       stdin: spec.stdin,
       workingDirectory: spec.workingDirectory,
       outputs: spec.outputs,
@@ -272,19 +272,22 @@ export class RunAttempts {
     };
   }
 
+  #secretsOf({ spec }: Task): (readonly [string, string])[] {
+    const { secretBox } = this.#deps;
+    return Object.entries(spec.secretEnv).map(([name, sealed]) => [name, secretBox.open(name, sealed)]);
+  }
+
   async #finish(active: Active, attempt: Attempt): Promise<void> {
     await this.#settle(active, attempt, await attempt.follow(this.#closing.signal));
   }
 
   /** Commits how the attempt ended and gives its sandbox back. */
-  async #settle(
-    active: Active,
-    attempt: Attempt,
-    seen: Awaited<ReturnType<Attempt["follow"]>> | null,
-  ): Promise<void> {
+  async #settle(active: Active, attempt: Attempt, seen: AttemptEnd | null): Promise<void> {
     const { task, record } = attempt;
     const { files } = active.host.engine;
     const { adopted } = active;
+    // Before the commit: a server that is killed in between tells them again, where the other order would lose them.
+    if (seen !== null) this.#tellSpans(task, seen);
     const settled = await this.#end.settle({ task, record, adopted }, files, seen, this.#closing.signal);
     this.#deps.log.info("attempt ended", {
       ...factsOf(task),
@@ -292,6 +295,17 @@ export class RunAttempts {
       reason: settled.attempts.at(-1)?.result?.reason,
     });
     this.releaseLater(active.host, settled, record);
+  }
+
+  #tellSpans(task: Task, { spans, stages }: AttemptEnd): void {
+    const { book, trace, clock } = this.#deps;
+    if (trace.spanBudget === null) return;
+    const present = book.live(task.id) ?? task;
+    const attempt = currentAttempt(present)?.number;
+    const run = [...stages, ...present.stages].find((s) => s.name === "run" && s.attempt === attempt);
+    if (run === undefined) return;
+    const secrets = this.#secretsOf(present).map(([, value]) => value);
+    trace.add(spans.records(present, run, run.endTime ?? clock(), secrets));
   }
 
   /** Removes the sandbox off the path of the task's answer; recorded as the cleanup stage. At most one at a time per sandbox. */

@@ -1,6 +1,7 @@
 import type { TaskStore } from "../domain/ports/task-store.ts";
-import type { SpanAttributes, SpanEvent, Telemetry } from "../domain/ports/telemetry.ts";
+import type { SpanAttributes, SpanEvent, SpanRecord, Telemetry } from "../domain/ports/telemetry.ts";
 import { type Attempt, isTerminal, type Stage, type Task } from "../domain/task.ts";
+import { SPAN_BUDGET } from "../domain/task-span.ts";
 
 /** Longer than a span waits until it is sent, by a server that is busy and a collector that is slow. */
 const UNSENT_MILLIS = 10_000;
@@ -36,6 +37,16 @@ export class TraceStages {
     for (const task of tasks.values()) this.record(task, undefined);
   }
 
+  /** What to tell the runner: how much the task may say of itself. */
+  get spanBudget(): typeof SPAN_BUDGET | null {
+    return this.#telemetry.tracing ? SPAN_BUDGET : null;
+  }
+
+  /** Spans of the task's own. */
+  add(spans: readonly SpanRecord[]): void {
+    for (const span of spans) this.#telemetry.record(span);
+  }
+
   #stage(task: Task, stage: ClosedStage): void {
     const attempt = task.attempts.find((candidate) => candidate.number === stage.attempt);
     this.#telemetry.record({
@@ -43,8 +54,8 @@ export class TraceStages {
       spanId: stage.spanId,
       parentSpanId: task.rootSpanId,
       name: stage.name,
-      startTime: stage.startTime,
-      endTime: stage.endTime,
+      startMicros: microsOf(stage.startTime),
+      endMicros: microsOf(stage.endTime),
       error: stage.error,
       events: [],
       attributes: {
@@ -69,8 +80,8 @@ export class TraceStages {
       spanId: task.rootSpanId,
       parentSpanId: task.parentSpanId,
       name: "task",
-      startTime: new Date(first),
-      endTime: task.endTime ?? task.createTime,
+      startMicros: first * 1000,
+      endMicros: microsOf(task.endTime ?? task.createTime),
       error: task.state === "SUCCEEDED" ? "" : (result?.message ?? ""),
       events: eventsOf(task),
       attributes: {
@@ -92,6 +103,10 @@ export class TraceStages {
       },
     });
   }
+}
+
+function microsOf(time: Date): number {
+  return time.getTime() * 1000;
 }
 
 type ClosedStage = Stage & { readonly endTime: Date };
@@ -150,20 +165,21 @@ function eventsOf(task: Task): SpanEvent[] {
   for (const { number, endTime, result } of attempts) {
     if (endTime === null || result === null) continue;
     const attributes = { "longshore.attempt": number };
+    const micros = microsOf(endTime);
     for (const limit of result.limitsHit)
       events.push({
         name: "limit reached",
-        time: endTime,
+        micros,
         attributes: { ...attributes, "longshore.limit": limit },
       });
     if (number < attempts.length)
       events.push({
         name: "attempt failed",
-        time: endTime,
+        micros,
         attributes: { ...attributes, ...endingOf(result) },
       });
   }
   if (cancellation !== null)
-    events.push({ name: "cancel requested", time: cancellation.time, attributes: {} });
-  return events.sort((a, b) => a.time.getTime() - b.time.getTime());
+    events.push({ name: "cancel requested", micros: microsOf(cancellation.time), attributes: {} });
+  return events.sort((a, b) => a.micros - b.micros);
 }

@@ -212,6 +212,8 @@ export class JournalParser {
       }
       case 8:
         return { kind: "usage", usage: usageSample(this.#json(payload, "usage")) };
+      case 9:
+        return { kind: "span", data: payload };
       default:
         return { kind: "unknown" };
     }

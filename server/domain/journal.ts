@@ -25,6 +25,8 @@ export type JournalFrame = FramePlace &
         readonly note: string;
       }
     | { readonly kind: "gap"; readonly stream: LogStream; readonly bytes: number }
+    /** As a program of the task wrote it. */
+    | { readonly kind: "span"; readonly data: Uint8Array }
     | { readonly kind: "usage"; readonly usage: UsageSample }
     | { readonly kind: "end"; readonly ending: RunnerEnd }
     | { readonly kind: "unknown" }

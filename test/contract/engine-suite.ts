@@ -76,6 +76,7 @@ export function sampleRunnerSpec(shape: SandboxShape, changes: Partial<RunnerSpe
     deadline: null,
     limits: shape.limits,
     projectTar: null,
+    spans: null,
     ...changes,
   };
 }

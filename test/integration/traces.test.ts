@@ -14,11 +14,17 @@ const WAITING = { code: "import time; time.sleep(3600)", timeoutMillis: 3_600_00
 const isRunning = (task: Task) => task.state === "RUNNING";
 
 /** Name, attempt and times: what record and spans must say alike. */
-function outline(
-  parts: readonly { name: string; attempt: unknown; startTime: Date; endTime: Date | null }[],
-) {
-  return parts
+function outline(stages: Task["stages"]): string[] {
+  return stages
     .map(({ name, attempt, startTime, endTime }) => `${name} ${attempt} ${+startTime} ${endTime && +endTime}`)
+    .sort();
+}
+
+function outlineOf(spans: readonly SpanRecord[]): string[] {
+  return spans
+    .map(({ name, attributes, startMicros, endMicros }) =>
+      [name, attributes["longshore.attempt"], startMicros / 1000, endMicros / 1000].join(" "),
+    )
     .sort();
 }
 
@@ -29,8 +35,7 @@ function stageSpans(telemetry: CollectingTelemetry, task: Task): SpanRecord[] {
 /** Every stage of the record is one span under the task's, and nothing else is. */
 function assertWhole(telemetry: CollectingTelemetry, task: Task): SpanRecord {
   const spans = stageSpans(telemetry, task);
-  const told = spans.map((span) => ({ ...span, attempt: span.attributes["longshore.attempt"] }));
-  assert.deepEqual(outline(told), outline(task.stages));
+  assert.deepEqual(outlineOf(spans), outline(task.stages));
   for (const span of spans) assert.equal(span.parentSpanId, task.rootSpanId, span.name);
   const [root, ...more] = telemetry.named("task").filter(({ traceId }) => traceId === task.traceId);
   assert.ok(root !== undefined);
@@ -50,7 +55,7 @@ describe("the trace of a task", () => {
     const root = assertWhole(telemetry, task);
     assert.equal(root.traceId, TRACE_ID);
     assert.equal(root.parentSpanId, CALLER_SPAN);
-    assert.equal(+root.endTime, +(task.endTime ?? 0));
+    assert.equal(root.endMicros / 1000, +(task.endTime ?? 0));
     const { attributes } = root;
     assert.equal(attributes["longshore.task.id"], id);
     assert.equal(attributes["longshore.owner"], "owner");
@@ -91,7 +96,7 @@ describe("the trace of a task", () => {
     const task = await bench.finished(id);
     const root = assertWhole(telemetry, task);
     assert.deepEqual(
-      root.events.map(({ name, time }) => [name, +time]),
+      root.events.map(({ name, micros }) => [name, micros / 1000]),
       [
         ["attempt failed", +(task.attempts[0]?.endTime ?? 0)],
         ["cancel requested", +(task.cancellation?.time ?? 0)],

@@ -31,6 +31,7 @@ export interface Spec {
   readonly working_directory?: string;
   readonly outputs?: readonly string[];
   readonly stop_grace_ms?: number;
+  readonly spans?: { readonly count: number; readonly bytes: number } | null;
   readonly limits?: Readonly<Record<string, number | null>>;
 }
 

@@ -11,6 +11,7 @@ export const kinds = {
   5: "gap",
   6: "end",
   8: "usage",
+  9: "span",
 } as const;
 type Kind = (typeof kinds)[keyof typeof kinds];
 

@@ -169,6 +169,7 @@ describe("specMessage", () => {
       "input_bytes",
       "outputs",
       "stop_grace_ms",
+      "spans",
       "limits",
     ]);
     assert.deepEqual(json.program, { module: "pkg.mod", function: null });

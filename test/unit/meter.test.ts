@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { AttemptEnd } from "#server/application/attempt.ts";
 import { AttemptLog } from "#server/application/attempt-log.ts";
+import { AttemptSpans } from "#server/application/attempt-spans.ts";
 import { EngineHosts } from "#server/application/engine-host.ts";
 import { Meter } from "#server/application/meter.ts";
 import { CapacityLedger } from "#server/domain/capacity.ts";
@@ -49,7 +50,8 @@ function running(changes: Partial<Task> = {}, gpuIds: string[] = []): Task {
 
 function seen(changes: Partial<AttemptEnd> = {}): AttemptEnd {
   const nothing = { end: null, exit: null, kill: null, damage: "", runTime: null };
-  return { ...nothing, time: at(20), accepted: true, stages: [], log: new AttemptLog(), ...changes };
+  const told = { log: new AttemptLog(), spans: new AttemptSpans() };
+  return { ...nothing, time: at(20), accepted: true, stages: [], ...told, ...changes };
 }
 
 const result = (reason: ResultReason) => ({ ...SAMPLE_RESULT, reason });

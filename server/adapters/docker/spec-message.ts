@@ -24,6 +24,7 @@ export function specMessage(spec: RunnerSpec, inputBytes: number): Buffer {
       input_bytes: inputBytes,
       outputs: spec.outputs,
       stop_grace_ms: spec.stopGraceMillis,
+      spans: spec.spans,
       limits: {
         run_ms: limits.runMillis,
         deadline_unix_ms: spec.deadline === null ? null : spec.deadline.getTime(),

@@ -70,20 +70,27 @@ class OtlpTelemetry implements Telemetry {
     this.#ids.choose(span);
     const started = this.#tracer.startSpan(
       span.name,
-      { startTime: span.startTime, attributes: { ...span.attributes } },
+      { startTime: hrTime(span.startMicros), attributes: { ...span.attributes } },
       context,
     );
-    for (const { name, attributes, time } of span.events) started.addEvent(name, { ...attributes }, time);
+    for (const { name, attributes, micros } of span.events)
+      started.addEvent(name, { ...attributes }, hrTime(micros));
     if (span.error !== "") {
-      started.recordException(span.error, span.endTime);
+      started.recordException(span.error, hrTime(span.endMicros));
       started.setStatus({ code: SpanStatusCode.ERROR, message: span.error });
     }
-    started.end(span.endTime);
+    started.end(hrTime(span.endMicros));
   }
 
   close(): Promise<void> {
     return boundedClose(() => this.#provider.shutdown());
   }
+}
+
+/** Seconds and nanoseconds, as the SDK keeps times. */
+function hrTime(micros: number): [number, number] {
+  const seconds = Math.floor(micros / 1_000_000);
+  return [seconds, (micros - seconds * 1_000_000) * 1_000];
 }
 
 /** Hands the SDK the ids that the record already has; a span is started right after its ids are chosen. */

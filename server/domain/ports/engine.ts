@@ -46,6 +46,8 @@ export interface RunnerSpec {
   readonly stopGraceMillis: number;
   readonly deadline: Date | null;
   readonly limits: TaskLimits;
+  /** Most that the task may tell of itself in spans; null where nobody keeps them. */
+  readonly spans: { readonly count: number; readonly bytes: number } | null;
   /** Path of the canonical tar on the server; null for a snippet. */
   readonly projectTar: string | null;
 }

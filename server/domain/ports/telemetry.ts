@@ -3,7 +3,8 @@ export type SpanAttributes = Readonly<Record<string, string | number | boolean>>
 /** Something that happened at one moment of a span. */
 export interface SpanEvent {
   readonly name: string;
-  readonly time: Date;
+  /** Microseconds since 1970. */
+  readonly micros: number;
   readonly attributes: SpanAttributes;
 }
 
@@ -16,8 +17,9 @@ export interface SpanRecord {
   /** Empty for a trace of our own. */
   readonly parentSpanId: string;
   readonly name: string;
-  readonly startTime: Date;
-  readonly endTime: Date;
+  /** Microseconds since 1970: spans of a task's own are often shorter than a millisecond. */
+  readonly startMicros: number;
+  readonly endMicros: number;
   readonly attributes: SpanAttributes;
   readonly events: readonly SpanEvent[];
   /** One sentence when it failed; empty otherwise. */

@@ -7,8 +7,8 @@ import { z } from "zod";
 const PROTO = join(import.meta.dirname, "../../fixtures/otlp/trace.proto");
 
 const hex = z.instanceof(Buffer).transform((bytes) => bytes.toString("hex"));
-/** proto-loader hands 64-bit numbers out as text here; milliseconds are whole in what the server sends. */
-const time = z.string().transform((nanos) => new Date(Number(BigInt(nanos) / 1_000_000n)));
+/** proto-loader hands 64-bit numbers out as text here; microseconds are whole in what the server sends. */
+const micros = z.string().transform((nanos) => Number(BigInt(nanos) / 1_000n));
 
 const attributes = z
   .array(
@@ -25,17 +25,27 @@ const attributes = z
   )
   .transform((list) => Object.fromEntries(list.map(({ key, value }) => [key, value])));
 
-const span = z.object({
-  traceId: hex,
-  spanId: hex,
-  parentSpanId: hex,
-  name: z.string(),
-  startTimeUnixNano: time,
-  endTimeUnixNano: time,
-  attributes,
-  events: z.array(z.object({ timeUnixNano: time, name: z.string(), attributes })),
-  status: z.object({ code: z.number(), message: z.string() }).nullable(),
-});
+const event = z
+  .object({ timeUnixNano: micros, name: z.string(), attributes })
+  .transform(({ timeUnixNano, ...rest }) => ({ ...rest, micros: timeUnixNano }));
+
+const span = z
+  .object({
+    traceId: hex,
+    spanId: hex,
+    parentSpanId: hex,
+    name: z.string(),
+    startTimeUnixNano: micros,
+    endTimeUnixNano: micros,
+    attributes,
+    events: z.array(event),
+    status: z.object({ code: z.number(), message: z.string() }).nullable(),
+  })
+  .transform(({ startTimeUnixNano, endTimeUnixNano, ...rest }) => ({
+    ...rest,
+    startMicros: startTimeUnixNano,
+    endMicros: endTimeUnixNano,
+  }));
 
 const request = z.object({
   resourceSpans: z.array(

@@ -14,7 +14,7 @@ from longshore.v1.system_service_pb2 import GetCapabilitiesResponse as Capabilit
 from longshore.v1.task_pb2 import Artifact, Stage, TaskResult, Usage
 from longshore.v1.task_pb2 import Task as TaskRecord
 
-from . import aio
+from . import aio, tracing
 from ._core.errors import (
     BadArchive,
     BadHandler,
@@ -135,4 +135,5 @@ __all__ = [
     "stage_name",
     "start",
     "state_name",
+    "tracing",
 ]

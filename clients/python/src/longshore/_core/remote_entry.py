@@ -6,6 +6,7 @@ hostile code has written.
 """
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import json
@@ -14,6 +15,8 @@ import sys
 import traceback
 import types
 
+# The runner's module for spans, in every sandbox.
+TRACING_FOLDER = "/longshore/runner/lib"
 CALL_FILE = "__longshore_call__.py"
 RESULT_FILE = "__longshore_result__.json"
 
@@ -44,6 +47,39 @@ def to_json(value, where):
         raise TypeError("%s is nested too deeply, or holds itself" % where) from None
 
 
+def tracing():
+    """What `longshore.tracing` is there: spans that leave through the runner, or nowhere where it knows of none."""
+    sys.path.append(TRACING_FOLDER)
+    try:
+        import longshore_tracing
+
+        return longshore_tracing
+    except ImportError:
+        module = types.ModuleType("longshore.tracing")
+        module.span = lambda _name, **_attributes: Unheard()
+        return module
+    finally:
+        sys.path.remove(TRACING_FOLDER)
+
+
+class Unheard(contextlib.ContextDecorator):
+    """A span that nobody keeps."""
+
+    traceparent = ""
+
+    def set(self, **_attributes):
+        return self
+
+    def fail(self, _message):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+
 def stand_in():
     """What `import longshore` finds in a sandbox without it: decorators that leave functions alone, and nothing to call."""
     module = types.ModuleType("longshore")
@@ -65,6 +101,7 @@ def stand_in():
         return type(name, (Exception,), {"__new__": refuse})
 
     module.remote = remote
+    module.tracing = tracing()
     module.__getattr__ = unusable
     module.aio = module
     return module
@@ -85,6 +122,7 @@ def run_call(call):
     except ImportError:
         module = stand_in()
         sys.modules["longshore"] = sys.modules["longshore.aio"] = module
+        sys.modules["longshore.tracing"] = module.tracing
     function = find(call["module"], call["function"])
     value = function(*call["args"], **call["kwargs"])
     if inspect.iscoroutine(value):
