@@ -209,6 +209,8 @@ function toPolicy(v: Values): Policy {
       gpuCount: 0,
     },
     maxQueuedTasks: v.LONGSHORE_MAX_QUEUED,
+    agingMillis: v.LONGSHORE_QUEUE_AGING,
+    tenantWeights: v.LONGSHORE_TENANT_WEIGHTS,
     countForeign: v.LONGSHORE_COUNT_OTHERS,
   };
 }

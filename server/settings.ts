@@ -45,6 +45,13 @@ const list = z.string().transform((text) =>
     .map((item) => item.trim())
     .filter((item) => item !== ""),
 );
+const weights = list.transform((items, context) => {
+  const pairs = items.map((item) => /^(.+)=(\d{1,6}(?:\.\d{1,6})?)$/.exec(item));
+  const bad = items.filter((_, index) => !(Number(pairs[index]?.[2] ?? 0) > 0));
+  if (bad.length > 0)
+    context.addIssue({ code: "custom", message: `holds ${bad.join(", ")}, which is no NAME=WEIGHT above 0` });
+  return new Map(pairs.map((pair) => [pair?.[1] ?? "", Number(pair?.[2] ?? 1)]));
+});
 const text = z.string().min(1, "is empty");
 const ranges = readEach(
   list,
@@ -183,6 +190,16 @@ export const SETTINGS = {
   LONGSHORE_COLLECT_TIMEOUT: setting(duration, "5m", "longest collecting of a task's artifacts"),
   LONGSHORE_RETENTION: setting(duration, "7d", "how long record, logs and artifacts stay after the end"),
   LONGSHORE_MAX_RETENTION: setting(duration, "90d", "longest retention that a task may ask for"),
+  LONGSHORE_QUEUE_AGING: setting(
+    duration,
+    "5m",
+    "queued tasks of one more priority go as if they had come so much earlier, so that whoever waits longer gets ahead; 0s lets priority alone decide",
+  ),
+  LONGSHORE_TENANT_WEIGHTS: setting(
+    weights,
+    "",
+    "shares of tenants of which several have tasks queued, such as research=2,batch=0.5; 1 for all others",
+  ),
   LONGSHORE_MAX_QUEUED: setting(count, "20000", "most tasks in the queue"),
   LONGSHORE_MAX_CODE: setting(size, "1MB", "longest snippet; larger code comes as a project"),
   LONGSHORE_MAX_UPLOAD: setting(size, "10GB", "largest upload"),

@@ -1,5 +1,6 @@
 import { CapacityLedger } from "../domain/capacity.ts";
 import { SystemFault } from "../domain/errors.ts";
+import { FairShare } from "../domain/fair-share.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
@@ -36,6 +37,7 @@ import { Reconcile } from "./reconcile.ts";
 import { Removals } from "./removals.ts";
 import { RerunTask } from "./rerun-task.ts";
 import { RunAttempts } from "./run-attempts.ts";
+import { RunHistory } from "./run-history.ts";
 import { Scheduler } from "./scheduler.ts";
 import { SubmitTask } from "./submit-task.ts";
 import { Sweep } from "./sweep.ts";
@@ -115,11 +117,14 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const meter = new Meter({ prices: parts.prices, hosts, policy });
   const trace = new TraceStages(parts.telemetry);
   const measure = new MeasureTasks(metrics);
+  const history = new RunHistory(store);
   const book = new TaskBook(store, log, (next, previous) => {
     trace.record(next, previous);
     measure.record(next, previous);
-    if (isTerminal(next.state) && !(previous !== undefined && isTerminal(previous.state)))
+    if (isTerminal(next.state) && !(previous !== undefined && isTerminal(previous.state))) {
+      history.ended(next);
       dependencies.ended(next);
+    }
   });
   const attempts: RunAttempts = new RunAttempts(
     {
@@ -148,6 +153,8 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   );
   const scheduler = new Scheduler({
     hosts,
+    fairShare: new FairShare(policy.tenantWeights, clock),
+    agingMillis: policy.agingMillis,
     launch: (task, host, hold) => attempts.launch(task, host, hold),
     tell: (taskId) => book.changes.tell(taskId),
     log,
@@ -183,6 +190,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     scheduler,
     queue,
     dependencies,
+    history,
     blobs: index,
     archives,
     secretBox,
@@ -215,6 +223,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     store,
     hosts,
     queue,
+    scheduler,
     dependencies,
     attempts,
     removals,

@@ -23,8 +23,9 @@ import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engine-host.ts";
-import { digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
+import { digestOfProgram, digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
+import type { RunHistory } from "./run-history.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
 import type { TaskQueue } from "./task-queue.ts";
@@ -36,6 +37,7 @@ export interface CreateTaskDeps {
   readonly scheduler: Scheduler;
   readonly queue: TaskQueue;
   readonly dependencies: Dependencies;
+  readonly history: RunHistory;
   readonly blobs: BlobIndex;
   readonly archives: ArchiveReader;
   readonly secretBox: SecretBox;
@@ -57,6 +59,8 @@ interface Checked {
   readonly limits: TaskLimits;
   readonly program: Program;
   readonly host: EngineHost;
+  readonly programDigest: string;
+  readonly expectedMillis: number | null;
 }
 
 /** Checks a request and stores its task. Everything wrong is named in one answer, and nothing is stored for it. */
@@ -155,7 +159,10 @@ export class CreateTask {
     });
     requireTracker(host, spec, policy);
     await this.#requireImage(host, this.#imageOf(spec));
-    return { limits, program, host };
+    const programDigest = digestOfProgram(spec, program);
+    const expectedMillis =
+      spec.expectedDurationMillis ?? (await this.#deps.history.expect(caller.tenant, programDigest));
+    return { limits, program, host, programDigest, expectedMillis };
   }
 
   #imageOf({ image }: TaskSpec): string {
@@ -229,6 +236,8 @@ export class CreateTask {
       state: "QUEUED",
       spec,
       specDigest: this.#digest(request),
+      programDigest: checked.programDigest,
+      expectedMillis: checked.expectedMillis,
       limits: checked.limits,
       isolation: spec.isolation ?? policy.defaultIsolation,
       network: networkOf(spec),

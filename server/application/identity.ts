@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { monotonicFactory } from "ulid";
-import type { StageName, TaskSpec } from "../domain/task.ts";
+import type { Program, StageName, TaskSpec } from "../domain/task.ts";
 
 /** Makes ids that sort by time, also within one millisecond. */
 export type NewId = () => string;
@@ -26,6 +26,13 @@ export function stageSpanId(taskId: string, stage: StageName, attempt: number): 
 export function digestOfSpec(spec: TaskSpec): string {
   const { requestId: _, ...content } = spec;
   return createHash("sha256").update(stableJson(content)).digest("hex");
+}
+
+/** Digest of what is run, whatever it is given: runs of one program are likely to take about as long. */
+export function digestOfProgram(spec: TaskSpec, program: Program): string {
+  const { code, archiveSha256, workingDirectory } = spec;
+  const content = stableJson({ code, archiveSha256, workingDirectory, program });
+  return createHash("sha256").update(content).digest("hex");
 }
 
 function stableJson(value: unknown): string {

@@ -9,6 +9,7 @@ import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import { factsOf } from "./log-facts.ts";
 import type { Removals } from "./removals.ts";
 import type { RunAttempts } from "./run-attempts.ts";
+import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
 import type { TaskQueue } from "./task-queue.ts";
 
@@ -19,6 +20,7 @@ export interface ReconcileDeps {
   readonly store: TaskStore;
   readonly hosts: EngineHosts;
   readonly queue: TaskQueue;
+  readonly scheduler: Scheduler;
   readonly dependencies: Dependencies;
   readonly attempts: RunAttempts;
   readonly removals: Removals;
@@ -139,7 +141,7 @@ export class Reconcile {
     if (attempt === undefined) return;
     const host = this.#deps.hosts.get(attempt.engine);
     const hold: Hold = { taskId: task.id, resources: task.limits, gpuIds: attempt.gpuIds };
-    host.ledger.adopt(hold);
+    this.#deps.scheduler.adopt(host, task, hold);
     this.#deps.attempts.adopt(task, attempt, host, hold);
   }
 

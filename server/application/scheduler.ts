@@ -1,25 +1,18 @@
-import type { Hold, Shortage } from "../domain/capacity.ts";
-import type { Limit } from "../domain/limits.ts";
+import { dominantShare, type Hold, type Shortage } from "../domain/capacity.ts";
+import type { FairShare } from "../domain/fair-share.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
-import { formatSize, type Resources } from "../domain/resources.ts";
+import { queueKey } from "../domain/queue-order.ts";
 import type { Task, Wait } from "../domain/task.ts";
 import { Changes } from "./changes.ts";
+import { describeShortage } from "./describe-wait.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import { factsOf } from "./log-facts.ts";
+import { type Queued, WaitingLine } from "./waiting-line.ts";
 
-/** After so many younger tasks went past a blocked one, nothing goes past it any more. */
+/** After so many others went past a blocked one on its host, nothing goes past it there any more. */
 const MOST_OVERTAKEN = 16;
 /** Watchers of the first places are told when the queue moves; further back the place is read when a snapshot is. */
 const TOLD_PLACES = 100;
-
-interface Queued {
-  readonly task: Task;
-  readonly host: EngineHost;
-  readonly since: Date;
-  /** Tasks of one demand fit or do not fit together. */
-  readonly demand: string;
-  overtaken: number;
-}
 
 /** Who asked that nothing starts; each takes back only its own word. */
 export type PausedBy = "shutdown" | "disk";
@@ -27,8 +20,9 @@ export type PausedBy = "shutdown" | "disk";
 export type Launch = (task: Task, host: EngineHost, hold: Hold) => void;
 
 /**
- * Starts queued tasks when what they ask for is free: by priority, then age. A pass runs when something was queued or given back,
- * never on a clock. Smaller tasks may go past one that does not fit, but not for ever.
+ * Starts queued tasks when what they ask for is free, in the order of domain/queue-order.ts: by priority with ageing, then the tenant
+ * that has had least, then the shorter, then the older. A pass runs when something was queued or given back, never on a clock.
+ * Smaller tasks may go past one that does not fit, but not for ever.
  */
 export class Scheduler {
   readonly #launch: Launch;
@@ -36,12 +30,11 @@ export class Scheduler {
   readonly #log: Log;
   readonly #clock: () => Date;
   readonly #hosts: EngineHosts;
-  readonly #queue: Queued[] = [];
-  readonly #byId = new Map<string, Queued>();
-  /** How many are queued of each demand. */
-  readonly #demands = new Map<string, number>();
-  /** What the latest pass over the whole queue found short. While nothing is given back, it stays so. */
-  #shortages = new Map<string, Shortage>();
+  readonly #fairShare: FairShare;
+  readonly #agingMillis: number;
+  readonly #line = new WaitingLine();
+  readonly #score = (tenant: string) => this.#fairShare.score(tenant);
+  #passCount = 0;
   /** Queued since the latest pass. */
   #fresh: Queued[] = [];
   /** Something else happened since, and the whole queue has to be looked at. */
@@ -56,12 +49,16 @@ export class Scheduler {
 
   constructor(deps: {
     hosts: EngineHosts;
+    fairShare: FairShare;
+    agingMillis: number;
     launch: Launch;
     tell: (taskId: string) => void;
     log: Log;
     clock: () => Date;
   }) {
     this.#hosts = deps.hosts;
+    this.#fairShare = deps.fairShare;
+    this.#agingMillis = deps.agingMillis;
     this.#launch = deps.launch;
     this.#tell = deps.tell;
     this.#log = deps.log;
@@ -69,35 +66,38 @@ export class Scheduler {
   }
 
   get queuedCount(): number {
-    return this.#queue.length;
+    return this.#line.count;
   }
 
   has(taskId: string): boolean {
-    return this.#byId.has(taskId);
+    return this.#line.get(taskId) !== undefined;
   }
 
   enqueue(task: Task): void {
     const host = this.#hosts.get(task.spec.engine);
-    const demand = demandOf(task, host);
-    const entry: Queued = { task, host, since: this.#clock(), demand, overtaken: 0 };
-    this.#queue.splice(this.#place(task), 0, entry);
-    this.#byId.set(task.id, entry);
-    this.#demands.set(demand, (this.#demands.get(demand) ?? 0) + 1);
-    this.#fresh.push(entry);
+    const key = queueKey(task, this.#agingMillis);
+    this.#fresh.push(this.#line.add(task, host, this.#clock(), key, demandOf(task, host)));
     this.#schedule();
   }
 
   /** Takes a task out of the queue; false when it is not there, because it was started or never queued. */
   remove(taskId: string): boolean {
-    const entry = this.#byId.get(taskId);
+    const entry = this.#line.get(taskId);
     if (entry === undefined) return false;
     this.#take(entry);
     this.wake();
     return true;
   }
 
+  /** Takes up a hold from before a restart. */
+  adopt(host: EngineHost, task: Task, hold: Hold): void {
+    host.ledger.adopt(hold);
+    this.#fairShare.hold(task.tenant, task.id, dominantShare(hold.resources, host.ledger.largest));
+  }
+
   giveBack(host: EngineHost, taskId: string): void {
     host.ledger.giveBack(taskId);
+    this.#fairShare.giveBack(taskId);
     this.wake();
   }
 
@@ -142,50 +142,34 @@ export class Scheduler {
 
   /** Why a queued task waits; undefined when it is not in the queue. */
   waitOf(taskId: string): Wait | undefined {
-    const entry = this.#byId.get(taskId);
+    const entry = this.#line.get(taskId);
     if (entry === undefined) return undefined;
-    const position = this.#place(entry.task) + 1;
-    const common = {
-      position,
-      since: entry.since,
-      limit: null,
-      needed: 0,
-      available: 0,
-      blockingTaskIds: [],
-    };
+    const { task, host, since } = entry;
+    const position = this.#line.countBefore(entry, this.#score) + 1;
+    const common = { position, since, limit: null, needed: 0, available: 0, blockingTaskIds: [] };
     const { pausedReason } = this;
     if (pausedReason !== undefined) return { ...common, kind: "PAUSED", message: pausedReason };
-    const suspended = this.#suspended.get(entry.host.engine.name);
+    const suspended = this.#suspended.get(host.engine.name);
     if (suspended !== undefined) return { ...common, kind: "ENGINE", message: suspended };
-    const shortage = this.#shortages.get(entry.demand);
+    const shortage = host.ledger.shortage(task.limits, task.spec.resources?.gpuModel);
     if (shortage === undefined) {
-      return {
-        ...common,
-        kind: "CAPACITY",
-        message: position === 1 ? "next to start" : "waiting for its turn",
-      };
+      const message = position === 1 ? "next to start" : "waiting for its turn";
+      return { ...common, kind: "CAPACITY", message };
     }
-    return {
-      ...common,
-      kind: "CAPACITY",
-      limit: shortage.limit,
-      needed: shortage.needed,
-      available: shortage.available,
-      message: describeShortage(shortage, entry.host.ledger.foreign),
-    };
+    const message = describeShortage(shortage, host.ledger.foreign);
+    return { ...common, kind: "CAPACITY", ...shortage, message };
   }
 
   #pass(): void {
-    const fresh = this.#fresh.filter((entry) => this.#byId.get(entry.task.id) === entry);
+    const fresh = this.#fresh.filter((entry) => this.#line.get(entry.task.id) === entry);
     const all = this.#stale || this.#held.size > 0;
     this.#fresh = [];
     this.#stale = false;
-    const firstMoved = all ? 0 : Math.min(...fresh.map((entry) => this.#place(entry.task)));
     if (this.pausedReason === undefined) {
       if (all) this.#startWhatFits();
       else this.#startFresh(fresh);
     }
-    for (const entry of this.#queue.slice(firstMoved, TOLD_PLACES)) this.#tell(entry.task.id);
+    this.#tellFirst(all ? 0 : Math.min(...fresh.map((entry) => this.#line.countBefore(entry, this.#score))));
     for (const { engine, ledger } of this.#hosts.all()) {
       // What idle sandboxes hold is real memory: they have what attempts leave.
       engine.limitWarm(ledger.free.ramBytes);
@@ -193,75 +177,91 @@ export class Scheduler {
     }
   }
 
+  #tellFirst(from: number): void {
+    const walk = this.#line.walk(this.#score);
+    for (let place = 0; place < TOLD_PLACES && walk.entry !== undefined; place++) {
+      if (place >= from) this.#tell(walk.entry.task.id);
+      walk.step();
+    }
+  }
+
   /** Nothing was given back: whoever waited before still does, and only newcomers may fit. */
   #startFresh(fresh: readonly Queued[]): void {
-    const inOrder =
-      fresh.length > 1 ? fresh.toSorted((a, b) => (goesBefore(a.task, b.task) ? -1 : 1)) : fresh;
-    for (const entry of inOrder) {
-      if (this.#held.size > 0) return;
-      if (this.#suspended.has(entry.host.engine.name) || this.#shortages.has(entry.demand)) continue;
-      this.#tryStart(entry, this.#shortages);
+    const walk = this.#line.walkOf(fresh, this.#score);
+    // Once somebody is held, what may start is for a pass over all to say.
+    for (let entry = walk.entry; entry !== undefined && this.#held.size === 0; entry = walk.entry) {
+      if (this.#suspended.has(entry.host.engine.name) || this.#shortageOf(entry) !== undefined) {
+        walk.step();
+        continue;
+      }
+      const first = this.#firstOn(entry.host);
+      this.#start(entry);
+      walk.started(true);
+      if (first !== undefined && first !== entry) this.#overtake(first);
     }
+  }
+
+  #firstOn(host: EngineHost): Queued | undefined {
+    const walk = this.#line.walk(this.#score);
+    while (walk.entry !== undefined && walk.entry.host !== host) walk.step();
+    return walk.entry;
   }
 
   #startWhatFits(): void {
-    const blocked = new Map<string, Shortage>();
-    this.#shortages = blocked;
-    // Once something of every demand was found blocked, so is all the rest.
-    for (let index = 0; index < this.#queue.length && blocked.size < this.#demands.size; ) {
-      const entry = this.#queue[index];
-      if (entry === undefined) return;
-      const passedBy = this.#suspended.has(entry.host.engine.name);
-      if (!passedBy && !blocked.has(entry.demand) && this.#tryStart(entry, blocked)) continue;
-      if (!passedBy && this.#held.has(entry)) return;
-      index++;
+    const pass = ++this.#passCount;
+    const walk = this.#line.walk(this.#score);
+    const firsts = new Map<EngineHost, Queued>();
+    /** Demands found blocked in each tenant's line; once all are, so is the rest of the line. */
+    const blocked = new Map<string, number>();
+    /** Hosts that a task was held for. */
+    const closed = new Set<EngineHost>();
+    for (let entry = walk.entry; entry !== undefined; entry = walk.entry) {
+      const { host, demand, task } = entry;
+      const passedBy = this.#suspended.has(host.engine.name);
+      const first = firsts.get(host) ?? entry;
+      if (!passedBy) firsts.set(host, first);
+      if (demand.blockedIn === pass) {
+        if (this.#held.has(entry)) closed.add(host);
+        walk.step();
+      } else if (passedBy || closed.has(host) || this.#shortageOf(entry) !== undefined) {
+        demand.blockedIn = pass;
+        if (!passedBy && this.#held.has(entry)) closed.add(host);
+        const count = (blocked.get(task.tenant) ?? 0) + 1;
+        blocked.set(task.tenant, count);
+        if (count >= walk.demandCount) walk.skipLine();
+        else walk.step();
+      } else {
+        this.#start(entry);
+        walk.started();
+        if (first === entry) firsts.delete(host);
+        else if (this.#overtake(first)) closed.add(host);
+      }
     }
   }
 
-  #tryStart(entry: Queued, blocked: Map<string, Shortage>): boolean {
-    const first = this.#queue[0];
-    const shortage = this.#start(entry);
-    if (shortage !== undefined) {
-      blocked.set(entry.demand, shortage);
-      return false;
-    }
-    if (first !== undefined && first !== entry && ++first.overtaken >= MOST_OVERTAKEN) this.#held.add(first);
+  /** True when nothing may go past it any more. */
+  #overtake(first: Queued): boolean {
+    if (++first.overtaken < MOST_OVERTAKEN) return false;
+    this.#held.add(first);
     return true;
   }
 
-  #start(entry: Queued): Shortage | undefined {
-    const { task } = entry;
-    const hold = entry.host.ledger.tryHold(task.id, task.limits, task.spec.resources?.gpuModel);
-    if (!("resources" in hold)) return hold;
+  #shortageOf({ task, host }: Queued): Shortage | undefined {
+    return host.ledger.shortage(task.limits, task.spec.resources?.gpuModel);
+  }
+
+  #start(entry: Queued): void {
+    const { task, host } = entry;
+    const hold = host.ledger.hold(task.id, task.limits, task.spec.resources?.gpuModel);
+    this.#fairShare.hold(task.tenant, task.id, dominantShare(task.limits, host.ledger.largest));
     this.#take(entry);
-    this.#log.debug("task starts", { ...factsOf(task), engine: entry.host.engine.name });
-    this.#launch(entry.task, entry.host, hold);
-    return undefined;
+    this.#log.debug("task starts", { ...factsOf(task), engine: host.engine.name });
+    this.#launch(task, host, hold);
   }
 
   #take(entry: Queued): void {
-    this.#byId.delete(entry.task.id);
-    const place = this.#place(entry.task);
-    if (this.#queue[place] !== entry)
-      throw new Error(`task ${entry.task.id} is not at its place in the queue`);
-    this.#queue.splice(place, 1);
+    this.#line.take(entry);
     this.#held.delete(entry);
-    const left = (this.#demands.get(entry.demand) ?? 0) - 1;
-    if (left > 0) this.#demands.set(entry.demand, left);
-    else this.#demands.delete(entry.demand);
-  }
-
-  /** Where a task stands or would stand: the order is total, so the same search finds and places. */
-  #place(task: Task): number {
-    let low = 0;
-    let high = this.#queue.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      const other = this.#queue[middle];
-      if (other !== undefined && goesBefore(other.task, task)) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 }
 
@@ -269,31 +269,4 @@ function demandOf(task: Task, host: EngineHost): string {
   const { cpuMillis, ramBytes, storageBytes, gpuCount } = task.limits;
   const gpuModel = task.spec.resources?.gpuModel ?? "";
   return `${host.engine.name} ${cpuMillis} ${ramBytes} ${storageBytes} ${gpuCount} ${gpuModel}`;
-}
-
-function goesBefore(a: Task, b: Task): boolean {
-  return a.spec.priority !== b.spec.priority ? a.spec.priority > b.spec.priority : a.id < b.id;
-}
-
-function describeShortage({ limit, needed, available }: Shortage, foreign: Resources): string {
-  const others = new Map<Limit, number>([
-    ["CPU", foreign.cpuMillis],
-    ["RAM", foreign.ramBytes],
-    ["GPU", foreign.gpuCount],
-  ]).get(limit);
-  const held = others ? `; other containers on this host hold ${amount(limit, others)}` : "";
-  return `waiting for ${amount(limit, needed)} (${amount(limit, available)} free${held})`;
-}
-
-function amount(limit: Limit, value: number): string {
-  switch (limit) {
-    case "CPU":
-      return `${value / 1000} CPU`;
-    case "RAM":
-      return `${formatSize(value)} RAM`;
-    case "STORAGE":
-      return `${formatSize(value)} storage`;
-    default:
-      return `${value} ${limit}`;
-  }
 }

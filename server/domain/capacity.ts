@@ -35,6 +35,11 @@ function combine(a: Resources, b: Resources, f: (x: number, y: number) => number
   };
 }
 
+/** The part of a host that a task takes: of whatever it takes most of, relative to what there is. */
+export function dominantShare(resources: Resources, total: Resources): number {
+  return Math.max(...LIMIT_OF.map(([key]) => (total[key] === 0 ? 0 : resources[key] / total[key])));
+}
+
 /** Every resource of which `needed` asks for more than is available. */
 export function shortages(needed: Resources, available: Resources): Shortage[] {
   return LIMIT_OF.filter(([key]) => needed[key] > available[key]).map(([key, limit]) => ({
@@ -74,6 +79,8 @@ export class CapacityLedger {
   readonly #holds = new Map<string, Hold>();
   #held: Resources = NO_RESOURCES;
   #foreign: ForeignLoad = { resources: NO_RESOURCES, gpuIds: [] };
+  /** Asked for once per queued task and pass, so that it is kept until something changes. */
+  #free: Resources | undefined;
 
   constructor(total: Resources, reserve: Resources, gpus: readonly Gpu[] = []) {
     this.#total = total;
@@ -100,6 +107,7 @@ export class CapacityLedger {
 
   noteForeign(load: ForeignLoad): void {
     this.#foreign = load;
+    this.#free = undefined;
   }
 
   get holdCount(): number {
@@ -112,7 +120,8 @@ export class CapacityLedger {
   }
 
   get free(): Resources {
-    return subtractResources(this.largest, addResources(this.#held, this.foreign));
+    this.#free ??= subtractResources(this.largest, addResources(this.#held, this.foreign));
+    return this.#free;
   }
 
   /** How many GPUs of a model there are; all of them where "" takes any. */
@@ -122,12 +131,23 @@ export class CapacityLedger {
 
   /** Holds the resources, with whole GPUs of the model asked for, or tells what is short. */
   tryHold(taskId: string, resources: Resources, gpuModel = ""): Hold | Shortage {
-    if (this.#holds.has(taskId)) throw new Error(`task ${taskId} already holds resources`);
-    const short = shortages(resources, this.free)[0];
-    if (short !== undefined) return short;
+    return this.shortage(resources, gpuModel) ?? this.hold(taskId, resources, gpuModel);
+  }
+
+  /** What is short of holding the resources now; undefined when nothing is. */
+  shortage(resources: Resources, gpuModel = ""): Shortage | undefined {
+    const { free } = this;
+    for (const [key, limit] of LIMIT_OF)
+      if (resources[key] > free[key]) return { limit, needed: resources[key], available: free[key] };
     const { gpuCount } = resources;
-    const gpuIds = gpuCount === 0 ? [] : this.#freeGpus(gpuModel).slice(0, gpuCount);
-    if (gpuIds.length < gpuCount) return { limit: "GPU", needed: gpuCount, available: gpuIds.length };
+    const available = gpuCount === 0 ? 0 : this.#freeGpus(gpuModel).length;
+    return available < gpuCount ? { limit: "GPU", needed: gpuCount, available } : undefined;
+  }
+
+  /** Holds what is not short, with whole GPUs of the model asked for. */
+  hold(taskId: string, resources: Resources, gpuModel = ""): Hold {
+    if (this.#holds.has(taskId)) throw new Error(`task ${taskId} already holds resources`);
+    const gpuIds = resources.gpuCount === 0 ? [] : this.#freeGpus(gpuModel).slice(0, resources.gpuCount);
     return this.#take({ taskId, resources, gpuIds });
   }
 
@@ -141,6 +161,7 @@ export class CapacityLedger {
     if (hold === undefined) throw new Error(`task ${taskId} holds nothing`);
     this.#holds.delete(taskId);
     this.#held = subtractResources(this.#held, hold.resources);
+    this.#free = undefined;
   }
 
   holds(taskId: string): boolean {
@@ -150,6 +171,7 @@ export class CapacityLedger {
   #take(hold: Hold): Hold {
     this.#holds.set(hold.taskId, hold);
     this.#held = addResources(this.#held, hold.resources);
+    this.#free = undefined;
     return hold;
   }
 

@@ -34,6 +34,10 @@ export interface Policy {
   /** RAM, storage (and CPU, 0 by default) kept back for the host. */
   readonly reserve: Resources;
   readonly maxQueuedTasks: number;
+  /** A task of one more priority goes as if it had come so much earlier; 0 lets priority alone decide. */
+  readonly agingMillis: number;
+  /** Shares of the tenants that count other than 1. */
+  readonly tenantWeights: ReadonlyMap<string, number>;
   /** What containers of others hold on the same host is not given to tasks. */
   readonly countForeign: boolean;
 }

@@ -244,6 +244,10 @@ export interface Task {
   readonly version: number;
   readonly state: TaskState;
   readonly spec: TaskSpec;
+  /** Digest of what is run, whatever the arguments: its runs are about as long as each other. */
+  readonly programDigest: string;
+  /** How long it will run, given by the client or learnt from earlier runs; null when nobody knows. */
+  readonly expectedMillis: number | null;
   /** Digest of the spec's content, to tell a repeated request from another with the same request id. */
   readonly specDigest: string;
   readonly limits: TaskLimits;

@@ -152,6 +152,24 @@ function recordTests(open: () => Promise<TaskStores>): void {
     assert.deepEqual(await stores.tasks.outcomes([]), new Map());
   });
 
+  test("tells how long the last runs of a program took", async () => {
+    await using stores = await open();
+    const ran = async (place: number, millis: number, fields: Partial<Task>) => {
+      const task = sampleTask(place, fields);
+      await stores.tasks.insert(task);
+      const endTime = new Date(SAMPLE_TIME.getTime() + millis);
+      await stores.tasks.save({ ...succeeded(task), startTime: SAMPLE_TIME, endTime, ...fields }, task);
+    };
+    for (const place of [1, 2, 3, 4]) await ran(place, place * 100, {});
+    await ran(5, 1, { state: "FAILED" });
+    await ran(6, 1, { programDigest: "other" });
+    await ran(7, 1, { tenant: "other" });
+    await ran(8, 1, { startTime: null });
+    const { programDigest } = sampleTask(1);
+    assert.deepEqual(await stores.tasks.lastRuns("tenant", programDigest, 3), [400, 300, 200]);
+    assert.deepEqual(await stores.tasks.lastRuns("tenant", "unknown", 3), []);
+  });
+
   test("changes of one task asked for at once happen in order", async () => {
     await using stores = await open();
     const first = sampleTask(1);

@@ -35,6 +35,7 @@ function failingStore(inner: TaskStore): {
     unfinished: () => inner.unfinished(),
     lastEnded: (limit) => inner.lastEnded(limit),
     outcomes: (ids) => inner.outcomes(ids),
+    lastRuns: (tenant, program, limit) => inner.lastRuns(tenant, program, limit),
     knownSandboxes: (ids) => inner.knownSandboxes(ids),
     remove: (id) => inner.remove(id),
     expired: (time, limit) => inner.expired(time, limit),

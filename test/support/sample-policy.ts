@@ -38,6 +38,8 @@ export function samplePolicy(fields: Partial<Policy> = {}): Policy {
     maxStopGraceMillis: 60_000,
     reserve: { cpuMillis: 0, ramBytes: 0, storageBytes: 0, gpuCount: 0 },
     maxQueuedTasks: 1000,
+    agingMillis: 300_000,
+    tenantWeights: new Map(),
     countForeign: true,
     ...fields,
   };

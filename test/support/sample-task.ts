@@ -78,6 +78,8 @@ export function sampleTask(place: number, changes: Partial<Task> = {}, spec: Par
     version: 1,
     state: "QUEUED",
     spec: { ...SAMPLE_SPEC, ...spec },
+    programDigest: "e".repeat(64),
+    expectedMillis: null,
     specDigest: "d".repeat(64),
     limits: {
       cpuMillis: 2000,

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { type EngineHost, EngineHosts } from "#server/application/engine-host.ts";
 import { Scheduler } from "#server/application/scheduler.ts";
 import { CapacityLedger, NO_RESOURCES } from "#server/domain/capacity.ts";
+import { FairShare } from "#server/domain/fair-share.ts";
 import type { Task } from "#server/domain/task.ts";
 import { CollectingLog } from "../support/fakes/collecting-log.ts";
 import { FakeEngine } from "../support/fakes/fake-engine.ts";
@@ -31,6 +32,8 @@ class Harness {
     this.host = host;
     this.scheduler = new Scheduler({
       hosts: new EngineHosts([host]),
+      fairShare: new FairShare(new Map(), () => SAMPLE_TIME),
+      agingMillis: 300_000,
       launch: (started, _host, hold) => {
         this.started.push(started.id);
         this.gpus.push(...hold.gpuIds);

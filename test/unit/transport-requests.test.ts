@@ -45,7 +45,6 @@ describe("a request to run something", () => {
     const unsupported = {
       environment: { environment: {} },
       inputs: { inputs: [{ path: "x", source: { $case: "blobSha256" as const, value: "0" } }] },
-      expected_duration: { expectedDuration: { seconds: 1n } },
       use_result_cache: { useResultCache: true },
       webhooks: { webhooks: [{ url: "https://a" }] },
     };

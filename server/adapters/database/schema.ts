@@ -31,6 +31,9 @@ export const TaskTable = defineEntity({
     requestId: p.text().nullable(),
     archiveSha256: p.text().nullable().fieldName("archive_sha256"),
     specDigest: p.text(),
+    /** Null in rows of an earlier version. */
+    programDigest: p.text().nullable(),
+    expectedMillis: p.bigint("number").nullable(),
     isolation: p.text(),
     network: p.text(),
     image: p.text(),
@@ -55,6 +58,11 @@ export const TaskTable = defineEntity({
       where: "result_reason is not null",
     },
     { name: "task_unfinished", properties: ["id"], where: "unfinished = 1" },
+    {
+      name: "task_program",
+      properties: ["tenant", "programDigest", "id"],
+      where: "program_digest is not null and state = 'SUCCEEDED'",
+    },
     { name: "task_expire_time", properties: ["expireTime", "id"], where: "expire_time is not null" },
     { name: "task_archive", properties: ["archiveSha256"], where: "archive_sha256 is not null" },
   ],

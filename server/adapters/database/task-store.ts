@@ -17,6 +17,7 @@ import {
   toAttemptRow,
   toStageRow,
   toTaskRow,
+  whole,
 } from "./task-row.ts";
 import { writeLedger } from "./usage-ledger.ts";
 import type { Writer } from "./writer.ts";
@@ -132,6 +133,25 @@ export class SqlTaskStore implements TaskStore {
       throw toDomainError(error, "read how tasks ended");
     }
     return found;
+  }
+
+  async lastRuns(tenant: string, programDigest: string, limit: number): Promise<number[]> {
+    try {
+      const rows = await this.#database
+        .selectFrom("task")
+        .select(["start_time", "end_time"])
+        .where("tenant", "=", tenant)
+        .where("program_digest", "=", programDigest)
+        // A literal, because a bound value would not let SQLite use the partial index.
+        .where("state", "=", sql.lit("SUCCEEDED"))
+        .where("start_time", "is not", null)
+        .orderBy("id", "desc")
+        .limit(limit)
+        .execute();
+      return rows.map((row) => Math.max(0, whole.parse(row.end_time ?? 0) - whole.parse(row.start_time)));
+    } catch (error) {
+      throw toDomainError(error, "read earlier runs");
+    }
   }
 
   async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {

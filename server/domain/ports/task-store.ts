@@ -54,6 +54,8 @@ export interface TaskStore {
   lastEnded(limit: number): Promise<Task[]>;
   /** Where these tasks stand, by id; unknown ones are left out. */
   outcomes(ids: readonly string[]): Promise<Map<string, TaskOutcome>>;
+  /** Milliseconds that the last tasks of this program took that succeeded, latest first, at most `limit`. */
+  lastRuns(tenant: string, programDigest: string, limit: number): Promise<number[]>;
   /** Which of these sandboxes any task's attempt names. */
   knownSandboxes(ids: readonly string[]): Promise<Set<string>>;
   /** Removes the record with its attempts, stages, events and artifact rows; false when there was none. */

@@ -81,7 +81,6 @@ function inputsFromProto({ inputs }: CreateTaskRequest, check: FieldCheck): Task
 function refuseUnsupported(request: CreateTaskRequest, check: FieldCheck): void {
   check.unsupported("environment", request.environment !== undefined);
   check.unsupported("inputs", request.inputs.length > 0);
-  check.unsupported("expected_duration", request.expectedDuration !== undefined);
   check.unsupported("use_result_cache", request.useResultCache);
   check.unsupported("webhooks", request.webhooks.length > 0);
 }

@@ -2,6 +2,7 @@ import { Longshore, type Task } from "@longshore/client";
 import { EngineHosts } from "#server/application/engine-host.ts";
 import { Scheduler } from "#server/application/scheduler.ts";
 import { CapacityLedger, NO_RESOURCES } from "#server/domain/capacity.ts";
+import { FairShare } from "#server/domain/fair-share.ts";
 import { CollectingLog } from "../../support/fakes/collecting-log.ts";
 import { FakeEngine } from "../../support/fakes/fake-engine.ts";
 import { sampleTask } from "../../support/sample-task.ts";
@@ -56,6 +57,8 @@ async function passRow(context: BenchContext, queued: number, shapes: number, wh
   };
   const scheduler = new Scheduler({
     hosts: new EngineHosts([host]),
+    fairShare: new FairShare(new Map(), () => new Date()),
+    agingMillis: 300_000,
     launch: () => undefined,
     tell: () => undefined,
     log: new CollectingLog(),

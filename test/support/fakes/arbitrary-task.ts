@@ -215,6 +215,8 @@ export const arbitraryTask: fc.Arbitrary<Omit<Task, "id">> = record({
   owner: text,
   version: fc.constant(1),
   spec,
+  programDigest: text,
+  expectedMillis: orNull(count),
   specDigest: text,
   traceId: text,
   rootSpanId: text,

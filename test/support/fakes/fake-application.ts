@@ -66,6 +66,8 @@ export function taskOf(id: string, spec: TaskSpec, caller: Caller, changes: Part
     version: 1,
     state: "QUEUED",
     spec,
+    programDigest: "",
+    expectedMillis: null,
     specDigest: "",
     limits: { ...RESOURCES, ...BUDGETS, runMillis: 30_000, queueMillis: null, totalMillis: null },
     isolation: "CONTAINER",

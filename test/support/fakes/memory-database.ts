@@ -96,6 +96,15 @@ export class MemoryTaskStore implements TaskStore {
     return new Map(found.map((task) => [task.id, outcomeOf(task)]));
   }
 
+  async lastRuns(tenant: string, programDigest: string, limit: number): Promise<number[]> {
+    return this.#byId()
+      .reverse()
+      .filter((task) => task.tenant === tenant && task.programDigest === programDigest)
+      .filter(({ state, startTime }) => state === "SUCCEEDED" && startTime !== null)
+      .slice(0, limit)
+      .map(({ startTime, endTime }) => Math.max(0, (endTime?.getTime() ?? 0) - (startTime?.getTime() ?? 0)));
+  }
+
   async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {
     const named = new Set(this.#byId().flatMap((task) => task.attempts.map((attempt) => attempt.sandboxId)));
     return new Set(ids.filter((id) => named.has(id)));

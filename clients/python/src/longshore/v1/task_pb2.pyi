@@ -196,7 +196,7 @@ class CreateTaskRequest(_message.Message):
     isolation: Global___Isolation.ValueType
     """How strongly it is kept apart; unspecified takes the server's default."""
     priority: _builtins.int
-    """-100 to 100, higher first, 0 by default."""
+    """-100 to 100, higher first, 0 by default; each step counts as much as some minutes of waiting (LONGSHORE_QUEUE_AGING)."""
     max_attempts: _builtins.int
     """Attempts allowed after system faults, 0 means 1; failures of the user's code are never retried."""
     use_result_cache: _builtins.bool
@@ -263,7 +263,9 @@ class CreateTaskRequest(_message.Message):
 
     @_builtins.property
     def expected_duration(self) -> _duration_pb2.Duration:
-        """The client's estimate of the run; absent means learnt from earlier runs."""
+        """The client's estimate of the run; absent means the median of the last runs of the same program that succeeded.
+        Of tasks that came about the same time the shorter go first; one that nobody knows counts with its timeout.
+        """
 
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -182,9 +182,12 @@ export interface CreateTaskRequest {
   placement:
     | Placement
     | undefined;
-  /** -100 to 100, higher first, 0 by default. */
+  /** -100 to 100, higher first, 0 by default; each step counts as much as some minutes of waiting (LONGSHORE_QUEUE_AGING). */
   priority: number;
-  /** The client's estimate of the run; absent means learnt from earlier runs. */
+  /**
+   * The client's estimate of the run; absent means the median of the last runs of the same program that succeeded.
+   * Of tasks that came about the same time the shorter go first; one that nobody knows counts with its timeout.
+   */
   expectedDuration:
     | Duration
     | undefined;

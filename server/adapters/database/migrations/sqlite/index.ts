@@ -2,10 +2,12 @@ import type { MigrationObject } from "@mikro-orm/core";
 import _20261121102917 from "./20261121102917-initial.ts";
 import _20261121112756 from "./20261121112756-add-blob-use-time.ts";
 import _20261121132749 from "./20261121132749-add-ledger.ts";
+import _20261121134201 from "./20261121134201-add-expected-duration.ts";
 
 /** Oldest first. A migration that was released never changes. */
 export const MIGRATIONS: readonly MigrationObject[] = [
   { name: "20261121102917-initial", class: _20261121102917 },
   { name: "20261121112756-add-blob-use-time", class: _20261121112756 },
   { name: "20261121132749-add-ledger", class: _20261121132749 },
+  { name: "20261121134201-add-expected-duration", class: _20261121134201 },
 ];

@@ -1,0 +1,27 @@
+import type { Shortage } from "../domain/capacity.ts";
+import type { Limit } from "../domain/limits.ts";
+import { formatSize, type Resources } from "../domain/resources.ts";
+
+/** What a queued task waits for, as one sentence; what others hold of it is named, for they may let it go. */
+export function describeShortage({ limit, needed, available }: Shortage, foreign: Resources): string {
+  const others = new Map<Limit, number>([
+    ["CPU", foreign.cpuMillis],
+    ["RAM", foreign.ramBytes],
+    ["GPU", foreign.gpuCount],
+  ]).get(limit);
+  const held = others ? `; other containers on this host hold ${amount(limit, others)}` : "";
+  return `waiting for ${amount(limit, needed)} (${amount(limit, available)} free${held})`;
+}
+
+function amount(limit: Limit, value: number): string {
+  switch (limit) {
+    case "CPU":
+      return `${value / 1000} CPU`;
+    case "RAM":
+      return `${formatSize(value)} RAM`;
+    case "STORAGE":
+      return `${formatSize(value)} storage`;
+    default:
+      return `${value} ${limit}`;
+  }
+}
