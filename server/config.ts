@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type AccessConfig, accessProblems, toAccessConfig } from "./access-config.ts";
 import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from "./domain/blob.ts";
 import { formatIpRange, type IpRange, type IpTarget, LOCAL_RANGES, overlap } from "./domain/ip-range.ts";
 import type { Policy } from "./domain/policy.ts";
@@ -19,6 +20,7 @@ export interface Config {
   readonly listen: string;
   /** Where Prometheus asks; absent where it is off. */
   readonly metricsListen?: string;
+  readonly access: AccessConfig;
   readonly dataDirectory: string;
   readonly databaseUrl: string;
   readonly docker: string;
@@ -72,14 +74,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   }
   // The shape was made of SETTINGS itself; zod cannot follow Object.fromEntries.
   const values = parsed.data as Values;
-  const host = values.LONGSHORE_LISTEN.replace(/:\d+$/, "");
-  if (!/^(127\.\d+\.\d+\.\d+|localhost|\[::1\])$/.test(host) && !values.LONGSHORE_ALLOW_INSECURE) {
-    problems.push(
-      `LONGSHORE_LISTEN ${values.LONGSHORE_LISTEN} is reached from other machines, and there are no tokens and no TLS: whoever reaches it can run code. Listen on 127.0.0.1, or set LONGSHORE_ALLOW_INSECURE=true if the network is trusted`,
-    );
-  }
-  problems.push(...egressProblems(values));
   const prices = readFile("LONGSHORE_PRICES", values.LONGSHORE_PRICES, readPriceFile, problems);
+  problems.push(...accessProblems(values), ...egressProblems(values));
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({ ...toConfig(values), prices });
 }
@@ -87,6 +83,12 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 /** Variables of the clients and scripts, which may share the environment. */
 const CLIENT_SETTINGS = new Set([
   "LONGSHORE_SERVER",
+  "LONGSHORE_TOKEN",
+  "LONGSHORE_TOKEN_FILE",
+  "LONGSHORE_TLS",
+  "LONGSHORE_TLS_CA",
+  "LONGSHORE_TLS_CLIENT_CERT",
+  "LONGSHORE_TLS_CLIENT_KEY",
   "LONGSHORE_CACHE_DIR",
   "LONGSHORE_DEBUG",
   "LONGSHORE_PYTHON_IMAGE",
@@ -129,6 +131,7 @@ function toConfig(v: Values): Omit<Config, "prices"> {
   return {
     listen: v.LONGSHORE_LISTEN,
     ...(v.LONGSHORE_METRICS_ADDRESS !== "" && { metricsListen: v.LONGSHORE_METRICS_ADDRESS }),
+    access: toAccessConfig(v),
     dataDirectory: v.LONGSHORE_DATA_DIR,
     databaseUrl:
       v.LONGSHORE_DATABASE_URL === ""

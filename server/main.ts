@@ -10,15 +10,18 @@ import { DEFAULT_POOL, DEFAULT_RUNTIMES } from "./adapters/docker/options.ts";
 import { FolderDisk } from "./adapters/host/data-disk.ts";
 import { takeLease } from "./adapters/lease/file-lease.ts";
 import { openSecretBox } from "./adapters/secrets/aes-secret-box.ts";
+import { writeTokenFile } from "./adapters/secrets/token-file.ts";
 import { createLog } from "./adapters/telemetry/log.ts";
 import { openMetrics } from "./adapters/telemetry/metrics.ts";
 import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
 import { composeApplication } from "./application/compose.ts";
+import { composeAccess } from "./application/compose-access.ts";
 import { createIds } from "./application/identity.ts";
 import { type Config, ConfigError, readConfig } from "./config.ts";
 import { SystemFault } from "./domain/errors.ts";
 import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
+import { TlsCredentials } from "./transport/tls.ts";
 
 const DRAIN_MILLIS = 5_000;
 /**
@@ -33,8 +36,10 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   const log = createLog({ level: config.logLevel });
   await mkdir(config.dataDirectory, { recursive: true, mode: 0o700 });
   await using lease = await takeLease(config.dataDirectory);
-  const telemetry = openTelemetry({ serviceVersion: packageJson.version, env: process.env });
   await using stack = new AsyncDisposableStack();
+  // Before anything that takes time: a wrong path is told at once.
+  const tls = config.access.tls && stack.use(await TlsCredentials.open(config.access.tls, log));
+  const telemetry = openTelemetry({ serviceVersion: packageJson.version, env: process.env });
   stack.defer(() => telemetry.close());
   const { metrics, address: metricsAddress } = stack.use(
     await openMetrics({
@@ -86,10 +91,23 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     newId,
   });
   stack.defer(() => app.close());
+  const { access } = stack.use(
+    await composeAccess({
+      authenticators: config.access.auth === "none" ? null : [],
+      tokens: database.tokens,
+      audit: database.audit,
+      deliverFirstToken: (token) => writeTokenFile(config.dataDirectory, token),
+      log,
+      clock,
+      newId,
+    }),
+  );
   await app.start();
   const server = await startGrpcServer({
     listen: config.listen,
     application: app.application,
+    access,
+    tls,
     log,
     metrics,
     newId,

@@ -53,6 +53,7 @@ const weights = list.transform((items, context) => {
   return new Map(pairs.map((pair) => [pair?.[1] ?? "", Number(pair?.[2] ?? 1)]));
 });
 const text = z.string().min(1, "is empty");
+const path = z.string().transform((given) => (given === "" ? "" : resolve(given)));
 const ranges = readEach(
   list,
   parseIpRange,
@@ -107,7 +108,23 @@ export const SETTINGS = {
   LONGSHORE_ALLOW_INSECURE: setting(
     flag,
     "false",
-    "serve on other addresses than loopback without tokens and TLS; everybody who reaches the port can run code",
+    "serve on other addresses than loopback without tokens or without TLS: insecure unless the network is trusted, for whoever reaches the port can run code, and whoever reads the traffic has its tokens",
+  ),
+  LONGSHORE_AUTH: setting(
+    z.enum(["none", "tokens"], "is neither none nor tokens"),
+    "none",
+    "who may call: none takes everybody for the local user, tokens asks for one; the first is written to admin.token in the data folder",
+  ),
+  LONGSHORE_TLS_CERT: setting(
+    path,
+    "",
+    "PEM file with the server's certificate chain; with LONGSHORE_TLS_KEY it turns TLS on. Read again every minute",
+  ),
+  LONGSHORE_TLS_KEY: setting(path, "", "PEM file with its private key"),
+  LONGSHORE_TLS_CLIENT_CA: setting(
+    path,
+    "",
+    "PEM file of authorities; clients must then show a certificate of one of them, for health checks too",
   ),
   LONGSHORE_DATA_DIR: setting(
     text.transform((path) => resolve(path)),

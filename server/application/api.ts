@@ -1,17 +1,18 @@
 import type { BlobFormat } from "#server/domain/blob.ts";
 import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
 import type { FieldViolation } from "#server/domain/errors.ts";
+import type { Principal } from "#server/domain/principal.ts";
 import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import type { ResourceRequest } from "#server/domain/resources.ts";
 import type { Artifact, ResultReason, Task, TaskSpec, TaskState } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
 
 /** Who calls. */
-export interface Caller {
-  readonly tenant: string;
-  readonly subject: string;
+export interface Caller extends Principal {
   /** W3C traceparent that the caller sent, already checked for form; undefined when it sent none. */
   readonly traceparent: string | undefined;
+  /** Address that the call came from, without its port. */
+  readonly peer: string;
 }
 
 /**

@@ -136,6 +136,39 @@ export class QuotaExceeded extends LongshoreError {
   }
 }
 
+/** The token's share of requests, bytes or streams is used up for now. */
+export class RateLimited extends LongshoreError {
+  readonly reason = "RATE_LIMITED";
+  readonly retryAfterMillis: number;
+
+  constructor(message: string, retryAfterMillis: number) {
+    super(message);
+    this.retryAfterMillis = retryAfterMillis;
+  }
+}
+
+/** Who calls is not known, or not any more. The message never repeats what was shown. */
+export class Unauthenticated extends LongshoreError {
+  readonly reason = "UNAUTHENTICATED";
+  /** Whose credential it was, where it was genuine but has ended; for the audit log. */
+  readonly known:
+    | { readonly tenant: string; readonly subject: string; readonly credential: string }
+    | undefined;
+
+  constructor(message: string, known?: Unauthenticated["known"], options?: ErrorOptions) {
+    super(message, {}, options);
+    this.known = known;
+  }
+}
+
+export class MissingScope extends LongshoreError {
+  readonly reason = "MISSING_SCOPE";
+
+  constructor(scope: string, message: string) {
+    super(message, { scope });
+  }
+}
+
 export class Unavailable extends LongshoreError {
   readonly reason = "UNAVAILABLE";
   readonly retryAfterMillis: number;

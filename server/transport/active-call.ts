@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { Unavailable } from "#server/domain/errors.ts";
+import { Unauthenticated, Unavailable } from "#server/domain/errors.ts";
 import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import type { Caller } from "./application.ts";
@@ -9,21 +9,53 @@ import type { CallContext } from "./service-handlers.ts";
 /** Abort reason of a call whose client cancelled, vanished or ran out of time: nobody is there to answer. */
 class ClientGone extends Error {}
 
+const MAX_TIMER_MILLIS = 2 ** 31 - 1;
+
 /** One call from its first byte to its status. */
 export class ActiveCall implements CallContext {
-  readonly caller: Caller;
   /** Not waited for when the server drains. */
   readonly background: boolean;
   readonly #path: string;
   readonly #controller = new AbortController();
   readonly #begin = performance.now();
+  #caller: Caller | undefined;
+  #expiry: NodeJS.Timeout | undefined;
   #endsOnDrain = false;
   #draining = false;
 
-  constructor(path: string, caller: Caller, background: boolean) {
+  constructor(path: string, background: boolean) {
     this.#path = path;
-    this.caller = caller;
     this.background = background;
+  }
+
+  get caller(): Caller {
+    if (this.#caller === undefined) throw new Error(`${this.#path} was handled before it was admitted`);
+    return this.#caller;
+  }
+
+  /** From now on it is known who calls, and the call ends when the credential does. */
+  admit(caller: Caller): void {
+    this.#caller = caller;
+    if (caller.expireTime === null) return;
+    const millis = caller.expireTime.getTime() - Date.now();
+    // What lies beyond the longest delay of a timer outlives any call.
+    if (millis > MAX_TIMER_MILLIS) return;
+    this.#expiry = setTimeout(() => this.#deny("expired"), Math.max(0, millis)).unref();
+  }
+
+  /** The credential of this name was taken back. */
+  revoke(credential: string): void {
+    if (this.#caller?.credential === credential) this.#deny("was revoked");
+  }
+
+  /** The call is over, however it ended. */
+  release(): void {
+    clearTimeout(this.#expiry);
+  }
+
+  #deny(why: string): void {
+    const { credential = "" } = this.#caller ?? {};
+    this.#controller.abort(new Unauthenticated(`${credential} ${why} during the call; tasks go on`));
   }
 
   get signal(): AbortSignal {
@@ -82,7 +114,7 @@ export class ActiveCall implements CallContext {
   }
 
   #facts(code: status): Record<string, unknown> {
-    const { tenant, subject, traceparent } = this.caller;
+    const { tenant, subject, traceparent } = this.#caller ?? {};
     const millis = Math.round(performance.now() - this.#begin);
     const traceId = traceparent?.split("-")[1];
     const trace = traceId === undefined ? {} : { trace_id: traceId };

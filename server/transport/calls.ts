@@ -1,5 +1,4 @@
 import type {
-  Metadata,
   Server,
   ServerReadableStream,
   ServerUnaryCall,
@@ -11,9 +10,10 @@ import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import { untilAborted } from "./abort.ts";
 import { ActiveCall } from "./active-call.ts";
-import { callerOf } from "./caller.ts";
 import type { ErrorStatus } from "./errors.ts";
+import { type Gate, stranger, type Visitor } from "./gate.ts";
 import { type Decoded, decoder, messageOf, messagesOf } from "./messages.ts";
+import type { Need, Needs } from "./rpc-scopes.ts";
 import type { CallContext, Method, ServiceHandlers } from "./service-handlers.ts";
 
 /** Messages handed to grpc-js and not yet to the socket; one may be 1 MiB, and each slow reader costs this much memory. */
@@ -24,14 +24,22 @@ type StreamHandler = (request: unknown, context: CallContext) => AsyncIterable<u
 type UploadHandler = (parts: AsyncIterable<unknown>, context: CallContext) => Promise<unknown>;
 
 /** What every kind of call of grpc-js has. */
-interface Surface {
-  readonly metadata: Metadata;
+interface Surface extends Visitor {
   readonly cancelled: boolean;
   on(event: "cancelled", listener: () => void): unknown;
 }
 
+/** How an RPC is let in and waited for. */
+interface Route {
+  readonly path: string;
+  /** Null: anybody may call. */
+  readonly need: Need | null;
+  readonly background: boolean;
+}
+
 /** Wraps handlers for grpc-js: caller, abort signal, errors, log and backpressure in one place; knows every call in progress. */
 export class Calls {
+  readonly #gate: Gate;
   readonly #log: Log;
   readonly #metrics: Metrics;
   readonly #newId: () => string;
@@ -39,17 +47,19 @@ export class Calls {
   #draining = false;
   #quiet: (() => void) | undefined;
 
-  constructor(log: Log, metrics: Metrics, newId: () => string) {
+  constructor(gate: Gate, log: Log, metrics: Metrics, newId: () => string) {
+    this.#gate = gate;
     this.#log = log;
     this.#metrics = metrics;
     this.#newId = newId;
   }
 
-  /** Background services (health) answer while the server drains and are not waited for. */
+  /** Without `needs` anybody may call. Background services (health) answer while the server drains and are not waited for. */
   serve<D extends Readonly<Record<string, Method>>>(
     server: Server,
     definition: D,
     handlers: ServiceHandlers<D>,
+    needs: Needs<D> | null,
     { background = false } = {},
   ): void {
     for (const [name, method] of Object.entries(definition)) {
@@ -58,14 +68,15 @@ export class Calls {
       const encode = method.responseSerialize as (message: unknown) => Buffer;
       const decode = decoder(method.requestDeserialize);
       const { path } = method;
+      const route: Route = { path, need: needs === null ? null : needOf(needs, name), background };
       if (method.requestStream) {
-        const upload = this.#upload(path, handler as UploadHandler, background);
+        const upload = this.#upload(route, handler as UploadHandler);
         server.register(path, upload, encode, decode, "clientStream");
       } else if (method.responseStream) {
-        const stream = this.#stream(path, handler as StreamHandler, background);
+        const stream = this.#stream(route, handler as StreamHandler);
         server.register(path, stream, encode, decode, "serverStream");
       } else {
-        const unary = this.#unary(path, handler as UnaryHandler, background);
+        const unary = this.#unary(route, handler as UnaryHandler);
         server.register(path, unary, encode, decode, "unary");
       }
     }
@@ -81,28 +92,33 @@ export class Calls {
     });
   }
 
+  /** Ends the calls that were let in with this credential. */
+  revoke(credential: string): void {
+    for (const call of this.#active) call.revoke(credential);
+  }
+
   /** Ends what still goes on. */
   endAll(): void {
     for (const call of this.#active) call.end();
   }
 
-  #unary(path: string, handler: UnaryHandler, background: boolean) {
+  #unary(route: Route, handler: UnaryHandler) {
     return (call: ServerUnaryCall<Decoded, unknown>, answer: sendUnaryData<unknown>): void => {
       const body = async (context: CallContext) =>
         answer(null, await handler(messageOf(call.request), context));
-      void this.#run(path, call, background, body, answer);
+      void this.#run(route, call, body, answer);
     };
   }
 
-  #upload(path: string, handler: UploadHandler, background: boolean) {
+  #upload(route: Route, handler: UploadHandler) {
     return (call: ServerReadableStream<Decoded, unknown>, answer: sendUnaryData<unknown>): void => {
       const body = async (context: CallContext) =>
         answer(null, await handler(messagesOf(call, context.signal), context));
-      void this.#run(path, call, background, body, answer);
+      void this.#run(route, call, body, answer);
     };
   }
 
-  #stream(path: string, handler: StreamHandler, background: boolean) {
+  #stream(route: Route, handler: StreamHandler) {
     return (call: ServerWritableStream<Decoded, unknown>): void => {
       const body = async (context: CallContext) => {
         for await (const message of handler(messageOf(call.request), context)) {
@@ -112,30 +128,31 @@ export class Calls {
         context.signal.throwIfAborted();
         call.end();
       };
-      void this.#run(path, call, background, body, (status) => call.emit("error", status));
+      void this.#run(route, call, body, (status) => call.emit("error", status));
     };
   }
 
   async #run(
-    path: string,
+    { path, need, background }: Route,
     surface: Surface,
-    background: boolean,
     body: (context: CallContext) => Promise<void>,
     fail: (status: ErrorStatus) => void,
   ): Promise<void> {
-    const call = new ActiveCall(path, callerOf(surface.metadata), background);
+    const call = new ActiveCall(path, background);
     this.#active.add(call);
     // grpc-js also says "cancelled" after a regular end; by then nothing listens to the signal any more.
     surface.on("cancelled", () => call.clientGone());
     if (surface.cancelled) call.clientGone();
     try {
       if (this.#draining && !background) throw new Unavailable("the server is shutting down; try again");
+      call.admit(need === null ? stranger(surface) : await this.#gate.admit(path, need, surface));
       await body(call);
       call.succeeded(this.#log, this.#metrics);
     } catch (error) {
       const status = call.failed(error, this.#newId, this.#log, this.#metrics);
       if (status !== undefined) fail(status);
     } finally {
+      call.release();
       this.#active.delete(call);
       this.#tellQuiet();
     }
@@ -145,6 +162,13 @@ export class Calls {
     for (const call of this.#active) if (!call.background) return;
     this.#quiet?.();
   }
+}
+
+/** Needs<D> has one for every RPC; TypeScript cannot follow the name through Object.entries. */
+function needOf<D>(needs: Needs<D>, name: string): Need {
+  const need = (needs as Readonly<Record<string, Need | undefined>>)[name];
+  if (need === undefined) throw new Error(`nothing says which scope ${name} needs`);
+  return need;
 }
 
 /** Resolves when the next message may be written. */

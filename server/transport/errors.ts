@@ -15,6 +15,7 @@ import {
   LongshoreError,
   NotFound,
   QuotaExceeded,
+  RateLimited,
   SystemFault,
   Unavailable,
   UploadInProgress,
@@ -85,7 +86,7 @@ function extraDetails(error: LongshoreError | undefined, faultId: string | undef
     return [any("RequestInfo", RequestInfo.encode({ requestId: faultId, servingData: "" }).finish())];
   }
   if (error instanceof InvalidRequest) return [badRequest(error)];
-  if (error instanceof UploadInProgress || error instanceof Unavailable) {
+  if (error instanceof UploadInProgress || error instanceof Unavailable || error instanceof RateLimited) {
     const retryDelay = durationOfMillis(error.retryAfterMillis);
     return [any("RetryInfo", RetryInfo.encode({ retryDelay }).finish())];
   }

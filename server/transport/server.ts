@@ -1,17 +1,22 @@
 import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
 import { HealthService } from "@longshore/proto/grpc/health/v1/health.ts";
+import { AccessServiceService } from "@longshore/proto/longshore/v1/access_service.ts";
 import { BlobServiceService } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { SystemServiceService } from "@longshore/proto/longshore/v1/system_service.ts";
 import { TaskServiceService } from "@longshore/proto/longshore/v1/task_service.ts";
 import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
-import type { Application } from "./application.ts";
+import { accessService } from "./access-service.ts";
+import type { Access, Application } from "./application.ts";
 import { blobService } from "./blob-service.ts";
 import { Calls } from "./calls.ts";
+import { Gate } from "./gate.ts";
 import { Health, healthService } from "./health.ts";
 import { Reflection, readDescriptors } from "./reflection.ts";
+import { ACCESS_NEEDS, BLOB_NEEDS, SYSTEM_NEEDS, TASK_NEEDS } from "./rpc-scopes.ts";
 import { systemService } from "./system-service.ts";
 import { taskService } from "./task-service.ts";
+import type { TlsCredentials } from "./tls.ts";
 import { watchEncoder } from "./watch-message.ts";
 
 const MAX_REQUEST_BYTES = 4 * 2 ** 20;
@@ -23,6 +28,9 @@ export interface GrpcServerOptions {
   /** "host:port"; port 0 takes a free one. */
   readonly listen: string;
   readonly application: Application;
+  readonly access: Access;
+  /** Null serves without TLS. */
+  readonly tls?: TlsCredentials | null;
   readonly log: Log;
   readonly metrics: Metrics;
   /** Makes the ids under which faults are logged. */
@@ -45,19 +53,22 @@ export interface GrpcServer {
 }
 
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
-  const { application, log, metrics, newId } = options;
+  const { application, access, log, metrics, newId } = options;
   const server = new Server(serverOptions(options));
   const reflection = new Reflection(await readDescriptors());
-  const services = [TaskServiceService, BlobServiceService, SystemServiceService];
+  const services = [TaskServiceService, BlobServiceService, SystemServiceService, AccessServiceService];
   const health = new Health(services.map(nameOf));
-  const calls = new Calls(log, metrics, newId);
+  const calls = new Calls(new Gate(access), log, metrics, newId);
+  const deaf = access.onRevoke((credential) => calls.revoke(credential));
   const watchTask = { ...TaskServiceService.watchTask, responseSerialize: watchEncoder() };
-  calls.serve(server, { ...TaskServiceService, watchTask }, taskService(application));
-  calls.serve(server, BlobServiceService, blobService(application));
-  calls.serve(server, SystemServiceService, systemService(application));
-  calls.serve(server, HealthService, healthService(health), { background: true });
+  calls.serve(server, { ...TaskServiceService, watchTask }, taskService(application), TASK_NEEDS);
+  calls.serve(server, BlobServiceService, blobService(application), BLOB_NEEDS);
+  calls.serve(server, SystemServiceService, systemService(application), SYSTEM_NEEDS);
+  calls.serve(server, AccessServiceService, accessService(access), ACCESS_NEEDS);
+  calls.serve(server, HealthService, healthService(health), null, { background: true });
+  // Open like health: it tells what docs/api.md tells everybody, and clients ask it before they know whom to be.
   reflection.addTo(server);
-  const port = await bind(server, options.listen);
+  const port = await bind(server, options.listen, options.tls ?? ServerCredentials.createInsecure());
 
   const drain = async (graceMillis: number): Promise<void> => {
     health.serving = false;
@@ -68,7 +79,11 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     server.forceShutdown();
   };
   const address = options.listen.replace(/:\d+$/, `:${port}`);
-  return { address, health, drain, close: () => server.forceShutdown() };
+  const close = () => {
+    deaf();
+    server.forceShutdown();
+  };
+  return { address, health, drain, close };
 }
 
 function serverOptions({ maxCallsPerConnection = 1000 }: GrpcServerOptions): ServerOptions {
@@ -84,9 +99,9 @@ function serverOptions({ maxCallsPerConnection = 1000 }: GrpcServerOptions): Ser
   };
 }
 
-function bind(server: Server, listen: string): Promise<number> {
+function bind(server: Server, listen: string, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(listen, ServerCredentials.createInsecure(), (error, port) => {
+    server.bindAsync(listen, credentials, (error, port) => {
       if (error === null) resolve(port);
       else reject(new Error(`cannot listen on ${listen}: ${error.message}`, { cause: error }));
     });

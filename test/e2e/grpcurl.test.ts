@@ -130,7 +130,7 @@ describe("the seeds' requests through grpcurl", { skip: skip ?? false }, () => {
 
   test("reflection lists the services and describes them with their comments, health answers", async () => {
     const list = await grpcurl([server.address, "list"]);
-    for (const service of ["TaskService", "BlobService", "SystemService"]) {
+    for (const service of ["TaskService", "BlobService", "SystemService", "AccessService"]) {
       assert.match(list.stdout, new RegExp(`longshore\\.v1\\.${service}`));
     }
     const described = await grpcurl([server.address, "describe", "longshore.v1.TaskService.CreateTask"]);

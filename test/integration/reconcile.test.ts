@@ -3,7 +3,7 @@ import { describe, type TestContext, test } from "node:test";
 import { SystemFault } from "#server/domain/errors.ts";
 import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import { isFinished } from "#server/domain/transition.ts";
-import { ApplicationBench } from "../support/application-bench.ts";
+import { ApplicationBench, CALLER } from "../support/application-bench.ts";
 
 const INTERVAL_MILLIS = 15_000;
 
@@ -48,12 +48,7 @@ describe("the comparison of record and host", () => {
       new Set((await bench.engine.list()).map((sandbox) => sandbox.id)),
       new Set([idle, running.attempts[0]?.sandboxId]),
     );
-    await bench.application.cancelTask(
-      { tenant: "tenant", subject: "owner", traceparent: undefined },
-      id,
-      "",
-      0,
-    );
+    await bench.application.cancelTask(CALLER, id, "", 0);
     await bench.finished(id);
   });
 

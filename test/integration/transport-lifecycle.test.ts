@@ -9,6 +9,7 @@ import {
 } from "@longshore/proto/grpc/health/v1/health.ts";
 import type { UploadBlobRequest } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { startGrpcServer } from "#server/transport/server.ts";
+import { AccessBench } from "../support/access-bench.ts";
 import { CollectingMetrics } from "../support/fakes/collecting-metrics.ts";
 import { FakeApplication } from "../support/fakes/fake-application.ts";
 import { answerOf, detailsOf, errorInfoOf, failureOf, messagesOf } from "../support/grpc-calls.ts";
@@ -116,6 +117,7 @@ describe("health", () => {
     await using server = await TransportServer.start(new FakeApplication());
     const services = [
       "",
+      "longshore.v1.AccessService",
       "longshore.v1.BlobService",
       "longshore.v1.SystemService",
       "longshore.v1.TaskService",
@@ -181,9 +183,11 @@ describe("a fault", () => {
 test("an address that is taken is named", async () => {
   await using server = await TransportServer.start(new FakeApplication());
   const listen = server.server.address;
+  const { access } = await AccessBench.open({ authenticators: null });
   const options = {
     listen,
     application: new FakeApplication(),
+    access,
     log: new LogLines(),
     metrics: new CollectingMetrics(),
     newId: () => "",

@@ -16,6 +16,7 @@ import { TransportServer } from "../support/transport-server.ts";
 const run = promisify(execFile);
 const SERVICES = [
   "grpc.health.v1.Health",
+  "longshore.v1.AccessService",
   "longshore.v1.BlobService",
   "longshore.v1.SystemService",
   "longshore.v1.TaskService",

@@ -13,12 +13,14 @@ import {
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { Client, credentials, type ServiceDefinition, type ServiceError, status } from "@grpc/grpc-js";
 import { loadSync, type MessageTypeDefinition } from "@grpc/proto-loader";
+import * as accessMessages from "@longshore/proto/longshore/v1/access_service.ts";
 import * as blobMessages from "@longshore/proto/longshore/v1/blob_service.ts";
 import * as resourceMessages from "@longshore/proto/longshore/v1/resources.ts";
 import * as systemMessages from "@longshore/proto/longshore/v1/system_service.ts";
 import * as taskMessages from "@longshore/proto/longshore/v1/task.ts";
 import * as taskServiceMessages from "@longshore/proto/longshore/v1/task_service.ts";
 import fc from "fast-check";
+import { AccessBench } from "../support/access-bench.ts";
 import { FakeApplication } from "../support/fakes/fake-application.ts";
 import { ObservedCodes } from "../support/observed-codes.ts";
 import { randomMessage } from "../support/random-message.ts";
@@ -28,7 +30,9 @@ const root = fileURLToPath(new URL("../../proto", import.meta.url));
 
 /** Reads the .proto sources by itself: shares no generated code with the server. */
 const loaded = loadSync(
-  ["task_service", "blob_service", "system_service"].map((name) => `longshore/v1/${name}.proto`),
+  ["task_service", "blob_service", "system_service", "access_service"].map(
+    (name) => `longshore/v1/${name}.proto`,
+  ),
   {
     includeDirs: [root],
     keepCase: true,
@@ -54,6 +58,7 @@ interface Codec {
 }
 
 const generated: Readonly<Record<string, unknown>> = {
+  ...accessMessages,
   ...blobMessages,
   ...resourceMessages,
   ...systemMessages,
@@ -133,6 +138,11 @@ const REQUESTS: Readonly<Record<string, readonly object[]>> = {
   GetCapacity: [{ engine: "docker" }],
   WatchCapacity: [{}],
   GetReconcileReport: [{}],
+  GetCaller: [{}],
+  CreateToken: [{ scopes: ["tasks:read"], lifetime: { seconds: "60" } }],
+  ListTokens: [{ page_size: 1 }],
+  RevokeToken: [{ id: "token-1" }],
+  ListAuditEvents: [{ since: { seconds: "1" } }],
 };
 
 describe("a client made from the .proto sources", () => {
@@ -141,7 +151,12 @@ describe("a client made from the .proto sources", () => {
   let client: Client;
 
   before(async () => {
-    server = await TransportServer.start(new FakeApplication());
+    const bench = await AccessBench.open({ authenticators: null });
+    const event = (await bench.token("default", ["blobs"])) && bench.audit.events[0];
+    const [token] = await bench.tokens.list({ tenant: null, afterId: "", limit: 1 });
+    assert.ok(token !== undefined && event !== undefined);
+    await bench.tokens.insert({ ...token, id: "token-1" }, event);
+    server = await TransportServer.start(new FakeApplication(), [], bench.access);
     client = new Client(server.server.address, credentials.createInsecure(), {
       interceptors: [observed.interceptor],
     });

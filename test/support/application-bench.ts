@@ -6,6 +6,7 @@ import { type ComposedApplication, composeApplication, type Parts } from "#serve
 import { createIds } from "#server/application/identity.ts";
 import { DEFAULT_ARCHIVE_LIMITS } from "#server/domain/blob.ts";
 import type { TaskStore } from "#server/domain/ports/task-store.ts";
+import { LOCAL_USER } from "#server/domain/principal.ts";
 import { isTerminal, type Task, type TaskSpec } from "#server/domain/task.ts";
 import { isFinished } from "#server/domain/transition.ts";
 import { CollectingLog } from "./fakes/collecting-log.ts";
@@ -16,7 +17,13 @@ import { samplePolicy } from "./sample-policy.ts";
 import { SAMPLE_SPEC } from "./sample-task.ts";
 import { TemporaryFolder } from "./temporary-folder.ts";
 
-export const CALLER: Caller = { tenant: "tenant", subject: "owner", traceparent: undefined };
+export const CALLER: Caller = {
+  ...LOCAL_USER,
+  tenant: "tenant",
+  subject: "owner",
+  traceparent: undefined,
+  peer: "127.0.0.1",
+};
 
 /** The whole application over a fake engine and a database in memory; both outlive it, so that restarts can be played. */
 export class ApplicationBench implements AsyncDisposable {

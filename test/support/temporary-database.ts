@@ -11,6 +11,8 @@ export async function openTemporaryDatabase(): Promise<Database> {
     artifacts: database.artifacts,
     blobs: database.blobs,
     ledger: database.ledger,
+    tokens: database.tokens,
+    audit: database.audit,
     async [Symbol.asyncDispose]() {
       await database[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();

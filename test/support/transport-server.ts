@@ -1,12 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { credentials, type Interceptor } from "@grpc/grpc-js";
 import { HealthClient } from "@longshore/proto/grpc/health/v1/health.ts";
+import { AccessServiceClient } from "@longshore/proto/longshore/v1/access_service.ts";
 import { BlobServiceClient } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { SystemServiceClient } from "@longshore/proto/longshore/v1/system_service.ts";
 import { TaskServiceClient } from "@longshore/proto/longshore/v1/task_service.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
-import type { Application } from "#server/transport/application.ts";
+import type { Access, Application } from "#server/transport/application.ts";
 import { type GrpcServer, startGrpcServer } from "#server/transport/server.ts";
+import type { TlsCredentials } from "#server/transport/tls.ts";
+import { AccessBench } from "./access-bench.ts";
 import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
 
 export interface LogLine {
@@ -36,14 +39,24 @@ export class TransportServer implements AsyncDisposable {
   readonly tasks: TaskServiceClient;
   readonly blobs: BlobServiceClient;
   readonly system: SystemServiceClient;
+  readonly access: AccessServiceClient;
   readonly health: HealthClient;
 
-  static async start(application: Application, interceptors: Interceptor[] = []): Promise<TransportServer> {
+  /** Without `access` everybody is the local user. */
+  static async start(
+    application: Application,
+    interceptors: Interceptor[] = [],
+    access?: Access,
+    tls: TlsCredentials | null = null,
+  ): Promise<TransportServer> {
     const log = new LogLines();
     const metrics = new CollectingMetrics();
+    const bench = await AccessBench.open({ authenticators: null });
     const server = await startGrpcServer({
       listen: "127.0.0.1:0",
       application,
+      access: access ?? bench.access,
+      tls,
       log,
       metrics,
       newId: randomUUID,
@@ -64,11 +77,12 @@ export class TransportServer implements AsyncDisposable {
     this.tasks = new TaskServiceClient(server.address, insecure, { interceptors });
     this.blobs = new BlobServiceClient(server.address, insecure, { interceptors });
     this.system = new SystemServiceClient(server.address, insecure, { interceptors });
+    this.access = new AccessServiceClient(server.address, insecure, { interceptors });
     this.health = new HealthClient(server.address, insecure, { interceptors });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const client of [this.tasks, this.blobs, this.system, this.health]) client.close();
+    for (const client of [this.tasks, this.blobs, this.system, this.access, this.health]) client.close();
     this.server.close();
   }
 }

@@ -42,11 +42,26 @@ describe("the server's settings", () => {
     "localhost.example:50051",
     "127.0.0.1.example:1",
   ]) {
-    test(`${listen} needs a word that the network is trusted`, () => {
-      assert.throws(() => readConfig({ LONGSHORE_LISTEN: listen }), /LONGSHORE_ALLOW_INSECURE/);
-      assert.equal(readConfig({ LONGSHORE_LISTEN: listen, LONGSHORE_ALLOW_INSECURE: "true" }).listen, listen);
+    test(`${listen} needs tokens and TLS, or a word that the network is trusted`, () => {
+      const tls = { LONGSHORE_TLS_CERT: "/cert.pem", LONGSHORE_TLS_KEY: "/key.pem" };
+      const tokens = { LONGSHORE_AUTH: "tokens" };
+      const read = (env: Record<string, string>) => readConfig({ LONGSHORE_LISTEN: listen, ...env }).listen;
+      assert.throws(() => read({}), /needs tokens .* and TLS .*LONGSHORE_ALLOW_INSECURE/);
+      assert.throws(() => read(tls), /needs tokens \(LONGSHORE_AUTH=tokens\)\./);
+      assert.throws(() => read(tokens), /needs TLS \(LONGSHORE_TLS_CERT and LONGSHORE_TLS_KEY\)\./);
+      assert.equal(read({ ...tls, ...tokens }), listen);
+      assert.equal(read({ LONGSHORE_ALLOW_INSECURE: "true" }), listen);
     });
   }
+
+  test("of TLS belong together", () => {
+    const wrong = [
+      { LONGSHORE_TLS_CERT: "/cert.pem" },
+      { LONGSHORE_TLS_KEY: "/key.pem" },
+      { LONGSHORE_TLS_CLIENT_CA: "/ca.pem" },
+    ];
+    for (const env of wrong) assert.throws(() => readConfig(env), /is set without/);
+  });
 
   test("are all in the help", () => {
     const help = helpText();

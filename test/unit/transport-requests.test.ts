@@ -4,7 +4,7 @@ import { Metadata } from "@grpc/grpc-js";
 import { Limit } from "@longshore/proto/longshore/v1/resources.ts";
 import { CreateTaskRequest, Isolation, Network } from "@longshore/proto/longshore/v1/task.ts";
 import { InvalidRequest } from "#server/domain/errors.ts";
-import { callerOf } from "#server/transport/caller.ts";
+import { traceparentOf } from "#server/transport/traceparent.ts";
 import { specFromProto } from "#server/transport/translate/spec-from-proto.ts";
 import { specToProto } from "#server/transport/translate/spec-to-proto.ts";
 import { openUpload } from "#server/transport/upload-parts.ts";
@@ -128,7 +128,7 @@ describe("a caller's traceparent", () => {
   const of = (...values: string[]) => {
     const metadata = new Metadata();
     for (const value of values) metadata.add("traceparent", value);
-    return callerOf(metadata).traceparent;
+    return traceparentOf(metadata);
   };
 
   test("is taken when it is well formed", () => {

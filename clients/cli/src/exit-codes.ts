@@ -1,5 +1,6 @@
 import {
   BadArchive,
+  BadConnection,
   BadSource,
   InvalidRequest,
   PermissionDenied,
@@ -56,6 +57,7 @@ export function exitCodeOf(outcome: TaskOutcome): number {
 }
 
 export function exitCodeOfError(error: unknown): number {
+  if (error instanceof BadConnection) return EXIT.usage;
   if (error instanceof UsageError || error instanceof InvalidRequest) return EXIT.usage;
   if (error instanceof BadSource || error instanceof BadArchive) return EXIT.usage;
   if (error instanceof Unavailable) return EXIT.unreachable;

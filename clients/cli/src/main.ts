@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { addArtifacts } from "./commands/artifacts.ts";
+import { addAudit } from "./commands/audit.ts";
 import { addCapabilities } from "./commands/capabilities.ts";
 import { addCancel, addRerun, addRm } from "./commands/change.ts";
 import { addDescribe } from "./commands/describe.ts";
@@ -7,6 +8,8 @@ import { addDoctor } from "./commands/doctor.ts";
 import { addLogs } from "./commands/logs.ts";
 import { addGet, addPs } from "./commands/records.ts";
 import { addRun } from "./commands/run.ts";
+import { addToken } from "./commands/token.ts";
+import { addWhoami } from "./commands/whoami.ts";
 import { Context, DEFAULT_SERVER, type GlobalOptions } from "./context.ts";
 import { EXIT, exitCodeOfError } from "./exit-codes.ts";
 import { describeError, errorToJson } from "./output/errors.ts";
@@ -33,6 +36,14 @@ function createProgram(context: Context, version: string, argv: readonly string[
     .description("Runs code in a sandbox of its own and shows live what it does.")
     .version(version, "-V, --version")
     .option("--server <address>", `server to talk to (LONGSHORE_SERVER, else ${DEFAULT_SERVER})`)
+    .option(
+      "--token-file <path>",
+      "file with the token to show (LONGSHORE_TOKEN_FILE; the token: LONGSHORE_TOKEN)",
+    )
+    .option("--tls", "encrypt, and trust the usual authorities (LONGSHORE_TLS=true)")
+    .option("--tls-ca <path>", "encrypt, and trust the authorities in this PEM file (LONGSHORE_TLS_CA)")
+    .option("--tls-cert <path>", "own certificate, where the server asks for one (LONGSHORE_TLS_CLIENT_CERT)")
+    .option("--tls-key <path>", "its key (LONGSHORE_TLS_CLIENT_KEY)")
     .option("--json", "one JSON object per line instead of text")
     .option("-q, --quiet", "ids only; of run the task's own output only")
     .showHelpAfterError("(longshore --help, or longshore COMMAND --help)")
@@ -50,6 +61,9 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addArtifacts(program, context);
   addCapabilities(program, context);
   addDoctor(program, context);
+  addToken(program, context);
+  addAudit(program, context);
+  addWhoami(program, context);
   return program;
 }
 

@@ -8,23 +8,41 @@ export type {
   ReconcileReport,
 } from "@longshore/proto/longshore/v1/system_service";
 export type { Stage, Task as TaskRecord, TaskResult, Usage, Wait } from "@longshore/proto/longshore/v1/task";
+export {
+  Access,
+  type AuditEvent,
+  type AuditOptions,
+  type CallerRecord,
+  type CreateTokenOptions,
+  type ListTokensOptions,
+  type TokenRecord,
+} from "./access.ts";
 export { type Artifact, Artifacts, type DownloadAllOptions } from "./artifacts.ts";
 export { type Blob, Blobs, type BlobUploadOptions } from "./blobs.ts";
 export type { CallOptions } from "./channel.ts";
+export {
+  BadConnection,
+  type ConnectionVariables,
+  type LongshoreOptions,
+  optionsFromEnvironment,
+  type TlsOptions,
+} from "./connection.ts";
 export type { DownloadOptions } from "./download.ts";
 export { durationToMillis, parseDuration } from "./duration.ts";
 export * from "./errors.ts";
 export {
   artifactToJson,
+  auditEventToJson,
+  callerToJson,
   capabilitiesToJson,
   capacityToJson,
   reconcileReportToJson,
   recordToJson,
+  tokenToJson,
 } from "./json.ts";
 export {
   type ListOptions,
   Longshore,
-  type LongshoreOptions,
   type SubmitOptions,
   type SubmitStreamOptions,
 } from "./longshore.ts";

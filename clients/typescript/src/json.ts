@@ -1,3 +1,4 @@
+import { AuditEvent, GetCallerResponse, Token } from "@longshore/proto/longshore/v1/access_service";
 import {
   GetCapabilitiesResponse,
   GetCapacityResponse,
@@ -43,6 +44,18 @@ export function capacityToJson(capacity: GetCapacityResponse): unknown {
 
 export function reconcileReportToJson(report: ReconcileReport): unknown {
   return withDurations(ReconcileReport.toJSON(report));
+}
+
+export function tokenToJson(token: Token): unknown {
+  return Token.toJSON(token);
+}
+
+export function auditEventToJson(event: AuditEvent): unknown {
+  return AuditEvent.toJSON(event);
+}
+
+export function callerToJson(caller: GetCallerResponse): unknown {
+  return GetCallerResponse.toJSON(caller);
 }
 
 /** Maps of the user's own keep their values, whatever their keys are called. */

@@ -14,8 +14,10 @@ import {
   TaskServiceService,
   TaskView,
 } from "@longshore/proto/longshore/v1/task_service";
+import { Access } from "./access.ts";
 import { Blobs } from "./blobs.ts";
-import { type CallOptions, Channel, type ChannelOptions } from "./channel.ts";
+import { type CallOptions, Channel } from "./channel.ts";
+import { channelOptions, type LongshoreOptions } from "./connection.ts";
 import { InvalidRequest, LongshoreError } from "./errors.ts";
 import type { StateName } from "./names.ts";
 import type { TaskOutcome } from "./outcome.ts";
@@ -23,8 +25,6 @@ import { openSource, type Source } from "./source.ts";
 import { requestOf, type TaskOptions } from "./spec.ts";
 import { type ResultOptions, Task, taskFrom } from "./task.ts";
 import { type BlobFormatName, CHUNK_BYTES, formatNumber, type UploadOptions, uploadBlob } from "./upload.ts";
-
-export type LongshoreOptions = ChannelOptions;
 
 export type SubmitOptions = TaskOptions & UploadOptions;
 
@@ -50,10 +50,13 @@ export interface ListOptions extends CallOptions {
 export class Longshore implements AsyncDisposable {
   /** Uploads and downloads of bytes by their digest. */
   readonly blobs: Blobs;
+  /** Who may call, and who did what. */
+  readonly access: Access;
   readonly #channel: Channel;
 
   constructor(address = "127.0.0.1:50051", options: LongshoreOptions = {}) {
-    this.#channel = new Channel(address, options);
+    this.#channel = new Channel(address, channelOptions(address, options));
+    this.access = new Access(this.#channel);
     this.blobs = new Blobs(this.#channel);
   }
 

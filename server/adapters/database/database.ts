@@ -1,15 +1,18 @@
 import { open } from "node:fs/promises";
 import { SystemFault } from "../../domain/errors.ts";
+import type { AuditLog, TokenStore } from "../../domain/ports/access-store.ts";
 import type { BlobIndex } from "../../domain/ports/blob-store.ts";
 import type { ArtifactStore, TaskStore } from "../../domain/ports/task-store.ts";
 import type { UsageLedger } from "../../domain/ports/usage-ledger.ts";
 import { SqlArtifactStore } from "./artifact-store.ts";
+import { SqlAuditLog } from "./audit-log.ts";
 import { SqlBlobIndex } from "./blob-index.ts";
 import { toDomainError } from "./fault.ts";
 import { MIGRATIONS } from "./migrations/sqlite/index.ts";
 import { createOrm, type Orm } from "./orm.ts";
 import type { Tables } from "./schema.ts";
 import { SqlTaskStore } from "./task-store.ts";
+import { SqlTokenStore } from "./token-store.ts";
 import { SqlUsageLedger } from "./usage-ledger.ts";
 import { untilFree, Writer } from "./writer.ts";
 
@@ -28,6 +31,8 @@ export interface Database extends AsyncDisposable {
   readonly artifacts: ArtifactStore;
   readonly blobs: BlobIndex;
   readonly ledger: UsageLedger;
+  readonly tokens: TokenStore;
+  readonly audit: AuditLog;
 }
 
 const DEFAULT_BUSY_TIMEOUT_MILLIS = 5_000;
@@ -52,6 +57,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     artifacts: new SqlArtifactStore(kysely, writer),
     blobs: new SqlBlobIndex(kysely, writer),
     ledger: new SqlUsageLedger(kysely),
+    tokens: new SqlTokenStore(kysely, writer),
+    audit: new SqlAuditLog(kysely, writer),
     async [Symbol.asyncDispose]() {
       await writer.close();
       await orm.close(true);

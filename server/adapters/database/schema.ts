@@ -224,6 +224,53 @@ export const LedgerLabelTable = defineEntity({
   },
 });
 
+export const AccessTokenTable = defineEntity({
+  name: "AccessToken",
+  tableName: "access_token",
+  properties: {
+    id: p.text().primary(),
+    tenant: p.text(),
+    subject: p.text(),
+    secretDigest: p.text(),
+    /** Joined by commas. */
+    scopes: p.text(),
+    description: p.text(),
+    createdBy: p.text(),
+    createTime: time(),
+    expireTime: time().nullable(),
+    revokeTime: time().nullable(),
+  },
+  indexes: [{ name: "access_token_page", properties: ["tenant", "id"] }],
+});
+
+/** Append-only, whoever asks. */
+export const AuditEventTable = defineEntity({
+  name: "AuditEvent",
+  tableName: "audit_event",
+  properties: {
+    id: p.text().primary(),
+    time: time(),
+    tenant: p.text(),
+    subject: p.text(),
+    credential: p.text(),
+    action: p.text(),
+    resource: p.text(),
+    detail: p.text(),
+    peer: p.text(),
+    count: p.bigint("number"),
+  },
+  indexes: [{ name: "audit_event_page", properties: ["tenant", "id"] }],
+  triggers: [
+    {
+      name: "audit_event_append_only",
+      timing: "before",
+      events: ["update", "delete"],
+      forEach: "row",
+      body: "select raise(abort, 'what is in the audit log stays as it is')",
+    },
+  ],
+});
+
 export const ENTITIES = [
   TaskTable,
   TaskSpecTable,
@@ -235,6 +282,8 @@ export const ENTITIES = [
   BlobTable,
   LedgerTable,
   LedgerLabelTable,
+  AccessTokenTable,
+  AuditEventTable,
 ] as const;
 
 /** Column names and types of every table, as queries see them. */

@@ -10,6 +10,7 @@ import {
   type TaskStore,
 } from "#server/domain/ports/task-store.ts";
 import { type Artifact, isTerminal, type Task } from "#server/domain/task.ts";
+import { MemoryAuditLog, MemoryTokenStore } from "./memory-access.ts";
 import { MemoryLedger } from "./memory-ledger.ts";
 
 interface Rows {
@@ -24,6 +25,8 @@ export class MemoryDatabase implements AsyncDisposable {
   readonly artifacts: MemoryArtifactStore;
   readonly blobs: MemoryBlobIndex;
   readonly ledger = new MemoryLedger();
+  readonly audit = new MemoryAuditLog();
+  readonly tokens = new MemoryTokenStore(this.audit);
 
   constructor() {
     const rows: Rows = { tasks: new Map(), artifacts: new Map(), blobs: new Map() };

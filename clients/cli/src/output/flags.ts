@@ -26,6 +26,11 @@ const FLAGS: Readonly<Record<string, string>> = {
   require_enforced: "--require-enforced",
   states: "--state",
   grace: "--grace",
+  scopes: "--scope",
+  subject: "--subject",
+  tenant: "--tenant",
+  description: "--description",
+  lifetime: "--lifetime",
 };
 
 /** "env[KEY]" and "labels.team" are parts of a field that one flag sets. */

@@ -17,6 +17,7 @@ from longshore.v1.task_pb2 import Task as TaskRecord
 from . import aio, tracing
 from ._core.errors import (
     BadArchive,
+    BadConnection,
     BadHandler,
     BadSource,
     ConnectionLost,
@@ -72,6 +73,7 @@ __all__ = [
     "ArtifactInput",
     "Artifacts",
     "BadArchive",
+    "BadConnection",
     "BadHandler",
     "BadSource",
     "Blob",

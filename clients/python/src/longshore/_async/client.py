@@ -14,7 +14,7 @@ from typing_extensions import Self, Unpack
 
 from longshore.v1 import blob_service_pb2, system_service_pb2, task_pb2, task_service_pb2
 
-from .._core.connection import Connection, MetadataSource, default_address
+from .._core.connection import MetadataSource, Security, TokenSource, connect, default_address
 from .._core.handler import Handler, call_options, pack_call, read_handler
 from .._core.options import BlobFormatName, PathLike, StartOptions, StateName, SubmitOptions, TaskOptions, ViewName
 from .._core.source import OpenProgram, open_program
@@ -32,9 +32,11 @@ from .upload import FORMATS, upload_blob
 class Client:
     """A connection to a Longshore server, closed by `async with` or `close`. Tasks go on without it.
 
-    `address` is host:port, by default LONGSHORE_SERVER or 127.0.0.1:50051. `credentials` secures the connection; without
-    them it is not secured. `metadata` is sent with every call; a function is asked anew each time, so that tokens can be
-    renewed. `channel_options` are gRPC's. `call_timeout` is the longest that a single question may take, in seconds;
+    `address` is host:port, by default LONGSHORE_SERVER or 127.0.0.1:50051. `token` (or a
+    function, asked anew for each call) or `token_file` shows the server who calls. `tls=True` encrypts, `tls_ca` names a PEM file of
+    authorities to trust, `tls_cert` and `tls_key` those of an own certificate; `credentials` are gRPC's own in place of these.
+    Each is taken from LONGSHORE_TOKEN, LONGSHORE_TOKEN_FILE, LONGSHORE_TLS, LONGSHORE_TLS_CA, LONGSHORE_TLS_CLIENT_CERT and
+    LONGSHORE_TLS_CLIENT_KEY when left out. A token goes to another machine without TLS only with `allow_insecure`. `metadata` is sent with every call; a function is asked anew each time. `channel_options` are gRPC's. `call_timeout` is the longest that a single question may take, in seconds;
     streams have no limit. `progress=False` shows no bar while uploading.
     """
 
@@ -42,6 +44,13 @@ class Client:
         self,
         address: str | None = None,
         *,
+        token: TokenSource | None = None,
+        token_file: PathLike | None = None,
+        tls: bool | None = None,
+        tls_ca: PathLike | None = None,
+        tls_cert: PathLike | None = None,
+        tls_key: PathLike | None = None,
+        allow_insecure: bool | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource | None = None,
         channel_options: Sequence[tuple[str, int | str]] = (),
@@ -49,7 +58,9 @@ class Client:
         progress: bool = True,
     ) -> None:
         self.address = address or default_address()
-        self._channel = Channel(Connection(self.address, credentials, metadata, channel_options, call_timeout))
+        security = Security(token, token_file, tls, tls_ca, tls_cert, tls_key, allow_insecure)
+        connection = connect(self.address, credentials, security, metadata, channel_options, call_timeout)
+        self._channel = Channel(connection)
         self._progress = progress
         self.blobs = Blobs(self._channel, progress)
 

@@ -74,6 +74,13 @@ class BadSource(LongshoreError, ValueError):
         self.problems = tuple(problems)
 
 
+class BadConnection(LongshoreError, ValueError):
+    """The settings of a connection are wrong; nothing was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="INVALID_ARGUMENT", reason="BAD_CONNECTION")
+
+
 class BadHandler(LongshoreError, TypeError):
     """A function, its arguments or its result cannot be sent; the message says what to do."""
 

@@ -1,17 +1,11 @@
 import type { Metadata } from "@grpc/grpc-js";
-import type { Caller } from "./application.ts";
 
 /** https://www.w3.org/TR/trace-context/: later versions may append fields, version 00 may not. */
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$/;
 const MAX_TRACEPARENT_LENGTH = 256;
 
-/** Who calls, from what came with the call. The one place that will check tokens once there are any. */
-export function callerOf(metadata: Metadata): Caller {
-  return { tenant: "default", subject: "local", traceparent: traceparentOf(metadata) };
-}
-
 /** A malformed one is ignored, as the standard asks: tracing never fails a call. */
-function traceparentOf(metadata: Metadata): string | undefined {
+export function traceparentOf(metadata: Metadata): string | undefined {
   const [value, ...more] = metadata.get("traceparent");
   if (typeof value !== "string" || more.length > 0 || value.length > MAX_TRACEPARENT_LENGTH) return undefined;
   const [, version, traceId, parentId, rest] = TRACEPARENT.exec(value) ?? [];

@@ -1,0 +1,36 @@
+import type { AuditAction, AuditEvent } from "../domain/audit.ts";
+import type { Caller } from "./api.ts";
+import type { NewId } from "./identity.ts";
+
+/** Makes the events of the audit log. */
+export class AuditEvents {
+  readonly #clock: () => Date;
+  readonly #newId: NewId;
+
+  constructor(deps: { clock: () => Date; newId: NewId }) {
+    this.#clock = deps.clock;
+    this.#newId = deps.newId;
+  }
+
+  /** What a caller did to something of their own tenant, or of the one named. */
+  of(
+    caller: Pick<Caller, "tenant" | "subject" | "credential" | "peer">,
+    action: AuditAction,
+    resource: string,
+    more: { readonly tenant?: string; readonly detail?: string; readonly count?: number } = {},
+  ): AuditEvent {
+    const { subject, credential, peer } = caller;
+    return {
+      id: this.#newId(),
+      time: this.#clock(),
+      tenant: more.tenant ?? caller.tenant,
+      subject,
+      credential,
+      action,
+      resource,
+      detail: more.detail ?? "",
+      peer,
+      count: more.count ?? 1,
+    };
+  }
+}
