@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { status } from "@grpc/grpc-js";
+import type { GetCallerResponse } from "@longshore/proto/longshore/v1/access_service.ts";
 import type { UploadBlobRequest } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { CreateTaskRequest } from "@longshore/proto/longshore/v1/task.ts";
 import { SubmitTaskRequest } from "@longshore/proto/longshore/v1/task_service.ts";
@@ -228,6 +229,31 @@ const WRONG: readonly [string, readonly string[], (to: TransportServer) => Promi
     ["sha256"],
     ({ blobs }) => answerOf((done) => blobs.createDownloadUrl({ sha256: "", lifetime: undefined }, done)),
   ],
+  [
+    "CreateToken",
+    ["lifetime", "tenant", "subject", "description", "scopes", "scopes"],
+    ({ access }) =>
+      answerOf((done) => {
+        const names = { tenant: "A B", subject: "\n", description: "x".repeat(201), scopes: ["", "root"] };
+        return access.createToken({ ...names, lifetime: { seconds: 0n, nanos: 0 } }, done);
+      }),
+  ],
+  [
+    "ListTokens",
+    ["page_size", "page_token"],
+    ({ access }) => answerOf((done) => access.listTokens({ tenant: "", pageSize: -1, pageToken: "x" }, done)),
+  ],
+  ["RevokeToken", ["id"], ({ access }) => answerOf((done) => access.revokeToken({ id: "" }, done))],
+  [
+    "ListAuditEvents",
+    ["since", "page_size", "page_token"],
+    ({ access }) =>
+      answerOf((done) => {
+        const since = new Date(8.64e15);
+        const wrong = { tenant: "", since, until: undefined, pageSize: -1, pageToken: "x" };
+        return access.listAuditEvents(wrong, done);
+      }),
+  ],
 ];
 
 describe("status codes", async () => {
@@ -299,6 +325,13 @@ describe("status codes", async () => {
     });
   }
 
+  test("a token that nobody made is NOT_FOUND, the caller is told who it is", async () => {
+    const failure = await failureOf(answerOf((done) => server.access.revokeToken({ id: "none" }, done)));
+    assert.equal(errorInfoOf(failure)?.reason, "NOT_FOUND");
+    const caller = await answerOf<GetCallerResponse>((done) => server.access.getCaller({}, done));
+    assert.equal(caller.subject, "local");
+  });
+
   test("every RPC was driven, and none ended in a way that its comment does not tell of", async () => {
     assert.deepEqual(
       [...documented.keys()].filter((rpc) => !observed.rpcs.has(rpc)),
@@ -318,7 +351,7 @@ describe("status codes", async () => {
   });
 
   test("every RPC lists its codes in a form that can be read", () => {
-    assert.equal(documented.size, 20);
+    assert.equal(documented.size, 25);
     for (const codes of documented.values()) assert.ok(codes.has("INTERNAL"));
     assert.throws(() => parseCodes("Errors: those of CreateTask."), /not a list of codes/);
     assert.throws(() => parseCodes("Errors: NOT_THERE."), /not a status code/);
