@@ -9,6 +9,7 @@ import { openDockerEngine } from "./adapters/docker/docker-engine.ts";
 import { DEFAULT_POOL, DEFAULT_RUNTIMES } from "./adapters/docker/options.ts";
 import { FolderDisk } from "./adapters/host/data-disk.ts";
 import { takeLease } from "./adapters/lease/file-lease.ts";
+import { MlflowTracker } from "./adapters/mlflow/mlflow-tracker.ts";
 import { openSecretBox } from "./adapters/secrets/aes-secret-box.ts";
 import { writeTokenFile } from "./adapters/secrets/token-file.ts";
 import { createLog } from "./adapters/telemetry/log.ts";
@@ -79,6 +80,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     blobs: new FileBlobStore({ directory: config.dataDirectory }),
     archives: new FileArchiveReader({ directory: config.dataDirectory, limits: config.archiveLimits }),
     artifactReader: new TarArtifactReader(config.archiveLimits),
+    tracker: new MlflowTracker(clock),
     secretBox: await openSecretBox(config.dataDirectory),
     disk: { disk: new FolderDisk(config.dataDirectory), leastFreeBytes: config.leastFreeBytes },
     telemetry,

@@ -4,6 +4,7 @@ import type { BlobStore } from "../domain/ports/blob-store.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
+import type { ExperimentRuns } from "./experiment-runs.ts";
 import type { NewId } from "./identity.ts";
 import type { JournalHub } from "./journal-hub.ts";
 import type { Meter } from "./meter.ts";
@@ -15,6 +16,7 @@ export interface AttemptDeps {
   readonly book: TaskBook;
   /** One hub per engine name: sandboxes keep their files where their engine says. */
   readonly journals: ReadonlyMap<string, JournalHub>;
+  readonly experiments: ExperimentRuns;
   readonly archives: ArchiveReader;
   readonly artifactReader: ArtifactReader;
   readonly artifacts: ArtifactStore;

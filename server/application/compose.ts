@@ -6,6 +6,7 @@ import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-read
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
 import type { DataDisk } from "../domain/ports/data-disk.ts";
 import type { Engine } from "../domain/ports/engine.ts";
+import type { ExperimentTracker } from "../domain/ports/experiment-tracker.ts";
 import type { Metrics } from "../domain/ports/metrics.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
@@ -23,6 +24,7 @@ import { DiskGuard } from "./disk-guard.ts";
 import { DownloadBlob } from "./download-blob.ts";
 import { type EngineHost, EngineHosts } from "./engine-host.ts";
 import { EngineProbe } from "./engine-probe.ts";
+import { ExperimentRuns } from "./experiment-runs.ts";
 import { ForeignWatch } from "./foreign-watch.ts";
 import { GetBlob } from "./get-blob.ts";
 import type { NewId } from "./identity.ts";
@@ -60,6 +62,7 @@ export interface Parts {
   readonly archives: ArchiveReader;
   readonly artifactReader: ArtifactReader;
   readonly secretBox: SecretBox;
+  readonly tracker: ExperimentTracker;
   readonly disk: { readonly disk: DataDisk; readonly leastFreeBytes: number };
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
@@ -126,10 +129,12 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       dependencies.ended(next);
     }
   });
+  const experiments = new ExperimentRuns({ tracker: parts.tracker, secretBox, policy, log });
   const attempts: RunAttempts = new RunAttempts(
     {
       book,
       journals,
+      experiments,
       archives,
       artifactReader: parts.artifactReader,
       artifacts,
@@ -294,6 +299,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       deadlines.close();
       await dependencies.close();
       await attempts.close();
+      await experiments.close();
     },
   };
 }

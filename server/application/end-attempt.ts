@@ -1,4 +1,11 @@
-import { BadArchive, LongshoreError, NotFound, SystemFault, Unavailable } from "../domain/errors.ts";
+import {
+  BadArchive,
+  ExperimentRefused,
+  LongshoreError,
+  NotFound,
+  SystemFault,
+  Unavailable,
+} from "../domain/errors.ts";
 import type { SandboxFiles } from "../domain/ports/engine.ts";
 import {
   type Attempt as AttemptRecord,
@@ -133,6 +140,8 @@ export class EndAttempt {
     // What the archive says or lacks is the user's to mend.
     if (error instanceof NotFound || error instanceof BadArchive)
       return plain("INPUT_FAILED", none, error.message, "upload the project again and submit a new task");
+    if (error instanceof ExperimentRefused)
+      return plain("INPUT_FAILED", none, error.message, "mend that and submit the task again");
     if (error instanceof Unavailable)
       return plain("LOST", none, `the task could not be started: ${error.message}`, "rerun the task");
     const fault = newSpanId();

@@ -150,8 +150,9 @@ export class RunAttempts {
         tracker: trackingServerOf(queued.spec, this.#deps.policy.trackingServers)?.name ?? "",
       }),
     };
+    const experimentRun = await this.#deps.experiments.begin(queued, queued.attempts.length + 1, signal);
     const warm = host.engine.takeWarm(shape);
-    const record = this.#newRecord(active, image, hold, warm);
+    const record = { ...this.#newRecord(active, image, hold, warm), experimentRun };
     active.sandboxId = record.sandboxId;
     // The intent comes before the container, and a warm container's id before its spec: a restart finds either.
     const started = await book.record(
@@ -163,6 +164,7 @@ export class RunAttempts {
       signal,
     );
     if (started.attempts.at(-1)?.sandboxId !== record.sandboxId) {
+      this.#deps.experiments.finishLater(queued, record);
       if (warm !== undefined) await this.#discard(host, warm.id);
       return;
     }
@@ -196,6 +198,7 @@ export class RunAttempts {
       endTime: null,
       result: null,
       usage: null,
+      experimentRun: null,
       released: false,
     };
   }
@@ -256,7 +259,7 @@ export class RunAttempts {
       code: spec.code === "" ? null : spec.code,
       args: spec.args,
       env: {
-        ...trackingVariables(spec, trackingServerOf(spec, this.#deps.policy.trackingServers)),
+        ...trackingVariables(spec, trackingServerOf(spec, this.#deps.policy.trackingServers), record),
         ...spec.env,
         ...Object.fromEntries(secrets),
         TRACEPARENT: run,
@@ -294,6 +297,8 @@ export class RunAttempts {
       attempt: record.number,
       reason: settled.attempts.at(-1)?.result?.reason,
     });
+    const ended = settled.attempts.find(({ number }) => number === record.number);
+    if (ended !== undefined) this.#deps.experiments.finishLater(settled, ended);
     this.releaseLater(active.host, settled, record);
   }
 
@@ -359,6 +364,7 @@ export class RunAttempts {
     const { task, host, begun } = active;
     const settled = await this.#end.fault(task, error, begun, this.#closing.signal);
     const last = settled.attempts.at(-1);
+    if (last?.endTime != null) this.#deps.experiments.finishLater(settled, last);
     if (last?.endTime != null && !last.released) this.releaseLater(host, settled, last);
     // Anything else may lie with this task alone, and must not hold up the others.
     if (!begun && error instanceof Unavailable) this.#events.trouble(host, error);

@@ -195,6 +195,18 @@ export class ImageRefused extends LongshoreError {
   }
 }
 
+/** The tracking server of a task's experiment makes no run for it; ends the attempt. */
+export class ExperimentRefused extends LongshoreError {
+  readonly reason = "UNAVAILABLE";
+  /** MLflow's own, such as RESOURCE_DOES_NOT_EXIST. */
+  readonly code: string;
+
+  constructor(message: string, code: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
 /** A fault of ours. The message is for the log; a user gets the id under which it is found there. */
 export class SystemFault extends LongshoreError {
   readonly reason = "INTERNAL";

@@ -179,6 +179,14 @@ export const NO_USAGE: Usage = {
   charge: null,
 };
 
+/** Where an attempt's metrics and parameters are tracked. */
+export interface ExperimentRun {
+  readonly experimentId: string;
+  readonly runId: string;
+  /** Its page on the tracking server. */
+  readonly url: string;
+}
+
 export interface Attempt {
   /** From 1. */
   readonly number: number;
@@ -198,6 +206,8 @@ export interface Attempt {
   readonly endTime: Date | null;
   readonly result: TaskResult | null;
   readonly usage: Usage | null;
+  /** Null without an experiment. */
+  readonly experimentRun: ExperimentRun | null;
   /** Its container and mounts are gone. */
   readonly released: boolean;
 }

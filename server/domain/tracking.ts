@@ -1,6 +1,6 @@
 import { listNames } from "./alias.ts";
 import type { FieldViolation } from "./errors.ts";
-import type { Network, TaskSpec } from "./task.ts";
+import type { ExperimentRun, Network, TaskSpec } from "./task.ts";
 
 /** An experiment tracking server (MLflow) that the operator names; tasks reach it and nothing else. */
 export interface TrackingServer {
@@ -95,11 +95,13 @@ export function checkExperiment(
 export function trackingVariables(
   { experiment }: TaskSpec,
   server: TrackingServer | undefined,
+  { experimentRun }: { readonly experimentRun: ExperimentRun | null },
 ): Readonly<Record<string, string>> {
   if (experiment === null) return {};
   return {
     MLFLOW_TRACKING_URI: server?.url ?? experiment.trackingUri,
     MLFLOW_EXPERIMENT_NAME: experiment.name,
+    ...(experimentRun !== null && { MLFLOW_RUN_ID: experimentRun.runId }),
     // It would try to report to its makers, whom the sandbox does not reach.
     MLFLOW_DISABLE_TELEMETRY: "true",
   };

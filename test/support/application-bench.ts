@@ -12,6 +12,7 @@ import { isFinished } from "#server/domain/transition.ts";
 import { CollectingLog } from "./fakes/collecting-log.ts";
 import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
 import { FakeEngine } from "./fakes/fake-engine.ts";
+import { FakeTracker } from "./fakes/fake-tracker.ts";
 import { MemoryDatabase } from "./fakes/memory-database.ts";
 import { samplePolicy } from "./sample-policy.ts";
 import { SAMPLE_SPEC } from "./sample-task.ts";
@@ -68,6 +69,7 @@ export class ApplicationBench implements AsyncDisposable {
       archives: new FileArchiveReader({ directory: folder.path, limits: DEFAULT_ARCHIVE_LIMITS }),
       artifactReader: new TarArtifactReader(DEFAULT_ARCHIVE_LIMITS),
       secretBox: { seal: (_, value) => value, open: (_, sealed) => sealed, fingerprint: (_, value) => value },
+      tracker: new FakeTracker(),
       disk: { disk: { freeBytes: async () => this.freeBytes }, leastFreeBytes: 2 ** 20 },
       telemetry: { tracing: false, record: () => undefined, close: async () => undefined },
       metrics,

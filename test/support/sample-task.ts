@@ -132,6 +132,7 @@ export function sampleAttempt(number: number, changes: Partial<Attempt> = {}): A
     endTime: null,
     result: null,
     usage: null,
+    experimentRun: null,
     released: false,
     ...changes,
   };

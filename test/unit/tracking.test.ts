@@ -62,7 +62,7 @@ describe("a task's experiment", () => {
       assert.deepEqual(wrong(asked), []);
       assert.equal(trackingServerOf(asked, servers), server);
       assert.equal(networkOf(asked), "TRACKING");
-      assert.deepEqual(trackingVariables(asked, server), {
+      assert.deepEqual(trackingVariables(asked, server, { experimentRun: null }), {
         MLFLOW_TRACKING_URI: "http://10.1.2.3:5000",
         MLFLOW_EXPERIMENT_NAME: "atena_test",
         MLFLOW_DISABLE_TELEMETRY: "true",

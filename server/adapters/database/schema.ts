@@ -113,6 +113,7 @@ export const AttemptTable = defineEntity({
     gpuIds: p.text(),
     usage: p.text().nullable(),
     result: p.text().nullable(),
+    experimentRun: p.text().nullable(),
   },
   indexes: [{ name: "attempt_sandbox", properties: ["sandboxId"] }],
 });

@@ -4,6 +4,7 @@ import type { Charge } from "../../domain/charge.ts";
 import type { Limit, TaskLimits } from "../../domain/limits.ts";
 import {
   type Cancellation,
+  type ExperimentRun,
   type Program,
   RESULT_REASONS,
   TASK_STATES,
@@ -214,3 +215,9 @@ export const manifest = z.object({
 }) satisfies z.ZodType<ArchiveManifest>;
 
 export const gpuIds = texts;
+
+export const experimentRun = z.object({
+  experimentId: text,
+  runId: text,
+  url: text,
+}) satisfies z.ZodType<ExperimentRun>;

@@ -86,6 +86,7 @@ export function toAttemptRow(taskId: string, attempt: Attempt): AttemptRow {
     gpu_ids: JSON.stringify(attempt.gpuIds),
     usage: attempt.usage === null ? null : json.withDigits(attempt.usage),
     result: jsonOrNull(attempt.result),
+    experiment_run: jsonOrNull(attempt.experimentRun),
   };
 }
 
@@ -172,6 +173,7 @@ const attemptColumns = z.object({
   gpu_ids: jsonText(json.gpuIds),
   usage: jsonText(json.usage).nullable(),
   result: jsonText(json.result).nullable(),
+  experiment_run: jsonText(json.experimentRun).nullable(),
 });
 
 const stageColumns = z.object({
@@ -229,6 +231,7 @@ export function fromAttemptRow(row: Selectable<Tables["attempt"]>): Attempt {
     endTime: columns.end_time,
     result: columns.result,
     usage: columns.usage,
+    experimentRun: columns.experiment_run,
     released: columns.released,
   };
 }

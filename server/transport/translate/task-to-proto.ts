@@ -165,6 +165,7 @@ function attemptToProto(attempt: Attempt, view: View): WireAttempt {
     endTime: attempt.endTime ?? undefined,
     result: attempt.result === null ? undefined : resultToProto(attempt.result, view),
     usage: usageToProto(attempt.usage),
+    experimentRun: attempt.experimentRun ?? undefined,
   };
 }
 

@@ -169,6 +169,7 @@ const attempt: fc.Arbitrary<Attempt> = record({
   endTime: orNull(time),
   result: orNull(result),
   usage: orNull(usage),
+  experimentRun: orNull(record({ experimentId: text, runId: text, url: text })),
   released: fc.boolean(),
 });
 

@@ -41,6 +41,8 @@ export interface FakeEngineOptions {
   readonly name?: string;
   readonly total?: Resources;
   readonly gpus?: readonly Gpu[];
+  /** Tracking servers that it reaches, or why not. */
+  readonly trackers?: ReadonlyMap<string, string>;
   /** Keeps so many sandboxes of the last shapes asked for. */
   readonly warm?: number;
 }
@@ -110,7 +112,11 @@ export class FakeEngine implements Engine {
         {
           isolation: "CONTAINER",
           runtime: "none",
-          networks: ["NONE", "EGRESS"],
+          networks: [
+            "NONE",
+            "EGRESS",
+            ...(this.#options.trackers === undefined ? [] : (["TRACKING"] as const)),
+          ],
           limits: [
             { limit: "RUN_TIME", level: "ENFORCED", mechanism: "a timer", advice: "" },
             { limit: "LOG", level: "ENFORCED", mechanism: "counted", advice: "" },
@@ -125,6 +131,7 @@ export class FakeEngine implements Engine {
       ],
       total,
       gpus: this.#options.gpus ?? [],
+      ...(this.#options.trackers !== undefined && { trackers: this.#options.trackers }),
     };
   }
 

@@ -2,7 +2,7 @@ import { durationToMillis, isTerminal, recordToJson, stateName, type TaskRecord 
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import { formatBytes, formatMillis, printable } from "../output/format.ts";
-import { describePlacement } from "../output/placement.ts";
+import { describeExperiment, describePlacement } from "../output/placement.ts";
 import { continuation, statusLine } from "../output/status-line.ts";
 import { describeCharge, describeEnd, describeSandbox, describeWait } from "../output/summary.ts";
 import type { Terminal } from "../output/terminal.ts";
@@ -29,6 +29,8 @@ function describe(record: TaskRecord, now: Date, terminal: Terminal): string[] {
   if (record.wait !== undefined) lines.push(statusLine("waits", describeWait(record.wait)));
   const placement = describePlacement(record);
   if (placement !== undefined) lines.push(statusLine("placement", placement));
+  const run = describeExperiment(record);
+  if (run !== undefined) lines.push(statusLine("experiment", run));
   if (record.attempts.length > 0) lines.push(statusLine("sandbox", describeSandbox(record)));
   lines.push(...limits(record));
   const charge = describeCharge(record);

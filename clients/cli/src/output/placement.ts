@@ -16,3 +16,11 @@ export function describePlacement({ spec, attempts }: TaskRecord): string | unde
   if (asked.length === 0) return undefined;
   return asked.map(([label, value]) => `${label} ${printable(value)}`).join(" · ");
 }
+
+/** Its name, and the page of the latest attempt's run. */
+export function describeExperiment({ spec, attempts }: TaskRecord): string | undefined {
+  if (spec?.experiment === undefined) return undefined;
+  const { name, trackingUri } = spec.experiment;
+  const run = attempts.at(-1)?.experimentRun?.url ?? "";
+  return `${printable(name)} at ${printable(trackingUri)}${run === "" ? "" : ` · run ${printable(run)}`}`;
+}

@@ -1028,6 +1028,7 @@ class Attempt(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_RUN_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1."""
     engine: _builtins.str
@@ -1056,6 +1057,10 @@ class Attempt(_message.Message):
     def usage(self) -> Global___Usage:
         """What it used."""
 
+    @_builtins.property
+    def experiment_run(self) -> Global___ExperimentRun:
+        """Its run on the tracking server, for a task with an experiment."""
+
     def __init__(
         self,
         *,
@@ -1069,14 +1074,45 @@ class Attempt(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         result: Global___TaskResult | None = ...,
         usage: Global___Usage | None = ...,
+        experiment_run: Global___ExperimentRun | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "result", b"result", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "experiment_run", b"experiment_run", "result", b"result", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "end_time", b"end_time", "engine", b"engine", "image_digest", b"image_digest", "isolation", b"isolation", "number", b"number", "result", b"result", "start_time", b"start_time", "usage", b"usage", "warm", b"warm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "end_time", b"end_time", "engine", b"engine", "experiment_run", b"experiment_run", "image_digest", b"image_digest", "isolation", b"isolation", "number", b"number", "result", b"result", "start_time", b"start_time", "usage", b"usage", "warm", b"warm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class ExperimentRun(_message.Message):
+    """Where an attempt's parameters and metrics are tracked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPERIMENT_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    experiment_id: _builtins.str
+    """Experiment, as the tracking server counts them."""
+    run_id: _builtins.str
+    """Run; the script finds it in MLFLOW_RUN_ID."""
+    url: _builtins.str
+    """Page of the run on the tracking server."""
+    def __init__(
+        self,
+        *,
+        experiment_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["experiment_id", b"experiment_id", "run_id", b"run_id", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentRun: _TypeAlias = ExperimentRun  # noqa: Y015
 
 @_typing.final
 class Stage(_message.Message):

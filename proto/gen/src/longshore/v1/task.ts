@@ -861,7 +861,21 @@ export interface Attempt {
     | TaskResult
     | undefined;
   /** What it used. */
-  usage: Usage | undefined;
+  usage:
+    | Usage
+    | undefined;
+  /** Its run on the tracking server, for a task with an experiment. */
+  experimentRun: ExperimentRun | undefined;
+}
+
+/** Where an attempt's parameters and metrics are tracked. */
+export interface ExperimentRun {
+  /** Experiment, as the tracking server counts them. */
+  experimentId: string;
+  /** Run; the script finds it in MLFLOW_RUN_ID. */
+  runId: string;
+  /** Page of the run on the tracking server. */
+  url: string;
 }
 
 /** A timed part of a task; one span with the same name and times. */
@@ -3846,6 +3860,7 @@ function createBaseAttempt(): Attempt {
     endTime: undefined,
     result: undefined,
     usage: undefined,
+    experimentRun: undefined,
   };
 }
 
@@ -3880,6 +3895,9 @@ export const Attempt: MessageFns<Attempt> = {
     }
     if (message.usage !== undefined) {
       Usage.encode(message.usage, writer.uint32(82).fork()).join();
+    }
+    if (message.experimentRun !== undefined) {
+      ExperimentRun.encode(message.experimentRun, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -3977,6 +3995,14 @@ export const Attempt: MessageFns<Attempt> = {
             message.usage = Usage.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.experimentRun = ExperimentRun.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4017,6 +4043,11 @@ export const Attempt: MessageFns<Attempt> = {
         : undefined,
       result: isSet(object.result) ? TaskResult.fromJSON(object.result) : undefined,
       usage: isSet(object.usage) ? Usage.fromJSON(object.usage) : undefined,
+      experimentRun: isSet(object.experimentRun)
+        ? ExperimentRun.fromJSON(object.experimentRun)
+        : isSet(object.experiment_run)
+        ? ExperimentRun.fromJSON(object.experiment_run)
+        : undefined,
     };
   },
 
@@ -4052,6 +4083,9 @@ export const Attempt: MessageFns<Attempt> = {
     if (message.usage !== undefined) {
       obj.usage = Usage.toJSON(message.usage);
     }
+    if (message.experimentRun !== undefined) {
+      obj.experimentRun = ExperimentRun.toJSON(message.experimentRun);
+    }
     return obj;
   },
 
@@ -4072,6 +4106,118 @@ export const Attempt: MessageFns<Attempt> = {
       ? TaskResult.fromPartial(object.result)
       : undefined;
     message.usage = (object.usage !== undefined && object.usage !== null) ? Usage.fromPartial(object.usage) : undefined;
+    message.experimentRun = (object.experimentRun !== undefined && object.experimentRun !== null)
+      ? ExperimentRun.fromPartial(object.experimentRun)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseExperimentRun(): ExperimentRun {
+  return { experimentId: "", runId: "", url: "" };
+}
+
+export const ExperimentRun: MessageFns<ExperimentRun> = {
+  encode(message: ExperimentRun, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.experimentId !== "") {
+      writer.uint32(10).string(message.experimentId);
+    }
+    if (message.runId !== "") {
+      writer.uint32(18).string(message.runId);
+    }
+    if (message.url !== "") {
+      writer.uint32(26).string(message.url);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExperimentRun {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExperimentRun();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.experimentId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.runId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.url = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ExperimentRun {
+    return {
+      experimentId: isSet(object.experimentId)
+        ? globalThis.String(object.experimentId)
+        : isSet(object.experiment_id)
+        ? globalThis.String(object.experiment_id)
+        : "",
+      runId: isSet(object.runId)
+        ? globalThis.String(object.runId)
+        : isSet(object.run_id)
+        ? globalThis.String(object.run_id)
+        : "",
+      url: isSet(object.url) ? globalThis.String(object.url) : "",
+    };
+  },
+
+  toJSON(message: ExperimentRun): unknown {
+    const obj: any = {};
+    if (message.experimentId !== "") {
+      obj.experimentId = message.experimentId;
+    }
+    if (message.runId !== "") {
+      obj.runId = message.runId;
+    }
+    if (message.url !== "") {
+      obj.url = message.url;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ExperimentRun>): ExperimentRun {
+    return ExperimentRun.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ExperimentRun>): ExperimentRun {
+    const message = createBaseExperimentRun();
+    message.experimentId = object.experimentId ?? "";
+    message.runId = object.runId ?? "";
+    message.url = object.url ?? "";
     return message;
   },
 };
