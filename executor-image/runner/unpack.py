@@ -1,7 +1,7 @@
-"""Stage in: the canonical tar, or a snippet, into the workspace, by a process of the task's uid.
+"""Stage in: canonical tars, or a snippet, into the workspace, by a process of the task's uid.
 
-The server wrote this tar itself: ustar, with PAX headers for long paths and large sizes, holding regular files and folders
-under relative, normalised names. Anything else in it is refused rather than interpreted."""
+The server wrote these tars itself: ustar, with PAX headers for long paths and large sizes, holding regular files and folders
+under relative, normalised names. Anything else in them is refused rather than interpreted."""
 
 import errno
 import os
@@ -87,11 +87,13 @@ class Unpacker:
         self._bytes = 0
 
     def run(self):
-        extra = {}
+        extra, ended = {}, False
         while self._offset + BLOCK <= self._length:
             header = self._take(BLOCK)
-            if header == bytes(BLOCK):
-                return self._files, self._bytes
+            ended = header == bytes(BLOCK)
+            if ended:
+                # Another tar may follow: that of the inputs.
+                continue
             check_sum(header)
             kind = header[156:157]
             size = extra.get(b"size", octal(header[124:136]))
@@ -108,7 +110,9 @@ class Unpacker:
                 self._write_file(checked(path), octal(header[100:108]), size)
             else:
                 raise Refused("%r is neither a file nor a folder" % path.decode("utf-8", "replace"))
-        raise Refused("it has no end")
+        if not ended:
+            raise Refused("it has no end")
+        return self._files, self._bytes
 
     def _take(self, size):
         start = self._offset - self._chunk_start
@@ -141,7 +145,7 @@ class Unpacker:
 
     def _write_file(self, path, mode, size):
         self._make_folder(path.rpartition(b"/")[0])
-        permissions = 0o755 if mode & 0o111 else 0o644
+        permissions = 0o444 if not mode & 0o222 else 0o755 if mode & 0o111 else 0o644
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, permissions)
         except FileExistsError:

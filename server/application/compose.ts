@@ -15,6 +15,7 @@ import type { PriceBook } from "../domain/price-book.ts";
 import { isTerminal } from "../domain/task.ts";
 import type { Application } from "./api.ts";
 import { CancelTask } from "./cancel-task.ts";
+import { CheckInputs } from "./check-inputs.ts";
 import { CollectBlobs } from "./collect-blobs.ts";
 import { CreateTask } from "./create-task.ts";
 import { DeleteTask } from "./delete-task.ts";
@@ -198,6 +199,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     history,
     blobs: index,
     archives,
+    checkInputs: new CheckInputs({ book, artifacts, blobs: index, clock }),
     secretBox,
     policy,
     log,

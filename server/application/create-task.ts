@@ -17,10 +17,11 @@ import { RequestIdTaken, type TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import { formatSize } from "../domain/resources.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
-import type { Program, Stage, Task, TaskSpec } from "../domain/task.ts";
+import type { InputFile, Program, Stage, Task, TaskSpec } from "../domain/task.ts";
 import { networkOf, trackingServerOf } from "../domain/tracking.ts";
 import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
+import type { CheckInputs } from "./check-inputs.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engine-host.ts";
 import { digestOfProgram, digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
@@ -40,6 +41,7 @@ export interface CreateTaskDeps {
   readonly history: RunHistory;
   readonly blobs: BlobIndex;
   readonly archives: ArchiveReader;
+  readonly checkInputs: CheckInputs;
   readonly secretBox: SecretBox;
   readonly policy: Policy;
   readonly log: Log;
@@ -58,6 +60,7 @@ export interface Origin {
 interface Checked {
   readonly limits: TaskLimits;
   readonly program: Program;
+  readonly inputs: readonly InputFile[];
   readonly host: EngineHost;
   readonly programDigest: string;
   readonly expectedMillis: number | null;
@@ -137,6 +140,7 @@ export class CreateTask {
     const project = await this.#project(caller, spec, violations);
     const program = await resolveProgram(spec, project, violations);
     await dependencies.claim(id, caller.tenant, spec, violations);
+    const inputs = await this.#deps.checkInputs.check(caller.tenant, spec, project, limits, violations);
     if (spec.engine !== "" && !hosts.names.includes(spec.engine)) {
       violations.push({
         field: "placement.engine",
@@ -162,7 +166,7 @@ export class CreateTask {
     const programDigest = digestOfProgram(spec, program);
     const expectedMillis =
       spec.expectedDurationMillis ?? (await this.#deps.history.expect(caller.tenant, programDigest));
-    return { limits, program, host, programDigest, expectedMillis };
+    return { limits, program, inputs, host, programDigest, expectedMillis };
   }
 
   #imageOf({ image }: TaskSpec): string {
@@ -197,6 +201,7 @@ export class CreateTask {
       refuse("has just expired; send it again with UploadBlob");
     } else {
       return {
+        contentBytes: blob.manifest.contentBytes,
         topLevelScripts: blob.manifest.topLevelScripts,
         has: (path, kind) => archives.has(digest, path, kind),
       };
@@ -244,6 +249,7 @@ export class CreateTask {
       image: this.#imageOf(spec),
       program: checked.program,
       archiveSha256: spec.archiveSha256,
+      inputs: checked.inputs,
       wait: null,
       result: null,
       attempts: [],

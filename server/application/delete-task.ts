@@ -66,7 +66,8 @@ export class DeleteTask {
   async remove(task: Task): Promise<void> {
     const { store, artifacts, collectBlobs, dependencies, files, log } = this.#deps;
     using _leaving = dependencies.leave(task);
-    const digests = new Set(task.archiveSha256 === "" ? [] : [task.archiveSha256]);
+    const named = [task.archiveSha256, ...task.inputs.map(({ sha256 }) => sha256)];
+    const digests = new Set(named.filter((sha256) => sha256 !== ""));
     for (let after = ""; ; ) {
       const page = await artifacts.list(task.id, after, 1000);
       for (const artifact of page) digests.add(artifact.sha256);

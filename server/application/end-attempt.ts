@@ -1,5 +1,6 @@
 import {
   BadArchive,
+  DigestMismatch,
   ExperimentRefused,
   LongshoreError,
   NotFound,
@@ -137,9 +138,9 @@ export class EndAttempt {
 
   #faultOf(task: Task, error: unknown): TaskResult {
     const none = { output: NO_OUTPUT, artifactsError: "" };
-    // What the archive says or lacks is the user's to mend.
-    if (error instanceof NotFound || error instanceof BadArchive)
-      return plain("INPUT_FAILED", none, error.message, "upload the project again and submit a new task");
+    // What the project and the inputs say or lack is the user's to mend.
+    if (error instanceof NotFound || error instanceof BadArchive || error instanceof DigestMismatch)
+      return plain("INPUT_FAILED", none, error.message, "send it again and submit a new task");
     if (error instanceof ExperimentRefused)
       return plain("INPUT_FAILED", none, error.message, "mend that and submit the task again");
     if (error instanceof Unavailable)

@@ -1,12 +1,19 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Hold } from "../domain/capacity.ts";
 import { Unavailable } from "../domain/errors.ts";
-import type { ImageInfo, RunnerSpec, Sandbox, SandboxShape } from "../domain/ports/engine.ts";
+import {
+  type ImageInfo,
+  NotSent,
+  type RunnerSpec,
+  type Sandbox,
+  type SandboxShape,
+} from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
 import { trackingServerOf, trackingVariables } from "../domain/tracking.ts";
 import { currentAttempt } from "../domain/transition.ts";
 import { Attempt, type AttemptEnd } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
+import { AttemptInputs } from "./attempt-inputs.ts";
 import { startStages } from "./attempt-stages.ts";
 import { EndAttempt } from "./end-attempt.ts";
 import type { EngineHost } from "./engine-host.ts";
@@ -44,6 +51,7 @@ export class RunAttempts {
   readonly #deps: AttemptDeps;
   readonly #end: EndAttempt;
   readonly #rechecks: RecheckArchive;
+  readonly #inputs: AttemptInputs;
   readonly #events: RunAttemptsEvents;
   readonly #active = new Map<string, Active>();
   readonly #releasing = new Set<string>();
@@ -54,6 +62,7 @@ export class RunAttempts {
     this.#deps = deps;
     this.#end = new EndAttempt(deps);
     this.#rechecks = new RecheckArchive(deps);
+    this.#inputs = new AttemptInputs(deps);
     this.#events = events;
   }
 
@@ -140,6 +149,7 @@ export class RunAttempts {
     // Everything that may be missing is looked for before there is anything to clean up.
     const image = await host.engine.resolveImage(queued.image);
     const projectTar = await this.#projectTar(queued);
+    const inputs = await this.#inputs.find(queued);
     const shape: SandboxShape = {
       imageDigest: image.digest,
       isolation: queued.isolation,
@@ -170,12 +180,17 @@ export class RunAttempts {
     }
     const attempt = new Attempt(this.#deps, started, record, host, hold);
     const sandbox = warm ?? (await this.#create(active, started, record, shape));
-    if (sandbox === undefined || active.abortStart.signal.aborted) {
+    const brought = { projectTar, inputTar: this.#inputs.tar(inputs, this.#startSignal(active)) };
+    const spec = this.#runnerSpec(started, record, brought);
+    if (
+      sandbox === undefined ||
+      active.abortStart.signal.aborted ||
+      !(await this.#begin(active, sandbox, spec))
+    ) {
       await this.#settle(active, attempt, null);
       return;
     }
     active.begun = true;
-    await this.#begin(active, sandbox, this.#runnerSpec(started, record, projectTar));
     // A cancellation that came while the spec was on its way found nobody to stop.
     if (book.live(queued.id)?.cancellation) this.cancel(queued.id);
     await this.#finish(active, attempt);
@@ -211,9 +226,8 @@ export class RunAttempts {
     shape: SandboxShape,
   ): Promise<Sandbox | undefined> {
     const order = { sandboxId: record.sandboxId, taskId: task.id, attempt: record.number, shape };
-    const signal = AbortSignal.any([active.abortStart.signal, this.#closing.signal]);
     try {
-      const sandbox = await active.host.engine.create(order, signal);
+      const sandbox = await active.host.engine.create(order, this.#startSignal(active));
       await this.#deps.book.record(
         task.id,
         () => ({ kind: "sandbox", containerId: sandbox.containerId }),
@@ -226,14 +240,24 @@ export class RunAttempts {
     }
   }
 
+  /** Aborts when a cancellation comes before the spec is out. */
+  #startSignal({ abortStart }: Active): AbortSignal {
+    return AbortSignal.any([abortStart.signal, this.#closing.signal]);
+  }
+
   /**
    * An engine that loses its connection while it passes the spec on cannot know whether the runner has it. So a failure here
-   * decides nothing: following the sandbox shows whether it accepted the spec or ended without.
+   * decides nothing: following the sandbox shows whether it accepted the spec or ended without. False when a cancellation came
+   * while inputs were on their way; throws what kept them from coming.
    */
-  async #begin(active: Active, sandbox: Sandbox, spec: RunnerSpec): Promise<void> {
+  async #begin(active: Active, sandbox: Sandbox, spec: RunnerSpec): Promise<boolean> {
     try {
       await active.host.engine.begin(sandbox, spec);
     } catch (error) {
+      if (error instanceof NotSent) {
+        if (active.abortStart.signal.aborted) return false;
+        throw error.cause;
+      }
       this.#deps.log.warn("a spec may not have reached its sandbox", {
         ...factsOf(active.task),
         sandboxId: sandbox.id,
@@ -241,6 +265,7 @@ export class RunAttempts {
       });
       if (error instanceof Unavailable) this.#events.trouble(active.host, error);
     }
+    return true;
   }
 
   /** Throws NotFound or BadArchive when the project cannot be had any more. */
@@ -249,7 +274,11 @@ export class RunAttempts {
     return await this.#rechecks.canonicalTar(task.archiveSha256, "RAW", this.#closing.signal);
   }
 
-  #runnerSpec(task: Task, record: AttemptRecord, projectTar: string | null): RunnerSpec {
+  #runnerSpec(
+    task: Task,
+    record: AttemptRecord,
+    brought: Pick<RunnerSpec, "projectTar" | "inputTar">,
+  ): RunnerSpec {
     const { spec, limits } = task;
     const secrets = this.#secretsOf(task);
     const run = `00-${task.traceId}-${stageSpanId(task.id, "run", record.number)}-01`;
@@ -271,7 +300,7 @@ export class RunAttempts {
       stopGraceMillis: this.#deps.policy.maxStopGraceMillis,
       deadline: limits.totalMillis === null ? null : new Date(task.createTime.getTime() + limits.totalMillis),
       limits,
-      projectTar,
+      ...brought,
     };
   }
 

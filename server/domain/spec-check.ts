@@ -1,12 +1,14 @@
 import { listNames } from "./alias.ts";
 import { MAX_DEPENDENCIES } from "./dependency.ts";
 import type { FieldViolation } from "./errors.ts";
+import { checkInputs } from "./input-check.ts";
 import { withInstanceType } from "./instance-type.ts";
 import type { Budgets, TaskLimits } from "./limits.ts";
 import type { Policy } from "./policy.ts";
 import { parseResources } from "./resources.ts";
 import type { Program, TaskSpec } from "./task.ts";
 import { checkExperiment } from "./tracking.ts";
+import { normalisePath } from "./workspace-path.ts";
 
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 /** Read by the loader, the GPU runtime or ourselves before the user's code begins. */
@@ -26,13 +28,6 @@ const MAX_LABEL_LENGTH = 63;
 
 const bytes = (text: string): number => new TextEncoder().encode(text).length;
 
-/** A relative path of plain parts; undefined when it is anything else. "" is the top. */
-export function normalisePath(path: string): string | undefined {
-  if (path.includes("\0") || path.includes("\\") || path.startsWith("/")) return undefined;
-  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
-  return parts.includes("..") ? undefined : parts.join("/");
-}
-
 /** Checks all that can be said of a spec without looking anything up; every wrong field is added to `violations`. */
 export function checkSpec(spec: TaskSpec, policy: Policy, violations: FieldViolation[]): TaskLimits {
   const refuse = (field: string, description: string) => violations.push({ field, description });
@@ -42,6 +37,7 @@ export function checkSpec(spec: TaskSpec, policy: Policy, violations: FieldViola
   checkSource(spec, policy, refuse);
   checkProcess(spec, policy, refuse);
   checkOutputs(spec, refuse);
+  checkInputs(spec, violations);
   checkRecord(spec, policy, refuse);
   checkPlacement(spec, policy, refuse);
   checkExperiment(spec, policy.trackingServers, violations);
@@ -230,6 +226,8 @@ function checkTimes(
 
 /** What is known of the archive that a spec names. */
 export interface ProjectFacts {
+  /** Sum of its files' sizes. */
+  readonly contentBytes: number;
   readonly topLevelScripts: readonly string[];
   has(path: string, kind: "file" | "folder"): Promise<boolean>;
 }

@@ -61,6 +61,14 @@ export type TaskInput = { readonly path: string } & (
   | { readonly kind: "artifact"; readonly taskId: string; readonly artifactPath: string }
 );
 
+/** What an input came to: bytes of a known digest, at its normalised path below the workspace. */
+export interface InputFile {
+  readonly path: string;
+  /** Empty while it is an artifact that does not exist yet. */
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
 /** An address told of state changes; no states means the terminal ones. */
 export interface WebhookSpec {
   readonly url: string;
@@ -268,6 +276,8 @@ export interface Task {
   /** What is run, resolved from spec: a script of the project, "module:function", or a command. */
   readonly program: Program;
   readonly archiveSha256: string;
+  /** In the order of spec.inputs. Their bytes stay for as long as the task does. */
+  readonly inputs: readonly InputFile[];
   /** Not stored: the scheduler tells it of a queued task whenever one is read. */
   readonly wait: Wait | null;
   /** Not stored: what the attempt under way costs by now, told whenever its task is read. */

@@ -40,6 +40,8 @@ const refused: BlobRecord = {
   manifest: null,
 };
 
+const input = (sha256: string, path = "data") => ({ path, sha256, sizeBytes: 1 });
+
 /** What every BlobIndex must do; `open` answers an empty one beside empty stores of tasks and artifacts. */
 export function blobIndexContract(name: string, open: () => Promise<Stores>): void {
   describe(`BlobIndex: ${name}`, () => {
@@ -81,6 +83,7 @@ export function blobIndexContract(name: string, open: () => Promise<Stores>): vo
       await stores.blobs.put({ ...stored, sha256: THIRD });
       await stores.tasks.insert(sampleTask(1, { archiveSha256: OTHER }));
       await stores.tasks.insert(sampleTask(2, { tenant: "other", archiveSha256: DIGEST }));
+      await stores.tasks.insert(sampleTask(3, { tenant: "other", inputs: [input(DIGEST)] }));
       assert.equal(await stores.blobs.touch("tenant", THIRD, later), true);
       assert.equal(await stores.blobs.touch("tenant", THIRD, SAMPLE_TIME), true);
       assert.equal((await stores.blobs.find("tenant", THIRD))?.useTime.getTime(), later.getTime());
@@ -90,6 +93,21 @@ export function blobIndexContract(name: string, open: () => Promise<Stores>): vo
       assert.notEqual(await stores.blobs.find("tenant", OTHER), undefined);
       await stores.tasks.remove(sampleId(1));
       assert.deepEqual(await stores.blobs.removeUnused(before, 10), [OTHER]);
+    });
+
+    test("an input of a task keeps its bytes and its tenant's row", async () => {
+      await using stores = await open();
+      const before = new Date(SAMPLE_TIME.getTime() + 1);
+      await stores.blobs.put(stored);
+      await stores.tasks.insert(sampleTask(1, { inputs: [input(DIGEST), input(DIGEST, "b"), input("")] }));
+      await stores.tasks.insert(sampleTask(2, { inputs: [input(OTHER)] }));
+      assert.deepEqual(await stores.blobs.removeUnused(before, 10), []);
+      assert.equal(await stores.blobs.isReferenced(OTHER), true);
+      await stores.tasks.remove(sampleId(1));
+      assert.deepEqual(await stores.blobs.removeUnused(before, 10), [DIGEST]);
+      assert.equal(await stores.blobs.isReferenced(OTHER), true);
+      await stores.tasks.remove(sampleId(2));
+      assert.equal(await stores.blobs.isReferenced(OTHER), false);
     });
 
     test("no more rows go at once than asked for, the longest unused first", async () => {

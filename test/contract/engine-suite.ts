@@ -1,13 +1,25 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { Readable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { extract } from "tar-stream";
 import { ulid } from "ulid";
+import { packReadOnly } from "#server/adapters/archive/canonical-tar.ts";
 import { ImageRefused } from "#server/domain/errors.ts";
 import type { JournalFrame, RunnerEnd } from "#server/domain/journal.ts";
 import { JournalParser } from "#server/domain/journal-parser.ts";
-import type { Engine, RunnerSpec, Sandbox, SandboxExit, SandboxShape } from "#server/domain/ports/engine.ts";
+import {
+  type Engine,
+  NotSent,
+  type RunnerSpec,
+  type Sandbox,
+  type SandboxExit,
+  type SandboxShape,
+} from "#server/domain/ports/engine.ts";
 import { MEBIBYTE } from "#server/domain/resources.ts";
 import type { Isolation } from "#server/domain/task.ts";
+import { file, folder as folderEntry, tar } from "../fixtures/archives/raw-tar.ts";
+import { TemporaryFolder } from "../support/temporary-folder.ts";
 
 /** Far beyond what any step takes: only so that a broken engine fails instead of hanging. */
 const PATIENCE_MILLIS = 30_000;
@@ -76,6 +88,7 @@ export function sampleRunnerSpec(shape: SandboxShape, changes: Partial<RunnerSpe
     deadline: null,
     limits: shape.limits,
     projectTar: null,
+    inputTar: null,
     spans: null,
     ...changes,
   };
@@ -206,6 +219,60 @@ export function engineSuite(
         stdin: Buffer.from("from stdin").toString("base64"),
       });
       assert.equal(stdout, "['a b', 'ü'] hello from stdin\n");
+    });
+
+    test("brings inputs in beside a project, read-only, and reads them once", async () => {
+      await using folder = await TemporaryFolder.create();
+      const projectTar = folder.at("project.tar");
+      await writeFile(projectTar, tar(file("main.sh", "from the project\n"), folderEntry("data")));
+      let readings = 0;
+      const content = async function* () {
+        readings++;
+        yield Buffer.alloc(700_000, "x");
+        yield Buffer.from("end\n");
+      };
+      const inputTar = packReadOnly([
+        { path: "data/deep/in.txt", sizeBytes: 700_004, content: content() },
+        { path: "empty", sizeBytes: 0, content: Readable.from([]) },
+      ]);
+      // Not by stat or ls: their system call is one that Debian's gVisor does not know.
+      const code = `
+import os
+for path in ("main.sh", "data/deep/in.txt", "empty"):
+    with open(path) as file: print(path, len(file.read()), oct(os.stat(path).st_mode))
+`;
+      const { stdout, stderr } = await run({
+        program: { kind: "script", script: "main.py" },
+        code,
+        projectTar,
+        inputTar,
+      });
+      assert.equal(
+        stdout,
+        "main.sh 17 0o100644\ndata/deep/in.txt 700004 0o100444\nempty 0 0o100444\n",
+        stderr,
+      );
+      assert.equal(readings, 1);
+    });
+
+    test("an input that does not come whole is told before anything was sent", async () => {
+      const sandbox = await acquire(engine, shape);
+      const reason = new Error("the store is gone");
+      const broken = async function* () {
+        yield Buffer.alloc(100_000);
+        throw reason;
+      };
+      const spec = sampleRunnerSpec(shape, {
+        inputTar: packReadOnly([{ path: "in", sizeBytes: 200_000, content: broken() }]),
+      });
+      await assert.rejects(
+        engine.begin(sandbox, spec),
+        (error) => error instanceof NotSent && error.cause === reason,
+      );
+      assert.equal(await engine.files.journal(sandbox.id).size(), 0);
+      await engine.release(sandbox.id);
+      assert.deepEqual(await under.leftovers(sandbox.id), []);
+      await engine.files.remove(sandbox.id);
     });
 
     test("tells a non-zero exit code", async () => {

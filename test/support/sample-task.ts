@@ -100,6 +100,7 @@ export function sampleTask(place: number, changes: Partial<Task> = {}, spec: Par
     image: "longshore-python",
     program: { kind: "script", script: "main.py" },
     archiveSha256: "",
+    inputs: [],
     wait: null,
     result: null,
     attempts: [],

@@ -91,6 +91,7 @@ describe("a request", () => {
 
 describe("the program", () => {
   const project = (files: string[]): ProjectFacts => ({
+    contentBytes: 0,
     topLevelScripts: files.filter((file) => /^[^/]+\.py$/.test(file)).sort(),
     has: async (path, kind) =>
       kind === "file" ? files.includes(path) : files.some((file) => file.startsWith(`${path}/`)),

@@ -44,7 +44,6 @@ describe("a request to run something", () => {
   test("is refused for every field that this server would otherwise ignore", () => {
     const unsupported = {
       environment: { environment: {} },
-      inputs: { inputs: [{ path: "x", source: { $case: "blobSha256" as const, value: "0" } }] },
       use_result_cache: { useResultCache: true },
       webhooks: { webhooks: [{ url: "https://a" }] },
     };

@@ -1,5 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { EarlySync } from "../../domain/early-sync.ts";
+import type { PackedFile } from "../../domain/ports/archive-reader.ts";
 import { storageError } from "../../domain/storage-error.ts";
 import { BLOCK, MAX_OCTAL_SIZE } from "./tar-header.ts";
 
@@ -13,6 +14,8 @@ interface Header {
   readonly size: number;
   readonly executable: boolean;
   readonly mtimeSeconds: number;
+  /** Mode 0444: nobody may write to it. */
+  readonly readOnly?: boolean;
 }
 
 /**
@@ -96,6 +99,21 @@ export class CanonicalTar implements AsyncDisposable {
   }
 }
 
+/** The same form for files of which nothing is kept, with the folders above them left to be implied. */
+export async function* packReadOnly(files: readonly PackedFile[]): AsyncGenerator<Uint8Array> {
+  for (const { path, sizeBytes, content } of files) {
+    yield header({ path, kind: "file", size: sizeBytes, executable: false, mtimeSeconds: 0, readOnly: true });
+    let length = 0;
+    for await (const piece of content) {
+      length += piece.length;
+      yield piece;
+    }
+    if (length !== sizeBytes) throw new Error(`${path} gave ${length} bytes in place of ${sizeBytes}`);
+    yield ZEROS.subarray(0, padding(sizeBytes));
+  }
+  yield ZEROS;
+}
+
 function padding(size: number): number {
   return (BLOCK - (size % BLOCK)) % BLOCK;
 }
@@ -132,11 +150,11 @@ function paxRecord(key: string, value: string): string {
 function ustarBlock(
   name: string,
   type: string,
-  { size, executable, mtimeSeconds }: Pick<Header, "size" | "executable" | "mtimeSeconds">,
+  { size, executable, readOnly, mtimeSeconds }: Omit<Header, "path" | "kind">,
 ): Buffer {
   const block = Buffer.alloc(BLOCK);
   block.write(name, 0, "utf8");
-  block.write(executable ? "0000755\0" : "0000644\0", 100, "latin1");
+  block.write(readOnly ? "0000444\0" : executable ? "0000755\0" : "0000644\0", 100, "latin1");
   block.write("0000000\0", 108, "latin1");
   block.write("0000000\0", 116, "latin1");
   // A size beyond the field stands in the PAX record; 0 here is what every reader of that record expects.

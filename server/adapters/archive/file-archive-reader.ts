@@ -3,10 +3,11 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promis
 import { join } from "node:path";
 import type { ArchiveLimits, ArchiveManifest, BlobFormat } from "../../domain/blob.ts";
 import { NotFound } from "../../domain/errors.ts";
-import type { ArchiveCheck, ArchiveReader } from "../../domain/ports/archive-reader.ts";
+import type { ArchiveCheck, ArchiveReader, PackedFile } from "../../domain/ports/archive-reader.ts";
 import type { StoredItem } from "../../domain/ports/blob-store.ts";
 import { orUndefined, storageError } from "../../domain/storage-error.ts";
 import { beginCheck, type Draft } from "./archive-check.ts";
+import { packReadOnly } from "./canonical-tar.ts";
 import { tellFormat } from "./format.ts";
 
 /** The paths of the archives asked about last are kept in memory, up to this many paths together. */
@@ -73,6 +74,10 @@ export class FileArchiveReader implements ArchiveReader {
     const file = await orUndefined(open(path, "r"), "ENOENT");
     await file?.close();
     return file === undefined ? undefined : path;
+  }
+
+  pack(files: readonly PackedFile[]): AsyncIterable<Uint8Array> {
+    return packReadOnly(files);
   }
 
   async remove(sha256: string): Promise<void> {

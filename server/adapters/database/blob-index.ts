@@ -94,6 +94,16 @@ export class SqlBlobIndex implements BlobIndex {
             ),
           ),
         )
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom("task_input")
+                .select(sql<number>`1`.as("found"))
+                .whereRef("task_input.sha256", "=", "blob.sha256")
+                .whereRef("task_input.tenant", "=", "blob.tenant"),
+            ),
+          ),
+        )
         .orderBy("use_time")
         .limit(limit)
         .execute();
@@ -109,7 +119,7 @@ export class SqlBlobIndex implements BlobIndex {
   }
 
   async isReferenced(sha256: string): Promise<boolean> {
-    const naming = (table: "blob" | "artifact") =>
+    const naming = (table: "blob" | "artifact" | "task_input") =>
       this.#database
         .selectFrom(table)
         .select(sql<number>`1`.as("found"))
@@ -119,6 +129,7 @@ export class SqlBlobIndex implements BlobIndex {
       const found =
         (await naming("blob").executeTakeFirst()) ??
         (await naming("artifact").executeTakeFirst()) ??
+        (await naming("task_input").executeTakeFirst()) ??
         (await this.#database
           .selectFrom("task")
           .select(sql<number>`1`.as("found"))

@@ -79,7 +79,21 @@ export const TaskSpecTable = defineEntity({
     task: ofTask,
     program: p.text(),
     spec: p.text(),
+    /** Null where there are none. */
+    inputs: p.text().nullable(),
   },
+});
+
+/** Which blobs the inputs of a task name, so that none of them is collected under it. */
+export const TaskInputTable = defineEntity({
+  name: "TaskInput",
+  tableName: "task_input",
+  properties: {
+    task: ofTask,
+    sha256: p.text().fieldName("sha256").primary(),
+    tenant: p.text(),
+  },
+  indexes: [{ name: "task_input_sha256", properties: ["sha256", "tenant"] }],
 });
 
 export const TaskLabelTable = defineEntity({
@@ -275,6 +289,7 @@ export const AuditEventTable = defineEntity({
 export const ENTITIES = [
   TaskTable,
   TaskSpecTable,
+  TaskInputTable,
   TaskLabelTable,
   AttemptTable,
   StageTable,

@@ -5,6 +5,7 @@ import type { Limit, TaskLimits } from "../../domain/limits.ts";
 import {
   type Cancellation,
   type ExperimentRun,
+  type InputFile,
   type Program,
   RESULT_REASONS,
   TASK_STATES,
@@ -114,6 +115,10 @@ export const spec = z.object({
   retentionMillis: number.nullable(),
   requestId: text,
 }) satisfies z.ZodType<TaskSpec>;
+
+export const inputs = z.array(z.object({ path: text, sha256: text, sizeBytes: number })) satisfies z.ZodType<
+  InputFile[]
+>;
 
 export const program = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("script"), script: text }),

@@ -19,7 +19,7 @@ type StageRow = Insertable<Tables["stage"]>;
 
 /** A task's own columns together with those of its task_spec. */
 export type StoredTask = Selectable<Tables["task"]> &
-  Pick<Selectable<Tables["task_spec"]>, "spec" | "program">;
+  Pick<Selectable<Tables["task_spec"]>, "spec" | "program" | "inputs">;
 
 const millis = (time: Date | null): number | null => time?.getTime() ?? null;
 const textOrNull = (value: string): string | null => (value === "" ? null : value);
@@ -156,6 +156,7 @@ const taskColumns = z.object({
   result: jsonText(json.result).nullable(),
   spec: jsonText(json.spec),
   program: jsonText(json.program),
+  inputs: jsonText(json.inputs).nullable(),
 });
 
 const attemptColumns = z.object({
@@ -267,6 +268,7 @@ export function fromTaskRow(row: StoredTask, attempts: readonly Attempt[], stage
     image: columns.image,
     program: columns.program,
     archiveSha256: columns.archive_sha256,
+    inputs: columns.inputs ?? [],
     wait: columns.wait,
     result: columns.result,
     attempts,

@@ -46,6 +46,7 @@ export class SqlTaskStore implements TaskStore {
       if (numInsertedOrUpdatedRows === 0n) throw await whyNotInserted(connection, task);
       await connection.insertInto("task_spec").values(toSpecRow(task)).execute();
       await insertLabels(connection, task);
+      await insertInputs(connection, task);
       await writeAttempts(connection, task, []);
       await writeStages(connection, task, []);
       await insertEvent(connection, task, task.createTime);
@@ -61,7 +62,11 @@ export class SqlTaskStore implements TaskStore {
         .where("version", "=", previous.version)
         .executeTakeFirstOrThrow();
       if (numUpdatedRows === 0n) throw new StaleTask(previous.id, previous.version);
-      if (next.spec !== previous.spec || next.program !== previous.program) {
+      if (
+        next.spec !== previous.spec ||
+        next.program !== previous.program ||
+        next.inputs !== previous.inputs
+      ) {
         await rewriteSpec(connection, next);
       }
       await writeAttempts(connection, next, previous.attempts);
@@ -188,7 +193,7 @@ export class SqlTaskStore implements TaskStore {
           .selectFrom("task")
           .innerJoin("task_spec", "task_spec.task_id", "task.id")
           .selectAll("task")
-          .select(["task_spec.spec", "task_spec.program"]),
+          .select(["task_spec.spec", "task_spec.program", "task_spec.inputs"]),
       ).execute();
       const ids = rows.map((row) => row.id);
       const [attempts, stages] = [await this.#attempts(ids), await this.#stages(ids)];
@@ -247,14 +252,31 @@ async function whyNotInserted(connection: Kysely<Tables>, task: Task): Promise<E
 }
 
 function toSpecRow(task: Task) {
-  return { task_id: task.id, spec: JSON.stringify(task.spec), program: JSON.stringify(task.program) };
+  return {
+    task_id: task.id,
+    spec: JSON.stringify(task.spec),
+    program: JSON.stringify(task.program),
+    inputs: task.inputs.length === 0 ? null : JSON.stringify(task.inputs),
+  };
 }
 
 async function rewriteSpec(connection: Kysely<Tables>, task: Task): Promise<void> {
-  const { spec, program } = toSpecRow(task);
-  await connection.updateTable("task_spec").set({ spec, program }).where("task_id", "=", task.id).execute();
+  const { spec, program, inputs } = toSpecRow(task);
+  await connection
+    .updateTable("task_spec")
+    .set({ spec, program, inputs })
+    .where("task_id", "=", task.id)
+    .execute();
   await connection.deleteFrom("task_label").where("task_id", "=", task.id).execute();
   await insertLabels(connection, task);
+  await connection.deleteFrom("task_input").where("task_id", "=", task.id).execute();
+  await insertInputs(connection, task);
+}
+
+async function insertInputs(connection: Kysely<Tables>, { id, tenant, inputs }: Task): Promise<void> {
+  const digests = new Set(inputs.map(({ sha256 }) => sha256).filter((sha256) => sha256 !== ""));
+  const rows = [...digests].map((sha256) => ({ task_id: id, tenant, sha256 }));
+  if (rows.length > 0) await connection.insertInto("task_input").values(rows).execute();
 }
 
 async function insertLabels(connection: Kysely<Tables>, task: Task): Promise<void> {

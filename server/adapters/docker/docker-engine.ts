@@ -2,16 +2,17 @@ import { chmod, mkdir } from "node:fs/promises";
 import type { ContainerCreateOptions } from "dockerode";
 import type { ForeignLoad } from "../../domain/capacity.ts";
 import { SystemFault, Unsupported } from "../../domain/errors.ts";
-import type {
-  Engine,
-  EngineCapabilities,
-  ImageInfo,
-  RunnerSpec,
-  Sandbox,
-  SandboxExit,
-  SandboxOrder,
-  SandboxShape,
-  SandboxStatus,
+import {
+  type Engine,
+  type EngineCapabilities,
+  type ImageInfo,
+  NotSent,
+  type RunnerSpec,
+  type Sandbox,
+  type SandboxExit,
+  type SandboxOrder,
+  type SandboxShape,
+  type SandboxStatus,
 } from "../../domain/ports/engine.ts";
 import { probeHost } from "./boot-probe.ts";
 import { describeCapabilities } from "./capabilities.ts";
@@ -190,8 +191,9 @@ export class DockerEngine implements Engine {
     // A warm one may have waited for long.
     if (live.shape.network === "EGRESS") await this.#parts.egress.network?.ensure();
     if (live.shape.network === "TRACKING") await this.#parts.tracking.ensure(live.shape.tracker ?? "");
-    const inputBytes =
-      spec.projectTar === null ? 0 : await this.files.writeInput(sandbox.id, spec.projectTar);
+    const inputBytes = await this.files.writeInput(sandbox.id, spec).catch((error: unknown) => {
+      throw new NotSent(error);
+    });
     const message = specMessage(spec, inputBytes);
     try {
       await live.send(message);

@@ -1,8 +1,10 @@
-import { constants, rmSync } from "node:fs";
+import { constants, createWriteStream, rmSync } from "node:fs";
 import { copyFile, type FileHandle, mkdir, open, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { NotFound } from "../../domain/errors.ts";
-import type { JournalSource, SandboxFiles } from "../../domain/ports/engine.ts";
+import type { JournalSource, RunnerSpec, SandboxFiles } from "../../domain/ports/engine.ts";
+import { storageError } from "../../domain/storage-error.ts";
 import { errnoOf } from "./errno.ts";
 import { FileJournalSource } from "./journal-source.ts";
 import { isSandboxId } from "./naming.ts";
@@ -49,10 +51,19 @@ export class DockerSandboxFiles implements SandboxFiles {
   }
 
   /** Fills the input file in place: the container has its inode bound already. Answers its length. */
-  async writeInput(sandboxId: string, projectTar: string): Promise<number> {
+  async writeInput(
+    sandboxId: string,
+    { projectTar, inputTar }: Pick<RunnerSpec, "projectTar" | "inputTar">,
+  ): Promise<number> {
+    if (projectTar === null && inputTar === null) return 0;
     const { input } = this.paths(sandboxId);
-    await copyFile(projectTar, input);
-    return (await stat(input)).size;
+    try {
+      if (projectTar !== null) await copyFile(projectTar, input);
+      if (inputTar !== null) await pipeline(inputTar, createWriteStream(input, { flags: "a" }));
+      return (await stat(input)).size;
+    } catch (error) {
+      throw storageError(error, "handing a sandbox its files");
+    }
   }
 
   /** After the container is gone: closes the journal's descriptor and removes what nobody will read again. */

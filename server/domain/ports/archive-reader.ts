@@ -16,6 +16,14 @@ export interface CheckedArchive extends AsyncDisposable {
   keep(sha256: string): Promise<void>;
 }
 
+/** A file on its way into a sandbox. */
+export interface PackedFile {
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Exactly `sizeBytes` bytes, once. */
+  readonly content: AsyncIterable<Uint8Array>;
+}
+
 /** One parser, one truth: validates uploads and holds the canonical tars derived from them. */
 export interface ArchiveReader {
   /** Raised whenever a rule changes, so that old verdicts are made anew. */
@@ -28,6 +36,8 @@ export interface ArchiveReader {
   has(sha256: string, path: string, kind: "file" | "folder"): Promise<boolean>;
   /** Path of the canonical tar; undefined when it was collected and must be derived anew. */
   canonicalTar(sha256: string): Promise<string | undefined>;
+  /** A canonical tar of files that nobody may write to, made while it is read. */
+  pack(files: readonly PackedFile[]): AsyncIterable<Uint8Array>;
   remove(sha256: string): Promise<void>;
   /** What is kept, with the time when it was made; also removes what an earlier server left half-made. */
   list(): AsyncIterable<StoredItem>;

@@ -50,6 +50,16 @@ export interface RunnerSpec {
   readonly spans: { readonly count: number; readonly bytes: number } | null;
   /** Path of the canonical tar on the server; null for a snippet. */
   readonly projectTar: string | null;
+  /** A canonical tar of the inputs, made while it is read, once; null when there are none. */
+  readonly inputTar: AsyncIterable<Uint8Array> | null;
+}
+
+/** Thrown by `begin` when what it had to bring along could not be had: nothing was sent, so nothing has run. `cause` tells why. */
+export class NotSent extends Error {
+  constructor(cause: unknown) {
+    super("the spec was not sent", { cause });
+    this.name = "NotSent";
+  }
 }
 
 /** How the engine saw a sandbox end; the journal usually says more. */
@@ -125,7 +135,7 @@ export interface Engine {
   limitWarm(ramBytes: number): void;
   /** A new sandbox, started and waiting. On rejection or abort nothing of it is left. */
   create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox>;
-  /** Hands the spec over. A sandbox that rejects it here has not run anything. */
+  /** Brings project and inputs in and hands the spec over. A sandbox that rejects it here has not run anything. Throws NotSent. */
   begin(sandbox: Sandbox, spec: RunnerSpec): Promise<void>;
   /** "terminate": the task gets SIGTERM and its grace; "kill": ends now, with whatever the runner can still write. */
   stop(sandboxId: string, how: "terminate" | "kill"): Promise<void>;

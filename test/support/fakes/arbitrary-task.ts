@@ -200,6 +200,7 @@ const changing = {
     record({ kind: fc.constant("command" as const), command: texts }),
   ),
   archiveSha256: text,
+  inputs: fc.array(record({ path: text, sha256: text, sizeBytes: count }), { maxLength: 3 }),
   wait: orNull(wait),
   result: orNull(result),
   attempts,

@@ -74,6 +74,7 @@ export function taskOf(id: string, spec: TaskSpec, caller: Caller, changes: Part
     network: "NONE",
     image: "longshore/executor",
     program: { kind: "script", script: "main.py" },
+    inputs: [],
     archiveSha256: spec.archiveSha256,
     wait: null,
     result: null,

@@ -3,18 +3,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ForeignLoad, type Gpu, NO_RESOURCES } from "#server/domain/capacity.ts";
 import { ImageRefused, NotFound, SystemFault } from "#server/domain/errors.ts";
-import type {
-  Engine,
-  EngineCapabilities,
-  ImageInfo,
-  JournalSource,
-  RunnerSpec,
-  Sandbox,
-  SandboxExit,
-  SandboxFiles,
-  SandboxOrder,
-  SandboxShape,
-  SandboxStatus,
+import {
+  type Engine,
+  type EngineCapabilities,
+  type ImageInfo,
+  type JournalSource,
+  NotSent,
+  type RunnerSpec,
+  type Sandbox,
+  type SandboxExit,
+  type SandboxFiles,
+  type SandboxOrder,
+  type SandboxShape,
+  type SandboxStatus,
 } from "#server/domain/ports/engine.ts";
 import { GIBIBYTE, type Resources } from "#server/domain/resources.ts";
 import { FakeRunner } from "./fake-runner.ts";
@@ -210,8 +211,11 @@ export class FakeEngine implements Engine {
     if (live === undefined || live.begun || live.exit !== undefined) {
       throw new SystemFault(`sandbox ${sandbox.id} takes no spec: it has one, or has ended`);
     }
+    const input = await bytesOf(spec.inputTar).catch((error: unknown) => {
+      throw new NotSent(error);
+    });
     live.begun = true;
-    live.runner.run(spec).then(
+    live.runner.run(spec, input).then(
       () => this.#exit(live, { exitCode: 0, oomKilled: false, lost: false, message: "" }),
       (error: unknown) =>
         this.#exit(live, { exitCode: 1, oomKilled: false, lost: false, message: String(error) }),
@@ -341,4 +345,8 @@ export class FakeEngine implements Engine {
       },
     };
   }
+}
+
+async function bytesOf(tar: AsyncIterable<Uint8Array> | null): Promise<Buffer> {
+  return tar === null ? Buffer.alloc(0) : Buffer.concat(await Array.fromAsync(tar));
 }

@@ -35,11 +35,11 @@ export class FakeRunner {
   }
 
   /** Resolves when the end frame is written, or nothing more will be. */
-  async run(spec: RunnerSpec): Promise<void> {
+  async run(spec: RunnerSpec, inputTar: Buffer): Promise<void> {
     this.#graceMillis = spec.stopGraceMillis;
     this.#journal.append(journalHeader(spec.attemptId));
     this.#frame("accepted", { attempt_id: spec.attemptId, pid: process.pid });
-    const problem = await this.#stageIn(spec);
+    const problem = await this.#stageIn(spec, inputTar);
     if (this.#dead) return;
     if (problem !== undefined)
       return this.#end({ reason: "input_failed", exit_code: null, message: problem });
@@ -69,13 +69,19 @@ export class FakeRunner {
     this.#clearTimers();
   }
 
-  async #stageIn(spec: RunnerSpec): Promise<string | undefined> {
+  async #stageIn(spec: RunnerSpec, inputTar: Buffer): Promise<string | undefined> {
     await mkdir(this.#workspace, { recursive: true });
     this.#frame("stage", { stage: "stage_in", event: "start", note: "" });
     if (spec.projectTar !== null) {
       const tar = spawn("tar", ["-xf", spec.projectTar, "-C", this.#workspace], { stdio: "ignore" });
       const [code] = await once(tar, "close");
       if (code !== 0) return "the project does not unpack";
+    }
+    if (inputTar.length > 0) {
+      const tar = spawn("tar", ["-xf", "-", "-C", this.#workspace], { stdio: ["pipe", "ignore", "ignore"] });
+      tar.stdin.end(inputTar);
+      const [code] = await once(tar, "close");
+      if (code !== 0) return "the inputs do not unpack";
     }
     if (spec.code !== null) await writeFile(join(this.#workspace, "main.py"), spec.code);
     this.#frame("stage", { stage: "stage_in", event: "end", note: "" });

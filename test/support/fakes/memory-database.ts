@@ -211,10 +211,7 @@ export class MemoryBlobIndex implements BlobIndex {
     const tasks = [...this.#rows.tasks.values()];
     const unused = [...this.#rows.blobs.values()]
       .filter(({ useTime }) => useTime < time)
-      .filter(
-        ({ tenant, sha256 }) =>
-          !tasks.some((task) => task.tenant === tenant && task.archiveSha256 === sha256),
-      )
+      .filter(({ tenant, sha256 }) => !tasks.some((task) => task.tenant === tenant && names(task, sha256)))
       .sort((a, b) => a.useTime.getTime() - b.useTime.getTime())
       .slice(0, limit);
     for (const { tenant, sha256 } of unused) this.#rows.blobs.delete(key(tenant, sha256));
@@ -225,10 +222,14 @@ export class MemoryBlobIndex implements BlobIndex {
     const { tasks, artifacts, blobs } = this.#rows;
     return (
       [...blobs.values()].some((blob) => blob.sha256 === sha256) ||
-      [...tasks.values()].some((task) => task.archiveSha256 === sha256) ||
+      [...tasks.values()].some((task) => names(task, sha256)) ||
       [...artifacts.values()].some((list) => list.some((artifact) => artifact.sha256 === sha256))
     );
   }
+}
+
+function names(task: Task, sha256: string): boolean {
+  return task.archiveSha256 === sha256 || task.inputs.some((input) => input.sha256 === sha256);
 }
 
 /** A digest has one length, so no tenant's name can make two keys equal. */
