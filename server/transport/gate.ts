@@ -47,9 +47,9 @@ export class Gate {
     visitor: Visitor,
     denied: (who: Pick<Principal, "tenant" | "subject" | "credential">, reason: string) => void,
   ): Promise<Principal> {
-    const bearer = bearerOf(visitor.metadata);
-    const certificate = certificateOf(visitor.getAuthContext());
     try {
+      const bearer = bearerOf(visitor.metadata);
+      const certificate = certificateOf(visitor.getAuthContext());
       return await this.#access.authenticate({ bearer, certificate });
     } catch (error) {
       if (error instanceof Unauthenticated)

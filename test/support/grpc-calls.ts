@@ -4,6 +4,7 @@ import type {
   ClientWritableStream,
   ServiceError,
 } from "@grpc/grpc-js";
+import { InterceptingCall, type Interceptor } from "@grpc/grpc-js";
 import { BadRequest, ErrorInfo } from "@longshore/proto/google/rpc/error_details.ts";
 import { Status } from "@longshore/proto/google/rpc/status.ts";
 
@@ -72,4 +73,15 @@ export function wrongFieldsOf(error: Pick<ServiceError, "metadata">): string[] {
     .filter(({ typeUrl }) => typeUrl.endsWith("/google.rpc.BadRequest"))
     .flatMap(({ value }) => BadRequest.decode(value).fieldViolations)
     .map(({ field }) => field);
+}
+
+/** Sends `authorization` with every call of a grpc-js client. */
+export function bearer(authorization: () => string): Interceptor {
+  return (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start: (metadata, listener, next) => {
+        metadata.set("authorization", authorization());
+        next(metadata, listener);
+      },
+    });
 }
