@@ -71,3 +71,9 @@ load_settings() {
   [ -r "$root/.env" ] || return 0
   while IFS= read -r -d '' pair; do export "${pair?}"; done < <(node "$root/scripts/lib/print-env.ts" "$root/.env")
 }
+
+# The command that starts the server, as an array named `server_command`.
+set_server_command() {
+  mapfile -t server_command < <(grep -v '^#' "$root/server/node-options")
+  server_command=(node "${server_command[@]}" "$root/server/main.ts")
+}

@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,7 +8,14 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
-const MAIN = join(import.meta.dirname, "../../server/main.ts");
+const SERVER = join(import.meta.dirname, "../../server");
+/** As scripts/serve starts it. */
+const COMMAND = [
+  ...readFileSync(join(SERVER, "node-options"), "utf8")
+    .split("\n")
+    .filter((line) => line.startsWith("--")),
+  join(SERVER, "main.ts"),
+];
 
 export interface RunningServer extends AsyncDisposable {
   /** host:port; the same after a restart. */
@@ -79,7 +87,7 @@ class ServerProcess implements RunningServer {
   async start(): Promise<void> {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("LONGSHORE_"));
     const image = process.env.LONGSHORE_EXECUTOR_IMAGE;
-    const child = spawn(process.execPath, ["--conditions=longshore-source", MAIN], {
+    const child = spawn(process.execPath, COMMAND, {
       env: {
         ...Object.fromEntries(inherited),
         ...(image === undefined ? {} : { LONGSHORE_EXECUTOR_IMAGE: image }),
