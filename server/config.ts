@@ -48,8 +48,10 @@ export class ConfigError extends Error {
   }
 }
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** Reads and checks the environment; an empty variable counts as unset. */
-export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+export function readConfig(env: Environment): Config {
   const problems: string[] = [];
   const shape = Object.fromEntries(Object.entries(SETTINGS).map(([name, { schema }]) => [name, schema]));
   const raw = Object.fromEntries(
@@ -59,6 +61,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     ]),
   );
   for (const name of Object.keys(env)) {
+    if (TASK_TELEMETRY.test(name)) continue;
     if (name.startsWith("LONGSHORE_") && !(name in SETTINGS) && !CLIENT_SETTINGS.has(name)) {
       problems.push(`${name} is no setting of this server (scripts/serve --help lists them)`);
     }
@@ -77,7 +80,19 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   const prices = readFile("LONGSHORE_PRICES", values.LONGSHORE_PRICES, readPriceFile, problems);
   problems.push(...accessProblems(values), ...egressProblems(values));
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze({ ...toConfig(values), prices });
+  return Object.freeze({ ...toConfig(values, env), prices });
+}
+
+/** Handed on to tasks without their prefix, so they are as many as OpenTelemetry has. */
+const TASK_TELEMETRY = /^LONGSHORE_TASK_(OTEL_[A-Z][A-Z0-9_]{0,99})$/;
+
+function taskTelemetry(env: Environment): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(env).flatMap(([name, value = ""]) => {
+      const handed = TASK_TELEMETRY.exec(name)?.[1];
+      return handed === undefined || value === "" ? [] : [[handed, value] as const];
+    }),
+  );
 }
 
 /** Variables of the clients and scripts, which may share the environment. */
@@ -127,7 +142,7 @@ function readFile<T>(setting: string, path: string, read: (path: string) => T, p
   }
 }
 
-function toConfig(v: Values): Omit<Config, "prices"> {
+function toConfig(v: Values, env: Environment): Omit<Config, "prices"> {
   return {
     listen: v.LONGSHORE_LISTEN,
     ...(v.LONGSHORE_METRICS_ADDRESS !== "" && { metricsListen: v.LONGSHORE_METRICS_ADDRESS }),
@@ -139,7 +154,7 @@ function toConfig(v: Values): Omit<Config, "prices"> {
         : v.LONGSHORE_DATABASE_URL,
     docker: v.LONGSHORE_DOCKER,
     logLevel: v.LONGSHORE_LOG_LEVEL,
-    policy: toPolicy(v),
+    policy: toPolicy(v, env),
     engineAliases: v.LONGSHORE_ENGINE_ALIASES,
     archiveLimits: {
       ...DEFAULT_ARCHIVE_LIMITS,
@@ -166,7 +181,7 @@ function trackingServers({ LONGSHORE_TRACKING_ALIASES: servers }: Values) {
   return new Map([...servers].map(([name, server]) => [name, { name, ...server }]));
 }
 
-function toPolicy(v: Values): Policy {
+function toPolicy(v: Values, env: Environment): Policy {
   return {
     defaultResources: {
       cpuMillis: v.LONGSHORE_DEFAULT_CPU,
@@ -197,6 +212,7 @@ function toPolicy(v: Values): Policy {
     defaultImage: v.LONGSHORE_EXECUTOR_IMAGE,
     allowedImages: v.LONGSHORE_ALLOWED_IMAGES,
     imageAliases: v.LONGSHORE_IMAGE_ALIASES,
+    taskTelemetry: taskTelemetry(env),
     trackingServers: trackingServers(v),
     instanceTypes: v.LONGSHORE_INSTANCE_TYPES,
     defaultRetentionMillis: v.LONGSHORE_RETENTION,

@@ -312,6 +312,8 @@ export function helpText(): string {
     "",
     "  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and the other standard OTEL_* variables",
     "      where traces and metrics go; off when none is set",
+    "  LONGSHORE_TASK_OTEL_EXPORTER_OTLP_ENDPOINT and the like",
+    "      handed to tasks with network EGRESS as OTEL_*, for programs that export by themselves; every such task can read them",
     "",
   ].join("\n");
 }

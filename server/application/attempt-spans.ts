@@ -3,8 +3,9 @@ import type { Stage, Task } from "../domain/task.ts";
 import { parseTaskSpan, SPAN_BUDGET, type TaskSpan } from "../domain/task-span.ts";
 
 const HIDDEN = "[hidden]";
-/** Shorter ones are in every other word, and no secrets. */
+/** Shorter ones are in every other word, and no secrets. Plain variables often hold words that spans need. */
 const LEAST_SECRET = 4;
+const LEAST_PLAIN = 8;
 
 /**
  * What the programs of one attempt told of themselves, from their journal. They belong to no other trace and lie under no other
@@ -24,13 +25,14 @@ export class AttemptSpans {
     if (span !== undefined && !this.#spans.has(span.spanId)) this.#spans.set(span.spanId, span);
   }
 
-  /** `secrets` are values that must not leave with a span, whatever a program put into it. */
+  /** Neither the secrets nor the variables that the task was given leave with a span, whatever a program put into it. */
   records(task: Task, run: Stage, endTime: Date, secrets: readonly string[]): SpanRecord[] {
     const taken = new Set([task.rootSpanId, task.parentSpanId, ...task.stages.map(({ spanId }) => spanId)]);
     taken.add(run.spanId);
     for (const spanId of taken) this.#spans.delete(spanId);
     const within = clamp(run.startTime.getTime() * 1000, endTime.getTime() * 1000);
-    const hide = hider(secrets);
+    const plain = Object.values(task.spec.env).filter((value) => value.length >= LEAST_PLAIN);
+    const hide = hider([...plain, ...secrets.filter((secret) => secret.length >= LEAST_SECRET)]);
     const parents = this.#parents();
     return [...this.#spans.values()].map((span) => ({
       traceId: task.traceId,
@@ -78,9 +80,8 @@ function clamp(least: number, most: number): (micros: number) => number {
   return (micros) => Math.min(Math.max(micros, least), Math.max(least, most));
 }
 
-function hider(secrets: readonly string[]): (text: string) => string {
-  const values = secrets
-    .filter((secret) => secret.length >= LEAST_SECRET)
-    .sort((a, b) => b.length - a.length);
-  return (text) => values.reduce((shown, secret) => shown.replaceAll(secret, HIDDEN), text);
+function hider(values: readonly string[]): (text: string) => string {
+  // A longer one may hold a shorter one, which would leave the rest of it to be read.
+  const sorted = values.toSorted((a, b) => b.length - a.length);
+  return (text) => sorted.reduce((shown, value) => shown.replaceAll(value, HIDDEN), text);
 }

@@ -9,7 +9,7 @@ import {
   type SandboxShape,
 } from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
-import { trackingServerOf, trackingVariables } from "../domain/tracking.ts";
+import { trackingServerOf } from "../domain/tracking.ts";
 import { currentAttempt } from "../domain/transition.ts";
 import { Attempt, type AttemptEnd } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
@@ -21,6 +21,7 @@ import { stageSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
 import { RecheckArchive } from "./recheck-archive.ts";
 import { stopSandbox } from "./stop-sandbox.ts";
+import { taskVariables } from "./task-variables.ts";
 
 /** A teardown takes more of the machine than a short attempt did: whoever waits for its end is told first. */
 const TEARDOWN_DELAY_MILLIS = 5;
@@ -280,19 +281,12 @@ export class RunAttempts {
     brought: Pick<RunnerSpec, "projectTar" | "inputTar">,
   ): RunnerSpec {
     const { spec, limits } = task;
-    const secrets = this.#secretsOf(task);
-    const run = `00-${task.traceId}-${stageSpanId(task.id, "run", record.number)}-01`;
     return {
       attemptId: `${task.id}.${record.number}`,
       program: task.program,
       code: spec.code === "" ? null : spec.code,
       args: spec.args,
-      env: {
-        ...trackingVariables(spec, trackingServerOf(spec, this.#deps.policy.trackingServers), record),
-        ...spec.env,
-        ...Object.fromEntries(secrets),
-        TRACEPARENT: run,
-      },
+      env: taskVariables(task, record, this.#secretsOf(task), this.#deps.policy),
       spans: this.#deps.trace.spanBudget,
       stdin: spec.stdin,
       workingDirectory: spec.workingDirectory,

@@ -28,6 +28,7 @@ export function samplePolicy(fields: Partial<Policy> = {}): Policy {
     defaultImage: "longshore/executor:dev",
     allowedImages: [],
     imageAliases: new Map(),
+    taskTelemetry: new Map(),
     trackingServers: new Map(),
     instanceTypes: new Map(),
     defaultRetentionMillis: 3_600_000,

@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { AsyncLocalStorage } from "node:async_hooks";
 import { createHash, randomBytes } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 import { BadArchive, InvalidRequest, Longshore, type Progress } from "@longshore/client";
 import { Blob_State } from "@longshore/proto/longshore/v1/blob_service";
-import { type Context, type ContextManager, context, ROOT_CONTEXT, trace } from "@opentelemetry/api";
+import { activeContexts, within } from "../support/context-manager.ts";
 import { badRequest, richError, ScriptedServer } from "../support/scripted-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
@@ -206,32 +205,18 @@ describe("creating a task", () => {
   });
 
   test("continues the active OpenTelemetry span, without one the process's own TRACEPARENT", async (t) => {
-    const spans = new AsyncLocalStorage<Context>();
-    context.setGlobalContextManager(contextManager(spans));
-    t.after(() => context.disable());
+    using _contexts = activeContexts();
     const inherited = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     process.env.TRACEPARENT = inherited;
     t.after(() => delete process.env.TRACEPARENT);
     await using server = await ScriptedServer.start();
     await using client = new Longshore(server.address);
-    const active = { traceId: "4bf92f3577b34da6a3ce929d0e0e4736", spanId: "00f067aa0ba902b7", traceFlags: 1 };
-    await context.with(trace.setSpanContext(ROOT_CONTEXT, active), () => client.submit({ code: "1" }));
+    const active = { traceId: "4bf92f3577b34da6a3ce929d0e0e4736", spanId: "00f067aa0ba902b7" };
+    await within(active, () => client.submit({ code: "1" }));
     await client.submit({ code: "1" });
     await using own = new Longshore(server.address, { metadata: { traceparent: "mine" } });
-    await context.with(trace.setSpanContext(ROOT_CONTEXT, active), () => own.submit({ code: "1" }));
+    await within(active, () => own.submit({ code: "1" }));
     const sent = server.metadata.map((metadata) => metadata.get("traceparent"));
     assert.deepEqual(sent, [[`00-${active.traceId}-${active.spanId}-01`], [inherited], ["mine"]]);
   });
 });
-
-/** The least that OpenTelemetry asks of a context manager. */
-function contextManager(store: AsyncLocalStorage<Context>): ContextManager {
-  const manager: ContextManager = {
-    active: () => store.getStore() ?? ROOT_CONTEXT,
-    with: (active, run, self, ...args) => store.run(active, () => run.call(self, ...args)),
-    bind: (_active, target) => target,
-    enable: () => manager,
-    disable: () => manager,
-  };
-  return manager;
-}

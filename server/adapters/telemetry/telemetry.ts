@@ -79,7 +79,9 @@ class OtlpTelemetry implements Telemetry {
       started.recordException(span.error, hrTime(span.endMicros));
       started.setStatus({ code: SpanStatusCode.ERROR, message: span.error });
     }
-    started.end(hrTime(span.endMicros));
+    const [seconds, nanos] = hrTime(span.endMicros);
+    // Jaeger takes a span without any duration for a damaged one, and says so to whoever looks at it.
+    started.end(span.endMicros === span.startMicros ? [seconds, nanos + 1] : [seconds, nanos]);
   }
 
   close(): Promise<void> {
