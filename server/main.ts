@@ -77,6 +77,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     store: database.tasks,
     artifacts: database.artifacts,
     index: database.blobs,
+    ledger: database.ledger,
     blobs: new FileBlobStore({ directory: config.dataDirectory }),
     archives: new FileArchiveReader({ directory: config.dataDirectory, limits: config.archiveLimits }),
     artifactReader: new TarArtifactReader(config.archiveLimits),

@@ -1,11 +1,25 @@
 import type { BlobFormat } from "#server/domain/blob.ts";
 import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
+import type { Charge, Money } from "#server/domain/charge.ts";
 import type { FieldViolation } from "#server/domain/errors.ts";
+import type { LedgerEntry, UsageSum } from "#server/domain/ledger.ts";
+import type { TaskLimits } from "#server/domain/limits.ts";
+import type { Grouping, UsageGroup } from "#server/domain/ports/usage-ledger.ts";
 import type { Principal } from "#server/domain/principal.ts";
 import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import type { ResourceRequest } from "#server/domain/resources.ts";
 import type { Artifact, ResultReason, Task, TaskSpec, TaskState } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
+
+/** What a task would hold and cost, at the prices of now. Amounts are null where nothing has a price. */
+export interface Estimate {
+  readonly limits: TaskLimits;
+  readonly longestMillis: number;
+  readonly most: Charge | null;
+  /** Null when nobody knows how long it runs. */
+  readonly expectedMillis: number | null;
+  readonly expected: Money | null;
+}
 
 /** Who calls. */
 export interface Caller extends Principal {
@@ -94,6 +108,28 @@ export interface BlobStatus {
   readonly expireTime: Date | null;
 }
 
+/** Which rows of the ledger. */
+export interface UsageFilter {
+  /** Null: the start of this month, in UTC. */
+  readonly from: Date | null;
+  /** Null: no bound. */
+  readonly to: Date | null;
+  readonly owner: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface UsageListRequest extends Checked {
+  readonly filter: UsageFilter;
+  /** From 1 to 1000. */
+  readonly pageSize: number;
+  readonly pageToken: string;
+}
+
+export interface UsageSumRequest extends UsageListRequest {
+  /** Null: the total alone. */
+  readonly grouping: Grouping | null;
+}
+
 /** Bytes of a download and their place in it. */
 export interface Chunk {
   readonly offset: number;
@@ -146,6 +182,17 @@ export interface Application {
     signal: AbortSignal,
   ): Promise<BlobStatus>;
   downloadBlob(caller: Caller, sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Chunk>;
+
+  /** `total` is null on all pages but the first. */
+  getUsage(
+    caller: Caller,
+    request: UsageSumRequest,
+  ): Promise<{ groups: readonly UsageGroup[]; total: UsageSum | null; nextPageToken: string }>;
+  listUsage(
+    caller: Caller,
+    request: UsageListRequest,
+  ): Promise<{ entries: readonly LedgerEntry[]; nextPageToken: string }>;
+  estimateCost(caller: Caller, request: TaskRequest): Promise<Estimate>;
 
   getCapabilities(): Promise<Capabilities>;
   /** Empty engine means the default. */

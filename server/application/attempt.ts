@@ -15,7 +15,7 @@ import { factsOf } from "./log-facts.ts";
 import { stopSandbox } from "./stop-sandbox.ts";
 
 /** Beyond the runner's own deadline: what it may need to kill, drain and collect before the server loses patience. */
-const BACKSTOP_SLACK_MILLIS = 5_000;
+export const BACKSTOP_SLACK_MILLIS = 5_000;
 /** A runner takes its spec within milliseconds; one that never got it whole would wait for ever. */
 const ACCEPT_MILLIS = 60_000;
 /** Frame headers and coalescing make a journal a little longer than its payload. */

@@ -11,6 +11,7 @@ import type { Metrics } from "../domain/ports/metrics.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
+import type { UsageLedger } from "../domain/ports/usage-ledger.ts";
 import type { PriceBook } from "../domain/price-book.ts";
 import { isTerminal } from "../domain/task.ts";
 import type { Application } from "./api.ts";
@@ -25,6 +26,7 @@ import { DiskGuard } from "./disk-guard.ts";
 import { DownloadBlob } from "./download-blob.ts";
 import { type EngineHost, EngineHosts } from "./engine-host.ts";
 import { EngineProbe } from "./engine-probe.ts";
+import { EstimateCost } from "./estimate-cost.ts";
 import { ExperimentRuns } from "./experiment-runs.ts";
 import { ForeignWatch } from "./foreign-watch.ts";
 import { GetBlob } from "./get-blob.ts";
@@ -36,6 +38,7 @@ import { MeasuredEngine } from "./measured-engine.ts";
 import { Meter } from "./meter.ts";
 import { ReadArtifacts } from "./read-artifacts.ts";
 import { ReadTasks } from "./read-tasks.ts";
+import { ReadUsage } from "./read-usage.ts";
 import { Reconcile } from "./reconcile.ts";
 import { Removals } from "./removals.ts";
 import { RerunTask } from "./rerun-task.ts";
@@ -59,6 +62,7 @@ export interface Parts {
   readonly store: TaskStore;
   readonly artifacts: ArtifactStore;
   readonly index: BlobIndex;
+  readonly ledger: UsageLedger;
   readonly blobs: BlobStore;
   readonly archives: ArchiveReader;
   readonly artifactReader: ArtifactReader;
@@ -224,6 +228,8 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const collectBlobs = new CollectBlobs({ index, blobs, archives, removals, unusedMillis, clock });
   const deleteTask = new DeleteTask({ book, store, artifacts, collectBlobs, dependencies, files, log });
   const readArtifacts = new ReadArtifacts({ book, artifacts, blobs });
+  const readUsage = new ReadUsage({ ledger: parts.ledger, clock });
+  const estimateCost = new EstimateCost({ createTask, prices: parts.prices, meter, clock });
   const describe = new DescribeServer({ hosts, queue, scheduler, policy, version: parts.version });
   const reconcile = new Reconcile({
     book,
@@ -274,6 +280,9 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     },
     downloadBlob: (caller, sha256, offset, signal) =>
       downloadBlob.execute(caller.tenant, sha256, offset, signal),
+    getUsage: (caller, request) => readUsage.sums(caller, request),
+    listUsage: (caller, request) => readUsage.list(caller, request),
+    estimateCost: (caller, request) => estimateCost.estimate(caller, request),
     getCapabilities: async () => describe.capabilities(),
     getCapacity: async (engine) => describe.capacity(engine),
     watchCapacity: (engine, signal) => describe.watchCapacity(engine, signal),

@@ -66,6 +66,14 @@ interface Checked {
   readonly expectedMillis: number | null;
 }
 
+/** What a request would hold, and how long it is likely to. */
+export interface Measured {
+  readonly limits: TaskLimits;
+  readonly host: EngineHost;
+  readonly image: string;
+  readonly expectedMillis: number | null;
+}
+
 /** Checks a request and stores its task. Everything wrong is named in one answer, and nothing is stored for it. */
 export class CreateTask {
   readonly #deps: CreateTaskDeps;
@@ -107,6 +115,28 @@ export class CreateTask {
     this.#refuseWhilePaused();
   }
 
+  /** What a request would hold and where, by its fields alone: its archive need not be there, and nothing is claimed or stored. */
+  async measure(caller: Caller, request: TaskRequest): Promise<Measured> {
+    const violations = [...request.violations];
+    const spec = withSecrets(request);
+    const comes = spec.code === "" && spec.command.length === 0 && spec.archiveSha256 === "";
+    const archiveSha256 = comes ? "0".repeat(64) : spec.archiveSha256;
+    const limits = checkSpec({ ...spec, archiveSha256 }, this.#deps.policy, violations);
+    this.#checkEngine(spec, violations);
+    if (violations.length > 0) throw new InvalidRequest(violations);
+    const host = this.#hostFor(spec, limits);
+    return { limits, host, image: this.#imageOf(spec), expectedMillis: await this.#expected(caller, spec) };
+  }
+
+  /** From the client, or learnt; null where neither knows. */
+  async #expected(caller: Caller, spec: TaskSpec): Promise<number | null> {
+    if (spec.expectedDurationMillis !== null) return spec.expectedDurationMillis;
+    // What is wrong with the project is for the creation to say.
+    const unsaid: FieldViolation[] = [];
+    const program = await resolveProgram(spec, await this.#project(caller, spec, unsaid), unsaid);
+    return await this.#deps.history.expect(caller.tenant, digestOfProgram(spec, program));
+  }
+
   /** The task of an earlier request with the same id and content. Throws RequestIdReused where the content differs. */
   async findRepeated(caller: Caller, request: TaskRequest): Promise<Task | undefined> {
     const { spec } = request;
@@ -135,12 +165,25 @@ export class CreateTask {
     wrong: readonly FieldViolation[],
   ): Promise<Checked> {
     const violations = [...wrong];
-    const { policy, hosts, dependencies } = this.#deps;
+    const { policy, dependencies } = this.#deps;
     const limits = checkSpec(spec, policy, violations);
     const project = await this.#project(caller, spec, violations);
     const program = await resolveProgram(spec, project, violations);
     await dependencies.claim(id, caller.tenant, spec, violations);
     const inputs = await this.#deps.checkInputs.check(caller.tenant, spec, project, limits, violations);
+    this.#checkEngine(spec, violations);
+    if (violations.length > 0) throw new InvalidRequest(violations);
+    const host = this.#hostFor(spec, limits);
+    requireTracker(host, spec, policy);
+    await this.#requireImage(host, this.#imageOf(spec));
+    const programDigest = digestOfProgram(spec, program);
+    const expectedMillis =
+      spec.expectedDurationMillis ?? (await this.#deps.history.expect(caller.tenant, programDigest));
+    return { limits, program, inputs, host, programDigest, expectedMillis };
+  }
+
+  #checkEngine(spec: TaskSpec, violations: FieldViolation[]): void {
+    const { hosts } = this.#deps;
     if (spec.engine !== "" && !hosts.names.includes(spec.engine)) {
       violations.push({
         field: "placement.engine",
@@ -152,7 +195,11 @@ export class CreateTask {
         description: "means nothing to a Docker engine; leave it out, or name another engine",
       });
     }
-    if (violations.length > 0) throw new InvalidRequest(violations);
+  }
+
+  /** Throws NeverFits or NotEnforced where the engine could never hold it. */
+  #hostFor(spec: TaskSpec, limits: TaskLimits): EngineHost {
+    const { hosts, policy } = this.#deps;
     const host = hosts.get(spec.engine);
     refuseWhatNeverFits(limits, host);
     refuseMissingModel(spec, limits, host);
@@ -161,12 +208,7 @@ export class CreateTask {
       // A device that cannot be passed in is no weaker limit but a task that cannot run.
       enforced: limits.gpuCount > 0 ? [...spec.requireEnforced, "GPU"] : spec.requireEnforced,
     });
-    requireTracker(host, spec, policy);
-    await this.#requireImage(host, this.#imageOf(spec));
-    const programDigest = digestOfProgram(spec, program);
-    const expectedMillis =
-      spec.expectedDurationMillis ?? (await this.#deps.history.expect(caller.tenant, programDigest));
-    return { limits, program, inputs, host, programDigest, expectedMillis };
+    return host;
   }
 
   #imageOf({ image }: TaskSpec): string {

@@ -10,7 +10,7 @@ import {
   type Usage,
 } from "../domain/task.ts";
 import { currentAttempt, findStage } from "../domain/transition.ts";
-import type { AttemptEnd } from "./attempt.ts";
+import { type AttemptEnd, BACKSTOP_SLACK_MILLIS } from "./attempt.ts";
 import type { EngineHosts } from "./engine-host.ts";
 
 interface Interval {
@@ -71,8 +71,21 @@ export class Meter {
     return reason === "SYSTEM_ERROR" && (this.#trusts(task) || !seen.accepted);
   }
 
-  #trusts(task: Task): boolean {
-    return task.image === this.#policy.defaultImage;
+  #trusts({ image }: Pick<Task, "image">): boolean {
+    return image === this.#policy.defaultImage;
+  }
+
+  /** The longest that one attempt is charged for: its timeout, or as long as the server's own patience lasts. */
+  longestMillis(task: Pick<Task, "image" | "limits">): number {
+    const { maxStageInMillis, maxCollectMillis } = this.#policy;
+    const { runMillis } = task.limits;
+    if (this.#trusts(task)) return runMillis;
+    return runMillis + maxStageInMillis + maxCollectMillis + BACKSTOP_SLACK_MILLIS;
+  }
+
+  /** How many attempts of a task may be charged: faults of the system are free where they can be told. */
+  mostCharged(task: Pick<Task, "image">, maxAttempts: number): number {
+    return this.#trusts(task) ? 1 : Math.max(1, maxAttempts);
   }
 
   /** Stages that were seen and are not in the record yet come first. `seenEnd`: when the server knew that it was over. */
@@ -85,7 +98,8 @@ export class Meter {
     const stage = (name: "sandbox" | "run") =>
       fresh.find((other) => other.name === name && other.attempt === attempt.number) ??
       findStage(task, name, attempt.number);
-    const millis = (begin: Date, end: Date) => Math.max(0, end.getTime() - begin.getTime());
+    const millis = (begin: Date, end: Date) =>
+      Math.min(Math.max(0, end.getTime() - begin.getTime()), this.longestMillis(task));
     if (!this.#trusts(task)) {
       // By the server's clock alone: from the moment at which the runner took its spec.
       const begin = stage("sandbox")?.endTime ?? null;
@@ -94,8 +108,7 @@ export class Meter {
     const run = stage("run");
     const begin = attempt.runStartTime ?? run?.startTime ?? null;
     if (begin === null) return undefined;
-    const held = millis(begin, run?.endTime ?? seenEnd);
-    return { begin, millis: Math.min(held, task.limits.runMillis) };
+    return { begin, millis: millis(begin, run?.endTime ?? seenEnd) };
   }
 
   /** At the prices of the moment at which the charged time began. */

@@ -2,6 +2,7 @@ import type { AccessServiceService } from "@longshore/proto/longshore/v1/access_
 import type { BlobServiceService } from "@longshore/proto/longshore/v1/blob_service.ts";
 import type { SystemServiceService } from "@longshore/proto/longshore/v1/system_service.ts";
 import type { TaskServiceService } from "@longshore/proto/longshore/v1/task_service.ts";
+import type { UsageServiceService } from "@longshore/proto/longshore/v1/usage_service.ts";
 import type { Scope } from "./application.ts";
 
 /** What an RPC asks of a credential: a scope, or only that it is good. */
@@ -31,6 +32,13 @@ export const BLOB_NEEDS: Needs<typeof BlobServiceService> = {
   downloadBlob: "blobs",
   createUploadUrl: "blobs",
   createDownloadUrl: "blobs",
+};
+
+export const USAGE_NEEDS: Needs<typeof UsageServiceService> = {
+  getUsage: "usage",
+  listUsage: "usage",
+  // Tells nothing of the tenant but its prices; whoever may make the task may ask what it costs.
+  estimateCost: "tasks:write",
 };
 
 export const SYSTEM_NEEDS: Needs<typeof SystemServiceService> = {

@@ -4,6 +4,7 @@ import { AccessServiceService } from "@longshore/proto/longshore/v1/access_servi
 import { BlobServiceService } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { SystemServiceService } from "@longshore/proto/longshore/v1/system_service.ts";
 import { TaskServiceService } from "@longshore/proto/longshore/v1/task_service.ts";
+import { UsageServiceService } from "@longshore/proto/longshore/v1/usage_service.ts";
 import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import { accessService } from "./access-service.ts";
@@ -13,10 +14,11 @@ import { Calls } from "./calls.ts";
 import { Gate } from "./gate.ts";
 import { Health, healthService } from "./health.ts";
 import { Reflection, readDescriptors } from "./reflection.ts";
-import { ACCESS_NEEDS, BLOB_NEEDS, SYSTEM_NEEDS, TASK_NEEDS } from "./rpc-scopes.ts";
+import { ACCESS_NEEDS, BLOB_NEEDS, SYSTEM_NEEDS, TASK_NEEDS, USAGE_NEEDS } from "./rpc-scopes.ts";
 import { systemService } from "./system-service.ts";
 import { taskService } from "./task-service.ts";
 import type { TlsCredentials } from "./tls.ts";
+import { usageService } from "./usage-service.ts";
 import { watchEncoder } from "./watch-message.ts";
 
 const MAX_REQUEST_BYTES = 4 * 2 ** 20;
@@ -56,13 +58,20 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const { application, access, log, metrics, newId } = options;
   const server = new Server(serverOptions(options));
   const reflection = new Reflection(await readDescriptors());
-  const services = [TaskServiceService, BlobServiceService, SystemServiceService, AccessServiceService];
+  const services = [
+    TaskServiceService,
+    BlobServiceService,
+    UsageServiceService,
+    SystemServiceService,
+    AccessServiceService,
+  ];
   const health = new Health(services.map(nameOf));
   const calls = new Calls(new Gate(access), log, metrics, newId);
   const deaf = access.onRevoke((credential) => calls.revoke(credential));
   const watchTask = { ...TaskServiceService.watchTask, responseSerialize: watchEncoder() };
   calls.serve(server, { ...TaskServiceService, watchTask }, taskService(application), TASK_NEEDS);
   calls.serve(server, BlobServiceService, blobService(application), BLOB_NEEDS);
+  calls.serve(server, UsageServiceService, usageService(application), USAGE_NEEDS);
   calls.serve(server, SystemServiceService, systemService(application), SYSTEM_NEEDS);
   calls.serve(server, AccessServiceService, accessService(access), ACCESS_NEEDS);
   calls.serve(server, HealthService, healthService(health), null, { background: true });

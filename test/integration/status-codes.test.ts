@@ -5,6 +5,7 @@ import type { GetCallerResponse } from "@longshore/proto/longshore/v1/access_ser
 import type { UploadBlobRequest } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { CreateTaskRequest } from "@longshore/proto/longshore/v1/task.ts";
 import { SubmitTaskRequest } from "@longshore/proto/longshore/v1/task_service.ts";
+import type { GetUsageRequest } from "@longshore/proto/longshore/v1/usage_service.ts";
 import {
   BadArchive,
   BadCursor,
@@ -95,6 +96,16 @@ const CALLS: Readonly<Record<string, [keyof Application, (to: TransportServer) =
     "downloadBlob",
     ({ blobs }) => messagesOf(blobs.downloadBlob({ sha256: DIGEST, offsetBytes: 0n })),
   ],
+  GetUsage: ["getUsage", ({ usage }) => answerOf((done) => usage.getUsage(summing({}), done))],
+  ListUsage: [
+    "listUsage",
+    ({ usage }) =>
+      answerOf((done) => usage.listUsage({ filter: undefined, pageSize: 0, pageToken: "" }, done)),
+  ],
+  EstimateCost: [
+    "estimateCost",
+    ({ usage }) => answerOf((done) => usage.estimateCost({ task: snippet }, done)),
+  ],
   GetCapabilities: ["getCapabilities", ({ system }) => answerOf((done) => system.getCapabilities({}, done))],
   GetReconcileReport: [
     "getReconcileReport",
@@ -117,6 +128,10 @@ function listing(changes: object) {
   return { createdAfter: undefined, createdBefore: undefined, ...empty, states: [], reasons: [], ...changes };
 }
 
+function summing(changes: Partial<GetUsageRequest>): GetUsageRequest {
+  return { filter: undefined, grouping: 0, label: "", pageSize: 0, pageToken: "", ...changes };
+}
+
 function watching(changes: object) {
   return { id: "", cursor: "", noFollow: false, tailBytes: 0n, text: false, noLogs: false, ...changes };
 }
@@ -133,10 +148,10 @@ function artifact(taskId: string, path: string, offsetBytes: bigint) {
 const WRONG: readonly [string, readonly string[], (to: TransportServer) => Promise<unknown>][] = [
   [
     "CreateTask",
-    ["experiment", "network", "code"],
+    ["network", "max_attempts", "code"],
     ({ tasks }) =>
       answerOf((done) =>
-        tasks.createTask(CreateTaskRequest.fromPartial({ network: 99 as 0, experiment: {} }), done),
+        tasks.createTask(CreateTaskRequest.fromPartial({ network: 99 as 0, maxAttempts: -1 }), done),
       ),
   ],
   ["RunTask", ["code"], ({ tasks }) => messagesOf(tasks.runTask(CreateTaskRequest.create()))],
@@ -197,6 +212,31 @@ const WRONG: readonly [string, readonly string[], (to: TransportServer) => Promi
     "DownloadArtifact",
     ["artifact.task_id", "artifact.path", "offset_bytes"],
     ({ tasks }) => messagesOf(tasks.downloadArtifact(artifact("", "", -1n))),
+  ],
+  [
+    "GetUsage",
+    ["filter.start_time", "label", "page_size"],
+    ({ usage }) =>
+      answerOf((done) => {
+        const filter = { startTime: new Date(8.64e15), endTime: undefined, owner: "", labels: {} };
+        return usage.getUsage(summing({ filter, grouping: 2, pageSize: -1 }), done);
+      }),
+  ],
+  [
+    "GetUsage",
+    ["grouping", "label"],
+    ({ usage }) => answerOf((done) => usage.getUsage(summing({ grouping: 77 as 0, label: "team" }), done)),
+  ],
+  [
+    "ListUsage",
+    ["page_size"],
+    ({ usage }) =>
+      answerOf((done) => usage.listUsage({ filter: undefined, pageSize: -1, pageToken: "" }, done)),
+  ],
+  [
+    "EstimateCost",
+    ["task"],
+    ({ usage }) => answerOf((done) => usage.estimateCost({ task: undefined }, done)),
   ],
   ["GetBlob", ["sha256"], ({ blobs }) => answerOf((done) => blobs.getBlob({ sha256: "ABC" }, done))],
   [
@@ -351,7 +391,7 @@ describe("status codes", async () => {
   });
 
   test("every RPC lists its codes in a form that can be read", () => {
-    assert.equal(documented.size, 25);
+    assert.equal(documented.size, 28);
     for (const codes of documented.values()) assert.ok(codes.has("INTERNAL"));
     assert.throws(() => parseCodes("Errors: those of CreateTask."), /not a list of codes/);
     assert.throws(() => parseCodes("Errors: NOT_THERE."), /not a status code/);

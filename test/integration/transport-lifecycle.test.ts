@@ -121,6 +121,7 @@ describe("health", () => {
       "longshore.v1.BlobService",
       "longshore.v1.SystemService",
       "longshore.v1.TaskService",
+      "longshore.v1.UsageService",
     ];
     for (const service of services) {
       const answer = await answerOf<HealthCheckResponse>((done) => server.health.check({ service }, done));

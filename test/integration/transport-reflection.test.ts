@@ -20,6 +20,7 @@ const SERVICES = [
   "longshore.v1.BlobService",
   "longshore.v1.SystemService",
   "longshore.v1.TaskService",
+  "longshore.v1.UsageService",
 ];
 
 let server: TransportServer;
@@ -111,13 +112,13 @@ describe("grpcurl", async () => {
   test("reads health and the details of an error", { skip }, async () => {
     const { address } = server.server;
     assert.match(await grpcurl(address, "grpc.health.v1.Health/Check"), /"status": "SERVING"/);
-    const wrong = '{"code":"","experiment":{}}';
+    const wrong = '{"code":"","max_attempts":-1}';
     await assert.rejects(
       grpcurl("-d", wrong, address, "longshore.v1.TaskService/CreateTask"),
       ({ stderr }) => {
         assert.match(stderr, /InvalidArgument/);
         assert.match(stderr, /google\.rpc\.ErrorInfo.*"reason": "INVALID_REQUEST"/s);
-        assert.match(stderr, /google\.rpc\.BadRequest.*"field": "experiment"/s);
+        assert.match(stderr, /google\.rpc\.BadRequest.*"field": "max_attempts"/s);
         return true;
       },
     );

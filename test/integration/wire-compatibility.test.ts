@@ -19,6 +19,7 @@ import * as resourceMessages from "@longshore/proto/longshore/v1/resources.ts";
 import * as systemMessages from "@longshore/proto/longshore/v1/system_service.ts";
 import * as taskMessages from "@longshore/proto/longshore/v1/task.ts";
 import * as taskServiceMessages from "@longshore/proto/longshore/v1/task_service.ts";
+import * as usageMessages from "@longshore/proto/longshore/v1/usage_service.ts";
 import fc from "fast-check";
 import { AccessBench } from "../support/access-bench.ts";
 import { FakeApplication } from "../support/fakes/fake-application.ts";
@@ -30,7 +31,7 @@ const root = fileURLToPath(new URL("../../proto", import.meta.url));
 
 /** Reads the .proto sources by itself: shares no generated code with the server. */
 const loaded = loadSync(
-  ["task_service", "blob_service", "system_service", "access_service"].map(
+  ["task_service", "blob_service", "usage_service", "system_service", "access_service"].map(
     (name) => `longshore/v1/${name}.proto`,
   ),
   {
@@ -64,6 +65,7 @@ const generated: Readonly<Record<string, unknown>> = {
   ...systemMessages,
   ...taskMessages,
   ...taskServiceMessages,
+  ...usageMessages,
 };
 
 function generatedCodec({ typeName }: DescMessage): Codec {
@@ -134,6 +136,9 @@ const REQUESTS: Readonly<Record<string, readonly object[]>> = {
   DownloadBlob: [{ sha256: DIGEST, offset_bytes: "1" }],
   CreateUploadUrl: [{ sha256: DIGEST, size_bytes: "3" }],
   CreateDownloadUrl: [{ sha256: DIGEST }],
+  GetUsage: [{ grouping: "USAGE_GROUPING_LABEL", label: "team", filter: { labels: { a: "b" } } }],
+  ListUsage: [{ filter: { start_time: { seconds: "1" } }, page_size: 1 }],
+  EstimateCost: [{ task: SNIPPET }],
   GetCapabilities: [{}],
   GetCapacity: [{ engine: "docker" }],
   WatchCapacity: [{}],

@@ -65,6 +65,7 @@ export class ApplicationBench implements AsyncDisposable {
       store,
       artifacts: database.artifacts,
       index: database.blobs,
+      ledger: database.ledger,
       blobs,
       archives: new FileArchiveReader({ directory: folder.path, limits: DEFAULT_ARCHIVE_LIMITS }),
       artifactReader: new TarArtifactReader(DEFAULT_ARCHIVE_LIMITS),

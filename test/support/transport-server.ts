@@ -5,6 +5,7 @@ import { AccessServiceClient } from "@longshore/proto/longshore/v1/access_servic
 import { BlobServiceClient } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { SystemServiceClient } from "@longshore/proto/longshore/v1/system_service.ts";
 import { TaskServiceClient } from "@longshore/proto/longshore/v1/task_service.ts";
+import { UsageServiceClient } from "@longshore/proto/longshore/v1/usage_service.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import type { Access, Application } from "#server/transport/application.ts";
 import { type GrpcServer, startGrpcServer } from "#server/transport/server.ts";
@@ -40,6 +41,7 @@ export class TransportServer implements AsyncDisposable {
   readonly blobs: BlobServiceClient;
   readonly system: SystemServiceClient;
   readonly access: AccessServiceClient;
+  readonly usage: UsageServiceClient;
   readonly health: HealthClient;
 
   /** Without `access` everybody is the local user. */
@@ -78,11 +80,13 @@ export class TransportServer implements AsyncDisposable {
     this.blobs = new BlobServiceClient(server.address, insecure, { interceptors });
     this.system = new SystemServiceClient(server.address, insecure, { interceptors });
     this.access = new AccessServiceClient(server.address, insecure, { interceptors });
+    this.usage = new UsageServiceClient(server.address, insecure, { interceptors });
     this.health = new HealthClient(server.address, insecure, { interceptors });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const client of [this.tasks, this.blobs, this.system, this.access, this.health]) client.close();
+    for (const client of [this.tasks, this.blobs, this.system, this.access, this.usage, this.health])
+      client.close();
     this.server.close();
   }
 }

@@ -180,7 +180,7 @@ function stageToProto(stage: Stage): WireStage {
   };
 }
 
-function usageToProto(usage: Usage | null): WireUsage | undefined {
+export function usageToProto(usage: Usage | null): WireUsage | undefined {
   if (usage === null) return undefined;
   return {
     cpuTime: durationOfMicros(usage.cpuMicros),

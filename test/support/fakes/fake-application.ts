@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
 import { InvalidRequest, NotFound, OffsetBeyondEnd, WrongState } from "#server/domain/errors.ts";
+import type { LedgerEntry, UsageSum } from "#server/domain/ledger.ts";
 import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
-import { isTerminal, type Task, type TaskSpec } from "#server/domain/task.ts";
+import { isTerminal, NO_USAGE, type Task, type TaskSpec } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
 import type { Application, BlobStatus, Caller, Checked } from "#server/transport/application.ts";
 
@@ -24,6 +25,42 @@ export const CAPACITY: Capacity = {
   running: 1,
   queued: 2,
   warm: 3,
+};
+
+const SUM: UsageSum = {
+  attempts: 2,
+  chargedMillis: 1500n,
+  cpuMilliMillis: 3_000_000n,
+  ramByteMillis: 3n * 2n ** 29n * 1000n,
+  storageByteMillis: 2n ** 80n,
+  gpuMillis: new Map([["T4", 1500n]]),
+  cpuMicros: 1_250_001n,
+  peakRamBytes: 5,
+  costs: [{ currency: "EUR", nanos: 12_000_000_345n }],
+};
+
+const ENTRY: LedgerEntry = {
+  taskId: "task-1",
+  attempt: 1,
+  tenant: "tenant",
+  owner: "owner",
+  labels: { a: "b" },
+  runStartTime: new Date(1_700_000_000_000),
+  endTime: new Date(1_700_000_001_000),
+  reason: "EXITED",
+  resources: RESOURCES,
+  usage: {
+    ...NO_USAGE,
+    chargedMillis: 1000,
+    charge: {
+      currency: "EUR",
+      nanos: 1_000_000_001n,
+      cpuHourNanos: 36_000_000n,
+      ramGbHourNanos: 1n,
+      storageGbHourNanos: 0n,
+      gpus: [{ model: "T4", count: 1, hourNanos: 2_500_000_000n }],
+    },
+  },
 };
 
 const CAPABILITIES: Capabilities = {
@@ -180,6 +217,26 @@ export class FakeApplication implements Application {
     const blob = this.blobs.get(sha256);
     if (blob === undefined) throw new NotFound("blob", sha256);
     yield* slices(blob, offset);
+  }
+
+  async getUsage(...[, request]: Parameters<Application["getUsage"]>) {
+    refuse(request.violations);
+    return { groups: [{ key: "2026-11-21", sum: SUM }], total: SUM, nextPageToken: "" };
+  }
+
+  async listUsage(...[, request]: Parameters<Application["listUsage"]>) {
+    refuse(request.violations);
+    return { entries: [ENTRY], nextPageToken: "" };
+  }
+
+  async estimateCost(...[, { spec, violations }]: Parameters<Application["estimateCost"]>) {
+    refuse([
+      ...violations,
+      ...(spec.code === "" && spec.command.length === 0 ? [{ field: "code", description: "is empty" }] : []),
+    ]);
+    const { charge } = ENTRY.usage;
+    const limits = { ...RESOURCES, ...BUDGETS, runMillis: 30_000, queueMillis: null, totalMillis: null };
+    return { limits, longestMillis: 30_000, most: charge, expectedMillis: 1000, expected: charge };
   }
 
   async getCapabilities(): Promise<Capabilities> {
