@@ -15,6 +15,7 @@ import type { UsageLedger } from "../domain/ports/usage-ledger.ts";
 import type { PriceBook } from "../domain/price-book.ts";
 import { isTerminal } from "../domain/task.ts";
 import type { Application } from "./api.ts";
+import { CacheKeys } from "./cache-keys.ts";
 import { CancelTask } from "./cancel-task.ts";
 import { CheckInputs } from "./check-inputs.ts";
 import { CollectBlobs } from "./collect-blobs.ts";
@@ -42,6 +43,7 @@ import { ReadUsage } from "./read-usage.ts";
 import { Reconcile } from "./reconcile.ts";
 import { Removals } from "./removals.ts";
 import { RerunTask } from "./rerun-task.ts";
+import { ResultCache } from "./result-cache.ts";
 import { RunAttempts } from "./run-attempts.ts";
 import { RunHistory } from "./run-history.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -131,6 +133,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     measure.record(next, previous);
     if (isTerminal(next.state) && !(previous !== undefined && isTerminal(previous.state))) {
       history.ended(next);
+      cache.ended(next);
       dependencies.ended(next);
     }
   });
@@ -156,7 +159,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       givenBack: (host, task) => {
         scheduler.giveBack(host, task.id);
         const present = book.live(task.id);
-        if (present?.state === "QUEUED") queue.enter(present);
+        if (present?.state === "QUEUED") void queue.enter(present);
       },
       trouble: (host, error) => probe.trouble(host, error),
     },
@@ -179,7 +182,20 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     policy,
     log,
     clock,
-    ready: (task) => queue.goOn(task),
+    ready: (task) => void queue.goOn(task),
+  });
+  const cacheKeys = new CacheKeys({ artifacts, secretBox });
+  const cache = new ResultCache({
+    book,
+    store,
+    artifacts,
+    blobs,
+    hosts,
+    keys: cacheKeys,
+    policy,
+    log,
+    clock,
+    miss: (task) => scheduler.enqueue(task),
   });
   const deadlines = new TaskDeadlines({
     book,
@@ -192,7 +208,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     log,
     clock,
   });
-  const queue: TaskQueue = new TaskQueue({ dependencies, scheduler, deadlines });
+  const queue: TaskQueue = new TaskQueue({ dependencies, cache, scheduler, deadlines });
   const createTask = new CreateTask({
     book,
     store,
@@ -201,6 +217,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     queue,
     dependencies,
     history,
+    cacheKeys,
     blobs: index,
     archives,
     checkInputs: new CheckInputs({ book, artifacts, blobs: index, clock }),
@@ -236,6 +253,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     store,
     hosts,
     queue,
+    cache,
     scheduler,
     dependencies,
     attempts,
@@ -309,6 +327,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await sweep.stop();
       deadlines.close();
       await dependencies.close();
+      await cache.close();
       await attempts.close();
       await experiments.close();
     },

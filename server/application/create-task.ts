@@ -21,6 +21,7 @@ import type { InputFile, Program, Stage, Task, TaskSpec } from "../domain/task.t
 import { networkOf, trackingServerOf } from "../domain/tracking.ts";
 import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
+import type { CacheKeys } from "./cache-keys.ts";
 import type { CheckInputs } from "./check-inputs.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engine-host.ts";
@@ -39,6 +40,7 @@ export interface CreateTaskDeps {
   readonly queue: TaskQueue;
   readonly dependencies: Dependencies;
   readonly history: RunHistory;
+  readonly cacheKeys: CacheKeys;
   readonly blobs: BlobIndex;
   readonly archives: ArchiveReader;
   readonly checkInputs: CheckInputs;
@@ -90,7 +92,8 @@ export class CreateTask {
     let task: Task;
     try {
       const checked = await this.#check(caller, id, withSecrets(request), request.violations);
-      task = this.#make(caller, id, request, checked, origin);
+      const made = this.#make(caller, id, request, checked, origin);
+      task = { ...made, cacheKey: await this.#deps.cacheKeys.of(made) };
       await this.#deps.book.insert(task);
     } catch (error) {
       this.#deps.dependencies.release(id);
@@ -101,8 +104,10 @@ export class CreateTask {
       return winner;
     }
     this.#deps.log.info("task created", { ...factsOf(task), tenant: task.tenant, owner: task.owner });
-    this.#deps.queue.enter(task);
-    return task;
+    const answer = this.#deps.queue.enter(task);
+    if (answer === undefined) return task;
+    await answer;
+    return (await this.#deps.book.find(id)) ?? task;
   }
 
   /** What can be said before an archive has come: a wrong field is refused before gigabytes are sent for nothing. */
@@ -305,6 +310,9 @@ export class CreateTask {
       endTime: null,
       expireTime: null,
       rerunOf: origin.rerunOf,
+      cacheKey: "",
+      cachedFrom: "",
+      cachedOutput: null,
     };
   }
 }

@@ -76,7 +76,11 @@ export class DeleteTask {
       after = last.path;
     }
     await store.remove(task.id);
-    for (const attempt of task.attempts) await files.get(attempt.engine)?.remove(attempt.sandboxId);
+    const places = task.cachedOutput === null ? task.attempts : [...task.attempts, task.cachedOutput];
+    // The output may be that of tasks, too, which were answered from this one.
+    const known = await store.knownSandboxes(places.map(({ sandboxId }) => sandboxId));
+    for (const { engine, sandboxId } of places)
+      if (!known.has(sandboxId)) await files.get(engine)?.remove(sandboxId);
     for (const digest of digests) await collectBlobs.collect(digest);
     log.info("task removed", factsOf(task));
   }

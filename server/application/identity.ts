@@ -25,14 +25,18 @@ export function stageSpanId(taskId: string, stage: StageName, attempt: number): 
 /** Digest of what a spec asks for, without the id of the request: equal for a repeat, different for another request. */
 export function digestOfSpec(spec: TaskSpec): string {
   const { requestId: _, ...content } = spec;
-  return createHash("sha256").update(stableJson(content)).digest("hex");
+  return digestOf(content);
 }
 
 /** Digest of what is run, whatever it is given: runs of one program are likely to take about as long. */
 export function digestOfProgram(spec: TaskSpec, program: Program): string {
   const { code, archiveSha256, workingDirectory } = spec;
-  const content = stableJson({ code, archiveSha256, workingDirectory, program });
-  return createHash("sha256").update(content).digest("hex");
+  return digestOf({ code, archiveSha256, workingDirectory, program });
+}
+
+/** Equal for equal content, in whatever order its fields are. */
+export function digestOf(content: object): string {
+  return createHash("sha256").update(stableJson(content)).digest("hex");
 }
 
 function stableJson(value: unknown): string {

@@ -1,5 +1,5 @@
 import type { JournalFrame, LogStream } from "../domain/journal.ts";
-import type { Attempt } from "../domain/task.ts";
+import type { WrittenAttempt } from "../domain/task.ts";
 import type { LogGap, LogOutput } from "../domain/task-event.ts";
 import { encodeCursor, type WatchCursor } from "./watch-cursor.ts";
 
@@ -76,7 +76,7 @@ export class LogBatcher {
   }
 
   /** What the record counted of an ended attempt but its journal no longer holds, because it expired or was damaged. */
-  *missing(attempt: Attempt): Generator<LogGap> {
+  *missing(attempt: WrittenAttempt): Generator<LogGap> {
     for (const [stream, total] of [
       ["STDOUT", attempt.result?.stdoutBytes ?? 0],
       ["STDERR", attempt.result?.stderrBytes ?? 0],

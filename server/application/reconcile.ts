@@ -8,6 +8,7 @@ import type { Dependencies } from "./dependencies.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import { factsOf } from "./log-facts.ts";
 import type { Removals } from "./removals.ts";
+import type { ResultCache } from "./result-cache.ts";
 import type { RunAttempts } from "./run-attempts.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
@@ -20,6 +21,7 @@ export interface ReconcileDeps {
   readonly store: TaskStore;
   readonly hosts: EngineHosts;
   readonly queue: TaskQueue;
+  readonly cache: ResultCache;
   readonly scheduler: Scheduler;
   readonly dependencies: Dependencies;
   readonly attempts: RunAttempts;
@@ -74,7 +76,9 @@ export class Reconcile {
     }
     await this.#deps.dependencies.restore(tasks);
     for (const task of tasks) this.#deps.book.adopt(task);
-    for (const task of tasks) this.#takeUp(task);
+    // What runs comes first: equal tasks in the queue may wait for its result.
+    for (const task of tasks) if (currentAttempt(task) !== undefined) this.#takeUp(task);
+    for (const task of tasks) if (currentAttempt(task) === undefined) this.#takeUp(task);
     log.info("reconciled", { ...this.#found, removed: removals.count });
   }
 
@@ -131,7 +135,7 @@ export class Reconcile {
       this.#adopt(task);
       this.#found.adoptedAttempts++;
     } else if (!isTerminal(task.state)) {
-      this.#deps.queue.enter(task);
+      void this.#deps.queue.enter(task);
       this.#found.queuedTasks++;
     }
   }
@@ -142,6 +146,7 @@ export class Reconcile {
     const host = this.#deps.hosts.get(attempt.engine);
     const hold: Hold = { taskId: task.id, resources: task.limits, gpuIds: attempt.gpuIds };
     this.#deps.scheduler.adopt(host, task, hold);
+    this.#deps.cache.adopt(task);
     this.#deps.attempts.adopt(task, attempt, host, hold);
   }
 
@@ -154,7 +159,7 @@ export class Reconcile {
   #resume(task: Task): void {
     this.#deps.log.warn("a task that nobody worked on is taken up again", factsOf(task));
     if (currentAttempt(task) !== undefined) this.#adopt(task);
-    else this.#deps.queue.enter(task);
+    else void this.#deps.queue.enter(task);
   }
 
   /** Attempts that ended but whose sandbox was not removed. */

@@ -99,6 +99,7 @@ export class TraceStages {
         ...endingOf(result),
         "longshore.log.bytes": (result?.stdoutBytes ?? 0) + (result?.stderrBytes ?? 0),
         ...(task.archiveSha256 === "" ? {} : { "longshore.archive.sha256": task.archiveSha256 }),
+        ...(task.cachedFrom === "" ? {} : { "longshore.cached_from": task.cachedFrom }),
         ...(task.rerunOf === "" ? {} : { "longshore.rerun_of": task.rerunOf }),
       },
     });

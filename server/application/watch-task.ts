@@ -1,6 +1,6 @@
 import { BadCursor, NotFound } from "../domain/errors.ts";
 import { DamagedJournal, type JournalFrame } from "../domain/journal.ts";
-import { type Attempt, isTerminal, type Task, type Wait } from "../domain/task.ts";
+import { isTerminal, type Task, type Wait, type WrittenAttempt, writtenAttempts } from "../domain/task.ts";
 import type { LogGap, LogOutput, LogStream, TaskEvent } from "../domain/task-event.ts";
 import type { WatchRequest } from "./api.ts";
 import { Latch } from "./changes.ts";
@@ -32,7 +32,8 @@ export class WatchTask {
   async *watch(tenant: string, request: WatchRequest, signal: AbortSignal): AsyncGenerator<TaskEvent> {
     const cursor = request.cursor === "" ? START : decodeCursor(request.cursor);
     const task = await this.#deps.book.get(request.id, tenant);
-    if (cursor.attempt > task.attempts.length + 1) throw new BadCursor("the cursor is not one of this task");
+    if (cursor.attempt > writtenAttempts(task).length + 1)
+      throw new BadCursor("the cursor is not one of this task");
     const latch = new Latch();
     const deaf = this.#deps.book.changes.listen(task.id, () => latch.set());
     const output = new TaskOutput(this.#deps.journals, latch, cursor, request);
@@ -133,7 +134,8 @@ class TaskOutput {
 
   /** What came since the last call; undefined when there is nothing new. Never waits for growth. */
   async next(task: Task): Promise<Iterable<LogOutput | LogGap> | undefined> {
-    const attempt = task.attempts[this.#attempt - 1];
+    const attempts = writtenAttempts(task);
+    const attempt = attempts[this.#attempt - 1];
     if (attempt === undefined) return undefined;
     // The journal comes with the container; the change of the record that names it wakes this watch again.
     if (attempt.containerId === "" && attempt.endTime === null) return undefined;
@@ -142,7 +144,7 @@ class TaskOutput {
     if (attempt.endTime === null) return undefined;
     const gaps = [...this.#batcher.missing(attempt)];
     if (gaps.length > 0 && this.#tailFrom === undefined) return gaps;
-    if (task.attempts.length === this.#attempt) return undefined;
+    if (attempts.length === this.#attempt) return undefined;
     this.#attempt++;
     this.close();
     this.#broken = false;
@@ -151,7 +153,7 @@ class TaskOutput {
     return [];
   }
 
-  async #poll(attempt: Attempt): Promise<JournalFrame[] | undefined> {
+  async #poll(attempt: WrittenAttempt): Promise<JournalFrame[] | undefined> {
     if (this.#broken) return undefined;
     const hub = this.#journals.get(attempt.engine);
     if (hub === undefined) return undefined;

@@ -295,6 +295,29 @@ export interface Task {
   readonly endTime: Date | null;
   readonly expireTime: Date | null;
   readonly rerunOf: string;
+  /** Digest of all that goes into a run; empty where equal ones need not come to the same. */
+  readonly cacheKey: string;
+  /** The task whose result answers this one; empty for one that runs itself. */
+  readonly cachedFrom: string;
+  /** Where that task's output lies, which is this one's, too. */
+  readonly cachedOutput: OutputPlace | null;
+}
+
+/** The journal of one attempt. */
+export interface OutputPlace {
+  readonly engine: string;
+  readonly sandboxId: string;
+}
+
+/** What a reader of output has to know of an attempt. */
+export type WrittenAttempt = OutputPlace & Pick<Attempt, "containerId" | "startTime" | "endTime" | "result">;
+
+/** The attempts that wrote a task's output: its own, or the one of the task whose result answers it. */
+export function writtenAttempts(task: Task): readonly WrittenAttempt[] {
+  const { cachedOutput, createTime: startTime, endTime, result } = task;
+  return cachedOutput === null
+    ? task.attempts
+    : [{ ...cachedOutput, containerId: "", startTime, endTime, result }];
 }
 
 export type Program =

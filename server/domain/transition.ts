@@ -5,6 +5,7 @@ import {
   isSystemFault,
   isTerminal,
   NO_USAGE,
+  type OutputPlace,
   type Stage,
   type StageName,
   type Task,
@@ -35,7 +36,10 @@ export type TaskChange = { readonly stages?: readonly Stage[] } & (
       readonly usage: Usage | null;
       readonly runTime: Date | null;
       readonly expireTime: Date;
+      /** Answered by an earlier task, not run. */
+      readonly cached?: { readonly from: string; readonly output: OutputPlace };
     }
+  | { readonly kind: "identify"; readonly cacheKey: string }
   | { readonly kind: "stages" }
   | { readonly kind: "release"; readonly attempt: number }
 );
@@ -52,6 +56,7 @@ type Step = TaskState | typeof KEEP | typeof BY_RESULT;
  */
 export const TRANSITIONS: Readonly<Record<TaskState, Readonly<Partial<Record<ChangeKind, Step>>>>> = {
   QUEUED: {
+    identify: KEEP,
     start: "PREPARING",
     end: BY_RESULT,
     stages: KEEP,
@@ -138,7 +143,12 @@ function fieldsOf(task: Task, change: TaskChange): Partial<Task> {
         result: change.result,
         endTime: change.time,
         expireTime: change.expireTime,
+        ...(change.cached === undefined
+          ? {}
+          : { cachedFrom: change.cached.from, cachedOutput: change.cached.output }),
       };
+    case "identify":
+      return { cacheKey: change.cacheKey };
     case "release":
       return {
         attempts: task.attempts.map((a) => (a.number === change.attempt ? { ...a, released: true } : a)),

@@ -5,6 +5,7 @@ import { outcomeOf } from "#server/domain/dependency.ts";
 import {
   type ArtifactStore,
   RequestIdTaken,
+  SourceGone,
   StaleTask,
   type TaskQuery,
   type TaskStore,
@@ -168,6 +169,60 @@ function recordTests(open: () => Promise<TaskStores>): void {
     const { programDigest } = sampleTask(1);
     assert.deepEqual(await stores.tasks.lastRuns("tenant", programDigest, 3), [400, 300, 200]);
     assert.deepEqual(await stores.tasks.lastRuns("tenant", "unknown", 3), []);
+  });
+
+  test("finds equal tasks that ran and succeeded, and gives a task that is answered from one its artifacts", async () => {
+    await using stores = await open();
+    const cacheKey = "c".repeat(64);
+    const run = async (place: number, fields: Partial<Task>) => {
+      const task = sampleTask(place, fields);
+      await stores.tasks.insert(task);
+      await stores.tasks.save({ ...succeeded(task), ...fields }, task);
+      return task.id;
+    };
+    const source = await run(1, { cacheKey });
+    await stores.artifacts.replace(source, "tenant", [{ path: "a/b", sizeBytes: 3, sha256: "f".repeat(64) }]);
+    await run(2, { cacheKey, tenant: "other" });
+    await run(3, { cacheKey, state: "FAILED" });
+    await run(4, { cacheKey: "d".repeat(64) });
+    const queued = sampleTask(5, { cacheKey });
+    await stores.tasks.insert(queued);
+    const cachedOutput = { engine: "docker", sandboxId: "sandbox-of-another" };
+    const answered = next(queued, {
+      state: "SUCCEEDED",
+      result: SAMPLE_RESULT,
+      endTime: SAMPLE_TIME,
+      cachedFrom: source,
+      cachedOutput,
+    });
+    await stores.tasks.save(answered, queued);
+    assert.deepEqual(await stores.tasks.get(answered.id), answered);
+    assert.deepEqual(
+      await stores.artifacts.list(answered.id, "", 10),
+      await stores.artifacts.list(source, "", 10),
+    );
+    const sources = () => stores.tasks.cacheSources("tenant", cacheKey, 10);
+    assert.deepEqual(places(await sources()), [1]);
+    await run(6, { cacheKey });
+    assert.deepEqual(places(await sources()), [6, 1]);
+    assert.deepEqual(places(await stores.tasks.cacheSources("tenant", cacheKey, 1)), [6]);
+    assert.deepEqual(
+      await stores.tasks.knownSandboxes(["sandbox-of-another", "nobody's"]),
+      new Set(["sandbox-of-another"]),
+    );
+  });
+
+  test("does not answer a task from one that was removed meanwhile, or that is another tenant's", async () => {
+    await using stores = await open();
+    const queued = sampleTask(1);
+    const foreign = sampleTask(2, { tenant: "other" });
+    await stores.tasks.insert(queued);
+    await stores.tasks.insert(foreign);
+    for (const cachedFrom of [sampleId(9), foreign.id]) {
+      const answered = next(queued, { state: "SUCCEEDED", cachedFrom });
+      await assert.rejects(stores.tasks.save(answered, queued), SourceGone);
+    }
+    assert.deepEqual(await stores.tasks.get(queued.id), queued);
   });
 
   test("changes of one task asked for at once happen in order", async () => {

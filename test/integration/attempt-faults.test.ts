@@ -35,6 +35,7 @@ function failingStore(inner: TaskStore): {
     unfinished: () => inner.unfinished(),
     lastEnded: (limit) => inner.lastEnded(limit),
     outcomes: (ids) => inner.outcomes(ids),
+    cacheSources: (tenant, key, limit) => inner.cacheSources(tenant, key, limit),
     lastRuns: (tenant, program, limit) => inner.lastRuns(tenant, program, limit),
     knownSandboxes: (ids) => inner.knownSandboxes(ids),
     remove: (id) => inner.remove(id),

@@ -114,6 +114,9 @@ export function sampleTask(place: number, changes: Partial<Task> = {}, spec: Par
     endTime: null,
     expireTime: null,
     rerunOf: "",
+    cacheKey: "",
+    cachedFrom: "",
+    cachedOutput: null,
     ...changes,
   };
 }

@@ -62,6 +62,7 @@ const change: fc.Arbitrary<TaskChange> = fc.oneof(
   fc.constant<TaskChange>({ kind: "retry", time, result: lost, usage: NO_USAGE, runTime: null }),
   fc.constantFrom(exited(0), exited(1), lost, cancelled).map(ended),
   fc.constant<TaskChange>({ kind: "stages" }),
+  fc.constant<TaskChange>({ kind: "identify", cacheKey: "c".repeat(64) }),
   fc.constant<TaskChange>({ kind: "release", attempt: 1 }),
 );
 

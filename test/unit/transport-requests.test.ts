@@ -44,7 +44,6 @@ describe("a request to run something", () => {
   test("is refused for every field that this server would otherwise ignore", () => {
     const unsupported = {
       environment: { environment: {} },
-      use_result_cache: { useResultCache: true },
       webhooks: { webhooks: [{ url: "https://a" }] },
     };
     for (const [field, request] of Object.entries(unsupported))

@@ -1,5 +1,5 @@
 import { LongshoreError, SystemFault, Unavailable } from "../../domain/errors.ts";
-import { RequestIdTaken, StaleTask } from "../../domain/ports/task-store.ts";
+import { RequestIdTaken, SourceGone, StaleTask } from "../../domain/ports/task-store.ts";
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html). */
 const BUSY = 5;
@@ -39,11 +39,12 @@ export function breaksTransaction(error: unknown): boolean {
   return code !== undefined && PASSING[code] !== undefined;
 }
 
+const OWN = [RequestIdTaken, SourceGone, StaleTask] as const;
+
 /** Own errors as they are, passing trouble of the disk as Unavailable, everything else as a fault of ours. */
 export function toDomainError(error: unknown, doing: string): Error {
-  if (error instanceof LongshoreError || error instanceof RequestIdTaken || error instanceof StaleTask) {
-    return error;
-  }
+  if (error instanceof LongshoreError) return error;
+  if (error instanceof Error && OWN.some((own) => error instanceof own)) return error;
   const passing = PASSING[sqliteCode(error) ?? -1];
   if (passing !== undefined) return new Unavailable(`${doing}: ${passing}`, 1000, { cause: error });
   const message = error instanceof Error ? error.message : String(error);

@@ -41,6 +41,11 @@ export const TaskTable = defineEntity({
     rootSpanId: p.text(),
     parentSpanId: p.text(),
     rerunOf: p.text(),
+    cacheKey: p.text().nullable(),
+    cachedFrom: p.text().nullable(),
+    /** Where the output of the task in cached_from lies. */
+    outputEngine: p.text().nullable(),
+    outputSandboxId: p.text().nullable(),
     limits: p.text(),
     wait: p.text().nullable(),
     cancellation: p.text().nullable(),
@@ -62,6 +67,16 @@ export const TaskTable = defineEntity({
       name: "task_program",
       properties: ["tenant", "programDigest", "id"],
       where: "program_digest is not null and state = 'SUCCEEDED'",
+    },
+    {
+      name: "task_cache_key",
+      properties: ["tenant", "cacheKey", "id"],
+      where: "cache_key is not null and cached_from is null and state = 'SUCCEEDED'",
+    },
+    {
+      name: "task_output_sandbox",
+      properties: ["outputSandboxId"],
+      where: "output_sandbox_id is not null",
     },
     { name: "task_expire_time", properties: ["expireTime", "id"], where: "expire_time is not null" },
     { name: "task_archive", properties: ["archiveSha256"], where: "archive_sha256 is not null" },

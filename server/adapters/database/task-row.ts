@@ -55,6 +55,10 @@ export function toTaskRow(task: Task): TaskRow {
     root_span_id: task.rootSpanId,
     parent_span_id: task.parentSpanId,
     rerun_of: task.rerunOf,
+    cache_key: textOrNull(task.cacheKey),
+    cached_from: textOrNull(task.cachedFrom),
+    output_engine: task.cachedOutput?.engine ?? null,
+    output_sandbox_id: task.cachedOutput?.sandboxId ?? null,
     limits: JSON.stringify(task.limits),
     wait: jsonOrNull(task.wait),
     cancellation: jsonOrNull(task.cancellation),
@@ -150,6 +154,10 @@ const taskColumns = z.object({
   root_span_id: z.string(),
   parent_span_id: z.string(),
   rerun_of: z.string(),
+  cache_key: emptyIfNull,
+  cached_from: emptyIfNull,
+  output_engine: z.string().nullable(),
+  output_sandbox_id: z.string().nullable(),
   limits: jsonText(json.limits),
   wait: jsonText(json.wait).nullable(),
   cancellation: jsonText(json.cancellation).nullable(),
@@ -282,5 +290,11 @@ export function fromTaskRow(row: StoredTask, attempts: readonly Attempt[], stage
     endTime: columns.end_time,
     expireTime: columns.expire_time,
     rerunOf: columns.rerun_of,
+    cacheKey: columns.cache_key,
+    cachedFrom: columns.cached_from,
+    cachedOutput:
+      columns.output_engine === null || columns.output_sandbox_id === null
+        ? null
+        : { engine: columns.output_engine, sandboxId: columns.output_sandbox_id },
   };
 }

@@ -2,7 +2,13 @@ import { type Kysely, type SelectQueryBuilder, sql } from "kysely";
 import type { TaskOutcome } from "../../domain/dependency.ts";
 import { SystemFault } from "../../domain/errors.ts";
 import { endedEntries } from "../../domain/ledger.ts";
-import { RequestIdTaken, StaleTask, type TaskQuery, type TaskStore } from "../../domain/ports/task-store.ts";
+import {
+  RequestIdTaken,
+  SourceGone,
+  StaleTask,
+  type TaskQuery,
+  type TaskStore,
+} from "../../domain/ports/task-store.ts";
 import type { Attempt, Stage, Task } from "../../domain/task.ts";
 import { toDomainError } from "./fault.ts";
 import type { Tables } from "./schema.ts";
@@ -73,6 +79,7 @@ export class SqlTaskStore implements TaskStore {
       await writeStages(connection, next, previous.stages);
       await writeLedger(connection, endedEntries(next, previous));
       if (next.state !== previous.state) await insertEvent(connection, next, this.#now());
+      if (next.cachedFrom !== previous.cachedFrom) await copyArtifacts(connection, next);
     });
   }
 
@@ -140,6 +147,18 @@ export class SqlTaskStore implements TaskStore {
     return found;
   }
 
+  cacheSources(tenant: string, cacheKey: string, limit: number): Promise<Task[]> {
+    return this.#load("look for an equal task", (query) =>
+      query
+        .where("task.tenant", "=", tenant)
+        .where("task.cache_key", "=", cacheKey)
+        .where("task.state", "=", sql.lit("SUCCEEDED"))
+        .where("task.cached_from", "is", null)
+        .orderBy("task.id", "desc")
+        .limit(limit),
+    );
+  }
+
   async lastRuns(tenant: string, programDigest: string, limit: number): Promise<number[]> {
     try {
       const rows = await this.#database
@@ -169,6 +188,12 @@ export class SqlTaskStore implements TaskStore {
           .where("sandbox_id", "in", some)
           .execute();
         for (const row of rows) known.add(row.sandbox_id);
+        const read = await this.#database
+          .selectFrom("task")
+          .select("output_sandbox_id")
+          .where("output_sandbox_id", "in", some)
+          .execute();
+        for (const row of read) if (row.output_sandbox_id !== null) known.add(row.output_sandbox_id);
       }
     } catch (error) {
       throw toDomainError(error, "look for the tasks of sandboxes");
@@ -341,6 +366,33 @@ async function writeStages(
     .deleteFrom("stage")
     .where("task_id", "=", task.id)
     .where("position", ">=", task.stages.length)
+    .execute();
+}
+
+/** In one transaction with the task's ending, so that a source removed at the same time takes nothing along. */
+async function copyArtifacts(connection: Kysely<Tables>, task: Task): Promise<void> {
+  const source = await connection
+    .selectFrom("task")
+    .select("id")
+    .where("id", "=", task.cachedFrom)
+    .where("tenant", "=", task.tenant)
+    .executeTakeFirst();
+  if (source === undefined) throw new SourceGone(task.cachedFrom);
+  await connection
+    .insertInto("artifact")
+    .columns(["task_id", "path", "tenant", "size_bytes", "sha256"])
+    .expression((query) =>
+      query
+        .selectFrom("artifact")
+        .select(({ val, ref }) => [
+          val(task.id).as("task_id"),
+          ref("path").as("path"),
+          ref("tenant").as("tenant"),
+          ref("size_bytes").as("size_bytes"),
+          ref("sha256").as("sha256"),
+        ])
+        .where("task_id", "=", task.cachedFrom),
+    )
     .execute();
 }
 

@@ -26,6 +26,14 @@ export class RequestIdTaken extends Error {
   }
 }
 
+/** Thrown by `save`: the task that is to answer this one was removed meanwhile. */
+export class SourceGone extends Error {
+  constructor(id: string) {
+    super(`task ${id}, whose result was to be used, was removed`);
+    this.name = "SourceGone";
+  }
+}
+
 /** Thrown by `save`: the record is no longer at the version that the change was made from. */
 export class StaleTask extends Error {
   constructor(id: string, version: number) {
@@ -42,7 +50,10 @@ export class StaleTask extends Error {
 export interface TaskStore {
   /** Throws RequestIdTaken. */
   insert(task: Task): Promise<void>;
-  /** `next.version` is `previous.version + 1`. Throws StaleTask. */
+  /**
+   * `next.version` is `previous.version + 1`. A change that sets `cachedFrom` gives the task that one's artifacts.
+   * Throws StaleTask, SourceGone.
+   */
   save(next: Task, previous: Task): Promise<void>;
   get(id: string): Promise<Task | undefined>;
   findByRequestId(tenant: string, requestId: string): Promise<Task | undefined>;
@@ -56,7 +67,9 @@ export interface TaskStore {
   outcomes(ids: readonly string[]): Promise<Map<string, TaskOutcome>>;
   /** Milliseconds that the last tasks of this program took that succeeded, latest first, at most `limit`. */
   lastRuns(tenant: string, programDigest: string, limit: number): Promise<number[]>;
-  /** Which of these sandboxes any task's attempt names. */
+  /** Tasks with this cache key that ran themselves and succeeded, newest first, at most `limit`. */
+  cacheSources(tenant: string, cacheKey: string, limit: number): Promise<Task[]>;
+  /** Which of these sandboxes any task's attempt names, or a task whose output lies there. */
   knownSandboxes(ids: readonly string[]): Promise<Set<string>>;
   /** Removes the record with its attempts, stages, events and artifact rows; false when there was none. */
   remove(id: string): Promise<boolean>;

@@ -70,7 +70,7 @@ export function taskToProto(task: Task, view: View, now = new Date()): WireTask 
     endTime: task.endTime ?? undefined,
     expireTime: task.expireTime ?? undefined,
     rerunOf: task.rerunOf,
-    cachedFrom: "",
+    cachedFrom: task.cachedFrom,
     archiveSha256: task.archiveSha256,
   };
 }

@@ -209,6 +209,8 @@ const changing = {
   startTime: orNull(time),
   endTime: orNull(time),
   expireTime: orNull(time),
+  cacheKey: text,
+  cachedOutput: orNull(record({ engine: text, sandboxId: text })),
 };
 
 /** Any task of any content, hostile texts included; the id is left to the caller. */
@@ -225,6 +227,7 @@ export const arbitraryTask: fc.Arbitrary<Omit<Task, "id">> = record({
   parentSpanId: text,
   createTime: time,
   rerunOf: text,
+  cachedFrom: fc.constant(""),
   ...changing,
 });
 

@@ -126,6 +126,9 @@ export function taskOf(id: string, spec: TaskSpec, caller: Caller, changes: Part
     endTime: null,
     expireTime: null,
     rerunOf: "",
+    cacheKey: "",
+    cachedFrom: "",
+    cachedOutput: null,
     ...changes,
   };
 }

@@ -5,6 +5,7 @@ import type { BlobIndex } from "#server/domain/ports/blob-store.ts";
 import {
   type ArtifactStore,
   RequestIdTaken,
+  SourceGone,
   StaleTask,
   type TaskQuery,
   type TaskStore,
@@ -60,6 +61,11 @@ export class MemoryTaskStore implements TaskStore {
     if (this.#rows.tasks.get(previous.id)?.version !== previous.version) {
       throw new StaleTask(previous.id, previous.version);
     }
+    if (next.cachedFrom !== previous.cachedFrom) {
+      const source = this.#rows.tasks.get(next.cachedFrom);
+      if (source?.tenant !== next.tenant) throw new SourceGone(next.cachedFrom);
+      this.#rows.artifacts.set(next.id, this.#rows.artifacts.get(source.id) ?? []);
+    }
     this.#rows.tasks.set(next.id, next);
     this.#ledger.add(endedEntries(next, previous));
   }
@@ -99,6 +105,14 @@ export class MemoryTaskStore implements TaskStore {
     return new Map(found.map((task) => [task.id, outcomeOf(task)]));
   }
 
+  async cacheSources(tenant: string, cacheKey: string, limit: number): Promise<Task[]> {
+    return this.#byId()
+      .reverse()
+      .filter((task) => task.tenant === tenant && task.cacheKey === cacheKey)
+      .filter(({ state, cachedFrom }) => state === "SUCCEEDED" && cachedFrom === "")
+      .slice(0, limit);
+  }
+
   async lastRuns(tenant: string, programDigest: string, limit: number): Promise<number[]> {
     return this.#byId()
       .reverse()
@@ -109,7 +123,12 @@ export class MemoryTaskStore implements TaskStore {
   }
 
   async knownSandboxes(ids: readonly string[]): Promise<Set<string>> {
-    const named = new Set(this.#byId().flatMap((task) => task.attempts.map((attempt) => attempt.sandboxId)));
+    const named = new Set(
+      this.#byId().flatMap((task) => [
+        ...task.attempts.map((attempt) => attempt.sandboxId),
+        task.cachedOutput?.sandboxId,
+      ]),
+    );
     return new Set(ids.filter((id) => named.has(id)));
   }
 

@@ -200,7 +200,11 @@ class CreateTaskRequest(_message.Message):
     max_attempts: _builtins.int
     """Attempts allowed after system faults, 0 means 1; failures of the user's code are never retried."""
     use_result_cache: _builtins.bool
-    """Answer from an equal earlier task of the same tenant, if there is one."""
+    """Answers with the result, output and artifacts of an equal earlier task of the same tenant that succeeded, at once and free of
+    charge: equal in code, archive, entrypoint, arguments, variables and secrets, input, image, environment, inputs by digest,
+    outputs, resources and budgets. One that is equal and still goes on is waited for, unless this has a higher priority; when it
+    does not succeed, this runs itself. Never for a task that reaches a network.
+    """
     display_name: _builtins.str
     """For people; need not be unique."""
     request_id: _builtins.str
@@ -601,7 +605,7 @@ class Task(_message.Message):
     rerun_of: _builtins.str
     """The task that this one repeats."""
     cached_from: _builtins.str
-    """The task whose result answers this one."""
+    """The task whose result, output and artifacts are this one's, too; there are no attempts then."""
     archive_sha256: _builtins.str
     """Digest of the archive as uploaded."""
     @_builtins.property
@@ -709,7 +713,7 @@ class Wait(_message.Message):
         KIND_QUOTA: Wait._Kind.ValueType  # 2
         """The tenant's own quota."""
         KIND_DEPENDENCY: Wait._Kind.ValueType  # 3
-        """Tasks in depends_on."""
+        """Tasks in depends_on, or an equal one whose result is going to answer this task."""
         KIND_ENVIRONMENT: Wait._Kind.ValueType  # 4
         """An environment being built."""
         KIND_ENGINE: Wait._Kind.ValueType  # 5
@@ -729,7 +733,7 @@ class Wait(_message.Message):
     KIND_QUOTA: Wait.Kind.ValueType  # 2
     """The tenant's own quota."""
     KIND_DEPENDENCY: Wait.Kind.ValueType  # 3
-    """Tasks in depends_on."""
+    """Tasks in depends_on, or an equal one whose result is going to answer this task."""
     KIND_ENVIRONMENT: Wait.Kind.ValueType  # 4
     """An environment being built."""
     KIND_ENGINE: Wait.Kind.ValueType  # 5

@@ -198,7 +198,12 @@ export interface CreateTaskRequest {
   dependsOn: string[];
   /** Attempts allowed after system faults, 0 means 1; failures of the user's code are never retried. */
   maxAttempts: number;
-  /** Answer from an equal earlier task of the same tenant, if there is one. */
+  /**
+   * Answers with the result, output and artifacts of an equal earlier task of the same tenant that succeeded, at once and free of
+   * charge: equal in code, archive, entrypoint, arguments, variables and secrets, input, image, environment, inputs by digest,
+   * outputs, resources and budgets. One that is equal and still goes on is waited for, unless this has a higher priority; when it
+   * does not succeed, this runs itself. Never for a task that reaches a network.
+   */
   useResultCache: boolean;
   /** For people; need not be unique. */
   displayName: string;
@@ -354,7 +359,7 @@ export interface Task {
     | undefined;
   /** The task that this one repeats. */
   rerunOf: string;
-  /** The task whose result answers this one. */
+  /** The task whose result, output and artifacts are this one's, too; there are no attempts then. */
   cachedFrom: string;
   /** Digest of the archive as uploaded. */
   archiveSha256: string;
@@ -485,7 +490,7 @@ export const Wait_Kind = {
   CAPACITY: 1,
   /** QUOTA - The tenant's own quota. */
   QUOTA: 2,
-  /** DEPENDENCY - Tasks in depends_on. */
+  /** DEPENDENCY - Tasks in depends_on, or an equal one whose result is going to answer this task. */
   DEPENDENCY: 3,
   /** ENVIRONMENT - An environment being built. */
   ENVIRONMENT: 4,

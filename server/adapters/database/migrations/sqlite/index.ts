@@ -6,6 +6,7 @@ import _20261121134201 from "./20261121134201-add-expected-duration.ts";
 import _20261121134427 from "./20261121134427-add-access.ts";
 import _20261121134727 from "./20261121134727-add-experiment-run.ts";
 import _20261121134958 from "./20261121134958-add-task-inputs.ts";
+import _20261121135238 from "./20261121135238-add-result-cache.ts";
 
 /** Oldest first. A migration that was released never changes. */
 export const MIGRATIONS: readonly MigrationObject[] = [
@@ -16,4 +17,5 @@ export const MIGRATIONS: readonly MigrationObject[] = [
   { name: "20261121134427-add-access", class: _20261121134427 },
   { name: "20261121134727-add-experiment-run", class: _20261121134727 },
   { name: "20261121134958-add-task-inputs", class: _20261121134958 },
+  { name: "20261121135238-add-result-cache", class: _20261121135238 },
 ];
