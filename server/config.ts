@@ -2,8 +2,10 @@ import { z } from "zod";
 import { type AccessConfig, accessProblems, toAccessConfig } from "./access-config.ts";
 import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from "./domain/blob.ts";
 import { formatIpRange, type IpRange, type IpTarget, LOCAL_RANGES, overlap } from "./domain/ip-range.ts";
+import type { TaskLimits } from "./domain/limits.ts";
 import type { Policy } from "./domain/policy.ts";
 import type { PriceBook } from "./domain/price-book.ts";
+import type { Isolation } from "./domain/task.ts";
 import { FileProblems } from "./json-file.ts";
 import { readPriceFile } from "./price-file.ts";
 import { SETTINGS, type Values } from "./settings.ts";
@@ -14,6 +16,24 @@ export interface EgressConfig {
   readonly deny: readonly IpRange[];
   readonly subnet: IpRange | null;
   readonly nameservers: readonly IpRange[];
+}
+
+/** How environments are built and how many are kept. */
+export interface BuildConfig {
+  readonly uv: string;
+  /** Without EGRESS, or where it cannot be offered. */
+  readonly network: "OPEN" | "NONE";
+  readonly isolation: Isolation;
+  readonly indexUrl: string;
+  readonly extraIndexUrls: readonly string[];
+  readonly wheels: string;
+  readonly caBundle: string;
+  readonly proxy: string;
+  readonly noProxy: string;
+  readonly sources: boolean;
+  readonly urls: boolean;
+  readonly limits: TaskLimits;
+  readonly mostBytes: number;
 }
 
 export interface Config {
@@ -34,9 +54,16 @@ export interface Config {
   readonly warm: { readonly count: number; readonly ramBytes: number };
   readonly leastFreeBytes: number;
   readonly uids: { readonly first: number; readonly count: number };
+  readonly builds: BuildConfig;
   /** Absent where it is off. */
   readonly egress?: EgressConfig;
 }
+
+/** scikit-learn and pandas come to 10,000 files, each twice while they are installed. */
+const BUILD_INODES = 500_000;
+/** uv unpacks many wheels at once. */
+const BUILD_OPEN_FILES = 4096;
+const BUILD_LOG_BYTES = 4 * 2 ** 20;
 
 /** Thrown with every wrong setting named at once. */
 export class ConfigError extends Error {
@@ -70,7 +97,7 @@ export function readConfig(env: Environment): Config {
   if (!parsed.success) {
     problems.push(
       ...parsed.error.issues.map(
-        (issue) => `${issue.path.join(".")} "${raw[String(issue.path[0])]}" ${issue.message}`,
+        (issue) => `${issue.path.join(".")} ${shownValue(String(issue.path[0]), raw)}${issue.message}`,
       ),
     );
     throw new ConfigError(problems);
@@ -78,7 +105,7 @@ export function readConfig(env: Environment): Config {
   // The shape was made of SETTINGS itself; zod cannot follow Object.fromEntries.
   const values = parsed.data as Values;
   const prices = readFile("LONGSHORE_PRICES", values.LONGSHORE_PRICES, readPriceFile, problems);
-  problems.push(...accessProblems(values), ...egressProblems(values));
+  problems.push(...accessProblems(values), ...egressProblems(values), ...buildProblems(values));
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({ ...toConfig(values, env), prices });
 }
@@ -94,6 +121,17 @@ function taskTelemetry(env: Environment): ReadonlyMap<string, string> {
     }),
   );
 }
+
+/** The value itself, unless it may hold a password. */
+function shownValue(name: string, raw: Readonly<Record<string, string | undefined>>): string {
+  return MAY_HOLD_PASSWORD.has(name) ? "" : `"${raw[name]}" `;
+}
+
+const MAY_HOLD_PASSWORD = new Set([
+  "LONGSHORE_BUILD_INDEX_URL",
+  "LONGSHORE_BUILD_EXTRA_INDEX_URLS",
+  "LONGSHORE_BUILD_PROXY",
+]);
 
 /** Variables of the clients and scripts, which may share the environment. */
 const CLIENT_SETTINGS = new Set([
@@ -111,6 +149,17 @@ const CLIENT_SETTINGS = new Set([
   "LONGSHORE_DEBIAN_SUITE",
   "LONGSHORE_TEST_CONCURRENCY",
 ]);
+
+/** Code and addresses that a client chose must not meet a network without rules. */
+function buildProblems(v: Values): string[] {
+  if (v.LONGSHORE_EGRESS === "on" || v.LONGSHORE_BUILD_NETWORK === "none") return [];
+  return (["LONGSHORE_BUILD_SOURCES", "LONGSHORE_BUILD_URLS"] as const)
+    .filter((name) => v[name])
+    .map(
+      (name) =>
+        `${name} true lets clients decide what builds reach on Docker's own network, which has no rules; set LONGSHORE_EGRESS=on, or LONGSHORE_BUILD_NETWORK=none`,
+    );
+}
 
 function egressProblems(v: Values): string[] {
   const local = v.LONGSHORE_EGRESS_ALLOW.filter(({ range }) =>
@@ -166,6 +215,7 @@ function toConfig(v: Values, env: Environment): Omit<Config, "prices"> {
     warm: { count: v.LONGSHORE_WARM_COUNT, ramBytes: v.LONGSHORE_WARM_RAM },
     leastFreeBytes: v.LONGSHORE_LEAST_FREE_DISK,
     uids: { first: v.LONGSHORE_FIRST_UID, count: v.LONGSHORE_UID_COUNT },
+    builds: toBuilds(v),
     ...(v.LONGSHORE_EGRESS === "on" && {
       egress: {
         allow: v.LONGSHORE_EGRESS_ALLOW,
@@ -179,6 +229,37 @@ function toConfig(v: Values, env: Environment): Omit<Config, "prices"> {
 
 function trackingServers({ LONGSHORE_TRACKING_ALIASES: servers }: Values) {
   return new Map([...servers].map(([name, server]) => [name, { name, ...server }]));
+}
+
+function toBuilds(v: Values): BuildConfig {
+  return {
+    uv: v.LONGSHORE_UV,
+    network: v.LONGSHORE_BUILD_NETWORK === "docker" ? "OPEN" : "NONE",
+    isolation: v.LONGSHORE_BUILD_ISOLATION === "gvisor" ? "GVISOR" : "CONTAINER",
+    indexUrl: v.LONGSHORE_BUILD_INDEX_URL,
+    extraIndexUrls: v.LONGSHORE_BUILD_EXTRA_INDEX_URLS,
+    wheels: v.LONGSHORE_BUILD_WHEELS,
+    caBundle: v.LONGSHORE_BUILD_CA_BUNDLE,
+    proxy: v.LONGSHORE_BUILD_PROXY,
+    noProxy: v.LONGSHORE_BUILD_NO_PROXY,
+    sources: v.LONGSHORE_BUILD_SOURCES,
+    urls: v.LONGSHORE_BUILD_URLS,
+    limits: {
+      cpuMillis: v.LONGSHORE_BUILD_CPU,
+      ramBytes: v.LONGSHORE_BUILD_RAM,
+      storageBytes: v.LONGSHORE_BUILD_STORAGE,
+      gpuCount: 0,
+      processes: v.LONGSHORE_PROCESSES,
+      openFiles: Math.max(v.LONGSHORE_OPEN_FILES, BUILD_OPEN_FILES),
+      inodes: BUILD_INODES,
+      logBytes: BUILD_LOG_BYTES,
+      artifactBytes: v.LONGSHORE_BUILD_STORAGE,
+      runMillis: v.LONGSHORE_BUILD_TIMEOUT,
+      queueMillis: null,
+      totalMillis: null,
+    },
+    mostBytes: v.LONGSHORE_ENVIRONMENTS_SIZE,
+  };
 }
 
 function toPolicy(v: Values, env: Environment): Policy {

@@ -7,6 +7,8 @@ import { FileBlobStore } from "./adapters/blobs/file-blob-store.ts";
 import { openDatabase } from "./adapters/database/database.ts";
 import { openDockerEngine } from "./adapters/docker/docker-engine.ts";
 import { DEFAULT_POOL, DEFAULT_RUNTIMES } from "./adapters/docker/options.ts";
+import { openBuildKit } from "./adapters/environments/build-kit.ts";
+import { FileEnvironmentStore } from "./adapters/environments/file-environment-store.ts";
 import { FolderDisk } from "./adapters/host/data-disk.ts";
 import { takeLease } from "./adapters/lease/file-lease.ts";
 import { MlflowTracker } from "./adapters/mlflow/mlflow-tracker.ts";
@@ -18,8 +20,9 @@ import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
 import { composeApplication } from "./application/compose.ts";
 import { composeAccess } from "./application/compose-access.ts";
 import { createIds } from "./application/identity.ts";
-import { type Config, ConfigError, readConfig } from "./config.ts";
+import { type BuildConfig, type Config, ConfigError, readConfig } from "./config.ts";
 import { SystemFault } from "./domain/errors.ts";
+import type { Engine } from "./domain/ports/engine.ts";
 import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
 import { TlsCredentials } from "./transport/tls.ts";
@@ -30,6 +33,9 @@ const DRAIN_MILLIS = 5_000;
  * beyond, they only wait for each other.
  */
 const PARALLEL_ENGINE_CALLS = 4;
+const BUILD_PROGRAM = join(import.meta.dirname, "../executor-image/builder.py");
+/** Of all files of an environment together, held in memory while it is unpacked. */
+const MOST_ENVIRONMENT_PATH_BYTES = 64 * 2 ** 20;
 const RUNNER_DIRECTORY = join(import.meta.dirname, "../executor-image/runner");
 
 /** Brings the server up, serves until a signal comes, and takes it down in reverse. */
@@ -71,7 +77,27 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   stack.defer(() => engine.close());
   const clock = () => new Date();
   const newId = createIds();
+  const { builds } = config;
   const app = await composeApplication({
+    environments: {
+      store: await FileEnvironmentStore.open({
+        directory: config.dataDirectory,
+        reader: new TarArtifactReader({
+          ...config.archiveLimits,
+          maxContentBytes: builds.limits.storageBytes,
+          maxEntries: builds.limits.inodes,
+          maxAllPathsBytes: MOST_ENVIRONMENT_PATH_BYTES,
+        }),
+        log,
+      }),
+      mostBytes: builds.mostBytes,
+      builds: await openBuildKit({
+        ...builds,
+        dataDirectory: config.dataDirectory,
+        program: BUILD_PROGRAM,
+        network: (await isGuarded(engine)) ? "GUARDED" : openNetwork(builds),
+      }),
+    },
     engines: [engine],
     engineAliases: config.engineAliases,
     store: database.tasks,
@@ -121,6 +147,16 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   log.info("draining", { signal });
   app.pause("the server is shutting down; try again in a moment");
   await server.drain(DRAIN_MILLIS);
+}
+
+async function isGuarded(engine: Engine): Promise<boolean> {
+  const { tiers } = await engine.capabilities();
+  return tiers.some(({ networks }) => networks.includes("EGRESS"));
+}
+
+/** Where EGRESS was asked for but does not hold on this host, builds that may reach anything have no network. */
+function openNetwork({ network, sources, urls }: BuildConfig): "OPEN" | "NONE" {
+  return sources || urls ? "NONE" : network;
 }
 
 function dockerConnection(address: string): { socketPath: string } {

@@ -52,6 +52,10 @@ const weights = list.transform((items, context) => {
     context.addIssue({ code: "custom", message: `holds ${bad.join(", ")}, which is no NAME=WEIGHT above 0` });
   return new Map(pairs.map((pair) => [pair?.[1] ?? "", Number(pair?.[2] ?? 1)]));
 });
+const isAddress = (item: string) => /^https?:\/\/[^\s]+$/.test(item) && URL.canParse(item);
+// The value is not repeated in what is wrong with it: it may hold a password.
+const address = z.string().refine((item) => item === "" || isAddress(item), "is no http or https address");
+const addresses = list.refine((items) => items.every(isAddress), "holds what is no http or https address");
 const text = z.string().min(1, "is empty");
 const path = z.string().transform((given) => (given === "" ? "" : resolve(given)));
 const ranges = readEach(
@@ -284,6 +288,54 @@ export const SETTINGS = {
     z.union([z.literal(""), z.string().regex(ADDRESS)], "is not host:port"),
     "",
     "where Prometheus finds the server's figures, such as 127.0.0.1:9464 (path /metrics); whoever reaches it can read them; empty turns it off",
+  ),
+  LONGSHORE_UV: setting(
+    z.string(),
+    "",
+    "the program uv, statically linked, which installs the packages of a requirements.txt; empty looks for it on PATH",
+  ),
+  LONGSHORE_BUILD_CPU: setting(cpus, "1", "CPUs of the sandbox that installs an environment"),
+  LONGSHORE_BUILD_RAM: setting(size, "1GB", "its memory"),
+  LONGSHORE_BUILD_STORAGE: setting(size, "8GB", "its disk, and so the largest environment that can be"),
+  LONGSHORE_BUILD_TIMEOUT: setting(duration, "10m", "longest installation of an environment"),
+  LONGSHORE_BUILD_NETWORK: setting(
+    z.enum(["docker", "none"], "is neither docker nor none"),
+    "docker",
+    "network of such sandboxes where EGRESS is off: Docker's own, where nothing but uv runs, or none; with EGRESS they have its rules",
+  ),
+  LONGSHORE_BUILD_ISOLATION: setting(
+    z.enum(["container", "gvisor"]),
+    "container",
+    "isolation tier of such sandboxes",
+  ),
+  LONGSHORE_BUILD_INDEX_URL: setting(
+    address,
+    "",
+    "package index in place of PyPI; may hold a user and password, which are never recorded or logged",
+  ),
+  LONGSHORE_BUILD_EXTRA_INDEX_URLS: setting(addresses, "", "further package indexes, looked at first"),
+  LONGSHORE_BUILD_WHEELS: setting(z.string(), "", "folder of wheels on this host to install from, too"),
+  LONGSHORE_BUILD_CA_BUNDLE: setting(
+    z.string(),
+    "",
+    "file of certificates that package indexes are checked with, such as /etc/ssl/certs/ca-certificates.crt behind a company's proxy",
+  ),
+  LONGSHORE_BUILD_PROXY: setting(address, "", "HTTP proxy on the way to the package index"),
+  LONGSHORE_BUILD_NO_PROXY: setting(z.string(), "", "hosts that are reached without it"),
+  LONGSHORE_BUILD_SOURCES: setting(
+    flag,
+    "false",
+    "whether packages that come as source are built; runs their code, so it needs EGRESS on, or no network",
+  ),
+  LONGSHORE_BUILD_URLS: setting(
+    flag,
+    "false",
+    'whether requirements may name addresses ("name @ https://..."); needs EGRESS on, or no network',
+  ),
+  LONGSHORE_ENVIRONMENTS_SIZE: setting(
+    size,
+    "20GB",
+    "disk that installed environments may take together; those used longest ago give way, never one in use",
   ),
   LONGSHORE_LOG_LEVEL: setting(
     z.enum(["debug", "info", "warn", "error"]),

@@ -4,6 +4,7 @@ import type { BlobStore } from "../domain/ports/blob-store.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { ArtifactStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
+import type { Environments } from "./environments.ts";
 import type { ExperimentRuns } from "./experiment-runs.ts";
 import type { NewId } from "./identity.ts";
 import type { JournalHub } from "./journal-hub.ts";
@@ -16,6 +17,7 @@ export interface AttemptDeps {
   readonly book: TaskBook;
   /** One hub per engine name: sandboxes keep their files where their engine says. */
   readonly journals: ReadonlyMap<string, JournalHub>;
+  readonly environments: Environments;
   readonly experiments: ExperimentRuns;
   readonly archives: ArchiveReader;
   readonly artifactReader: ArtifactReader;

@@ -15,7 +15,23 @@ export function queueStage(taskId: string, attempt: number, startTime: Date): St
   };
 }
 
-export function startStages(task: Task, record: Attempt): Stage[] {
+/** Its packages are made ready before the attempt has a sandbox; as with queueing, before the first it belongs to no attempt. */
+export function environmentStage(
+  taskId: string,
+  attempt: number,
+  facts: { readonly startTime: Date; readonly endTime: Date | null; readonly note: string },
+): Stage {
+  return {
+    name: "environment",
+    attempt: attempt === 1 ? 0 : attempt,
+    ...facts,
+    spanId: stageSpanId(taskId, "environment", attempt),
+    error: "",
+  };
+}
+
+/** `environmentNote` is empty where the record tells of the environment already, or there is none. */
+export function startStages(task: Task, record: Attempt, environmentNote: string): Stage[] {
   const note = record.warm ? "warm" : "new";
   const sandbox: Stage = {
     name: "sandbox",
@@ -27,9 +43,16 @@ export function startStages(task: Task, record: Attempt): Stage[] {
     error: "",
   };
   const queue = findStage(task, "queue", record.number === 1 ? 0 : record.number);
-  return queue === undefined
-    ? [sandbox]
-    : [{ ...queue, endTime: later(record.startTime, queue.startTime) }, sandbox];
+  const { number, startTime } = record;
+  const environment =
+    environmentNote === ""
+      ? []
+      : [environmentStage(task.id, number, { startTime, endTime: startTime, note: environmentNote })];
+  return [
+    ...(queue === undefined ? [] : [{ ...queue, endTime: later(startTime, queue.startTime) }]),
+    ...environment,
+    sandbox,
+  ];
 }
 
 /** The stages seen last, and every one still open closed: an ended attempt has none under way. */

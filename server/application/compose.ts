@@ -6,6 +6,7 @@ import type { ArchiveReader, ArtifactReader } from "../domain/ports/archive-read
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
 import type { DataDisk } from "../domain/ports/data-disk.ts";
 import type { Engine } from "../domain/ports/engine.ts";
+import type { EnvironmentStore } from "../domain/ports/environment-store.ts";
 import type { ExperimentTracker } from "../domain/ports/experiment-tracker.ts";
 import type { Metrics } from "../domain/ports/metrics.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
@@ -27,6 +28,8 @@ import { DiskGuard } from "./disk-guard.ts";
 import { DownloadBlob } from "./download-blob.ts";
 import { type EngineHost, EngineHosts } from "./engine-host.ts";
 import { EngineProbe } from "./engine-probe.ts";
+import { EnvironmentRecord } from "./environment-record.ts";
+import { Environments } from "./environments.ts";
 import { EstimateCost } from "./estimate-cost.ts";
 import { ExperimentRuns } from "./experiment-runs.ts";
 import { ForeignWatch } from "./foreign-watch.ts";
@@ -43,6 +46,7 @@ import { ReadUsage } from "./read-usage.ts";
 import { Reconcile } from "./reconcile.ts";
 import { Removals } from "./removals.ts";
 import { RerunTask } from "./rerun-task.ts";
+import { type Builds, ResolveEnvironment } from "./resolve-environment.ts";
 import { ResultCache } from "./result-cache.ts";
 import { RunAttempts } from "./run-attempts.ts";
 import { RunHistory } from "./run-history.ts";
@@ -71,6 +75,12 @@ export interface Parts {
   readonly secretBox: SecretBox;
   readonly tracker: ExperimentTracker;
   readonly disk: { readonly disk: DataDisk; readonly leastFreeBytes: number };
+  readonly environments: {
+    readonly store: EnvironmentStore;
+    /** What environments may take of the disk together. */
+    readonly mostBytes: number;
+    readonly builds: Builds;
+  };
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -128,9 +138,14 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const trace = new TraceStages(parts.telemetry);
   const measure = new MeasureTasks(metrics);
   const history = new RunHistory(store);
-  const book = new TaskBook(store, log, (next, previous) => {
+  const book: TaskBook = new TaskBook(store, log, (next, previous) => {
     trace.record(next, previous);
     measure.record(next, previous);
+    environments.noteChange(next);
+    if (isTerminal(next.state)) {
+      environments.release(next.id);
+      scheduler.remove(next.id);
+    }
     if (isTerminal(next.state) && !(previous !== undefined && isTerminal(previous.state))) {
       history.ended(next);
       cache.ended(next);
@@ -138,8 +153,25 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     }
   });
   const experiments = new ExperimentRuns({ tracker: parts.tracker, secretBox, policy, log });
+  const environments: Environments = new Environments({
+    store: parts.environments.store,
+    kit: parts.environments.builds.kit,
+    mostBytes: parts.environments.mostBytes,
+    hosts,
+    journals,
+    record: new EnvironmentRecord({ book, policy, clock }),
+    scheduler: {
+      wake: () => scheduler.wake(),
+      isPaused: () => scheduler.pausedReason !== undefined,
+    },
+    ready: (task) => queue.lineUp(task),
+    log,
+    clock,
+    newId,
+  });
   const attempts: RunAttempts = new RunAttempts(
     {
+      environments,
       book,
       journals,
       experiments,
@@ -170,6 +202,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     agingMillis: policy.agingMillis,
     launch: (task, host, hold) => attempts.launch(task, host, hold),
     tell: (taskId) => book.changes.tell(taskId),
+    first: () => environments.startWhatFits(),
     log,
     clock,
   });
@@ -195,7 +228,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     policy,
     log,
     clock,
-    miss: (task) => scheduler.enqueue(task),
+    miss: (task) => queue.prepare(task),
   });
   const deadlines = new TaskDeadlines({
     book,
@@ -208,7 +241,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     log,
     clock,
   });
-  const queue: TaskQueue = new TaskQueue({ dependencies, cache, scheduler, deadlines });
+  const queue: TaskQueue = new TaskQueue({ dependencies, cache, environments, scheduler, deadlines });
   const createTask = new CreateTask({
     book,
     store,
@@ -221,6 +254,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     blobs: index,
     archives,
     checkInputs: new CheckInputs({ book, artifacts, blobs: index, clock }),
+    environments: new ResolveEnvironment({ archives, blobs, builds: parts.environments.builds }),
     secretBox,
     policy,
     log,
@@ -236,9 +270,10 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     clock,
   });
   const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
+  const buildOf = (taskId: string) => environments.outputOf(taskId);
   const cancelTask = new CancelTask({ book, queue, attempts, policy, clock });
   const readTasks = new ReadTasks({ book, store, waitOf, meter, clock });
-  const watchTask = new WatchTask({ book, journals, waitOf, meter, clock });
+  const watchTask = new WatchTask({ book, journals, waitOf, buildOf, meter, clock });
   const rerunTask = new RerunTask({ book, createTask, clock });
   const removals = new Removals({ log, clock });
   const unusedMillis = policy.defaultRetentionMillis;
@@ -257,6 +292,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     scheduler,
     dependencies,
     attempts,
+    environments,
     removals,
     log,
     clock,
@@ -313,6 +349,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       if (policy.countForeign) await foreign.start();
       await trace.repeat(store);
       await reconcile.boot();
+      await environments.makeRoom();
       reconcile.start();
       sweep.start();
       measureHost.start();
@@ -328,6 +365,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       deadlines.close();
       await dependencies.close();
       await cache.close();
+      await environments.close();
       await attempts.close();
       await experiments.close();
     },

@@ -17,7 +17,7 @@ import { RequestIdTaken, type TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import { formatSize } from "../domain/resources.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
-import type { InputFile, Program, Stage, Task, TaskSpec } from "../domain/task.ts";
+import type { InputFile, Program, Stage, Task, TaskEnvironment, TaskSpec } from "../domain/task.ts";
 import { networkOf, trackingServerOf } from "../domain/tracking.ts";
 import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
@@ -27,6 +27,7 @@ import type { Dependencies } from "./dependencies.ts";
 import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engine-host.ts";
 import { digestOfProgram, digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
+import type { ResolveEnvironment } from "./resolve-environment.ts";
 import type { RunHistory } from "./run-history.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
@@ -44,6 +45,7 @@ export interface CreateTaskDeps {
   readonly blobs: BlobIndex;
   readonly archives: ArchiveReader;
   readonly checkInputs: CheckInputs;
+  readonly environments: ResolveEnvironment;
   readonly secretBox: SecretBox;
   readonly policy: Policy;
   readonly log: Log;
@@ -60,6 +62,7 @@ export interface Origin {
 }
 
 interface Checked {
+  readonly environment: TaskEnvironment | null;
   readonly limits: TaskLimits;
   readonly program: Program;
   readonly inputs: readonly InputFile[];
@@ -177,14 +180,16 @@ export class CreateTask {
     await dependencies.claim(id, caller.tenant, spec, violations);
     const inputs = await this.#deps.checkInputs.check(caller.tenant, spec, project, limits, violations);
     this.#checkEngine(spec, violations);
+    const environment = await this.#deps.environments.resolve(spec, project !== null, violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
     const host = this.#hostFor(spec, limits);
     requireTracker(host, spec, policy);
     await this.#requireImage(host, this.#imageOf(spec));
+    this.#deps.environments.requireBuilds(environment, host);
     const programDigest = digestOfProgram(spec, program);
     const expectedMillis =
       spec.expectedDurationMillis ?? (await this.#deps.history.expect(caller.tenant, programDigest));
-    return { limits, program, inputs, host, programDigest, expectedMillis };
+    return { limits, program, inputs, environment, host, programDigest, expectedMillis };
   }
 
   #checkEngine(spec: TaskSpec, violations: FieldViolation[]): void {
@@ -295,6 +300,7 @@ export class CreateTask {
       network: networkOf(spec),
       image: this.#imageOf(spec),
       program: checked.program,
+      environment: checked.environment,
       archiveSha256: spec.archiveSha256,
       inputs: checked.inputs,
       wait: null,

@@ -1,6 +1,7 @@
 import type { JournalFrame, LogStream } from "../domain/journal.ts";
 import type { WrittenAttempt } from "../domain/task.ts";
 import type { LogGap, LogOutput } from "../domain/task-event.ts";
+import type { BuildOutput } from "./build-output.ts";
 import { encodeCursor, type WatchCursor } from "./watch-cursor.ts";
 
 /** Large enough to keep a fast task's stream full, small enough for every client's default message limit. */
@@ -73,6 +74,22 @@ export class LogBatcher {
       }
     }
     if (run.length > 0) yield* this.#output(run);
+  }
+
+  /**
+   * The output of the environment's build that was not sent yet; undefined where there is none. It comes before the first frame of the
+   * first attempt, so its place is a count alone.
+   */
+  built(build: BuildOutput, time: Date): LogOutput | undefined {
+    const offset = this.#totals.BUILD;
+    if (this.#attempt !== 1 || this.#frame !== 0 || build.bytes <= offset) return undefined;
+    const data = build.from(offset);
+    this.#totals.BUILD += data.length;
+    const at = (sent: number) => encodeCursor(this.#at(0, 0, { ...this.#totals, BUILD: offset + sent }));
+    return {
+      ...({ kind: "log", stream: "BUILD", attempt: 1, time, offset, data } as const),
+      ...{ cursor: at(data.length), cursorAt: at },
+    };
   }
 
   /** What the record counted of an ended attempt but its journal no longer holds, because it expired or was damaged. */

@@ -6,6 +6,7 @@ import { isTerminal, type Task } from "../domain/task.ts";
 import { currentAttempt } from "../domain/transition.ts";
 import type { Dependencies } from "./dependencies.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
+import type { Environments } from "./environments.ts";
 import { factsOf } from "./log-facts.ts";
 import type { Removals } from "./removals.ts";
 import type { ResultCache } from "./result-cache.ts";
@@ -25,6 +26,7 @@ export interface ReconcileDeps {
   readonly scheduler: Scheduler;
   readonly dependencies: Dependencies;
   readonly attempts: RunAttempts;
+  readonly environments: Environments;
   readonly removals: Removals;
   readonly log: Log;
   readonly clock: () => Date;
@@ -110,6 +112,8 @@ export class Reconcile {
       if (this.#isStray(task) && again(`task ${task.id}`)) this.#resume(task);
     }
     const named = namedBy(live);
+    // Builds have sandboxes, too; those of an earlier server are nobody's, and are removed at the start.
+    for (const id of this.#deps.environments.sandboxIds) named.add(id);
     for (const host of hosts.all()) {
       try {
         for (const id of await this.#sandboxesBeside(named, host))
@@ -147,6 +151,7 @@ export class Reconcile {
     const hold: Hold = { taskId: task.id, resources: task.limits, gpuIds: attempt.gpuIds };
     this.#deps.scheduler.adopt(host, task, hold);
     this.#deps.cache.adopt(task);
+    this.#deps.environments.adopt(task, attempt);
     this.#deps.attempts.adopt(task, attempt, host, hold);
   }
 

@@ -1,13 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Hold } from "../domain/capacity.ts";
 import { Unavailable } from "../domain/errors.ts";
-import {
-  type ImageInfo,
-  NotSent,
-  type RunnerSpec,
-  type Sandbox,
-  type SandboxShape,
-} from "../domain/ports/engine.ts";
+import { NotSent, type RunnerSpec, type Sandbox, type SandboxShape } from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
 import { trackingServerOf } from "../domain/tracking.ts";
 import { currentAttempt } from "../domain/transition.ts";
@@ -151,6 +145,10 @@ export class RunAttempts {
     const image = await host.engine.resolveImage(queued.image);
     const projectTar = await this.#projectTar(queued);
     const inputs = await this.#inputs.find(queued);
+    const taken = this.#deps.environments.take(queued, image.digest);
+    // The image's name has come to mean another one since: back to the queue, where the environment is made for that.
+    if (taken === undefined) return;
+    const { environment } = taken;
     const shape: SandboxShape = {
       imageDigest: image.digest,
       isolation: queued.isolation,
@@ -160,17 +158,18 @@ export class RunAttempts {
       ...(queued.network === "TRACKING" && {
         tracker: trackingServerOf(queued.spec, this.#deps.policy.trackingServers)?.name ?? "",
       }),
+      ...(environment !== undefined && { environment }),
     };
     const experimentRun = await this.#deps.experiments.begin(queued, queued.attempts.length + 1, signal);
     const warm = host.engine.takeWarm(shape);
-    const record = { ...this.#newRecord(active, image, hold, warm), experimentRun };
+    const record = { ...this.#newRecord(active, shape, hold, warm), experimentRun };
     active.sandboxId = record.sandboxId;
     // The intent comes before the container, and a warm container's id before its spec: a restart finds either.
     const started = await book.record(
       queued.id,
       (task) =>
         task.state === "QUEUED"
-          ? { kind: "start", attempt: record, stages: startStages(task, record) }
+          ? { kind: "start", attempt: record, stages: startStages(task, record, taken.note) }
           : undefined,
       signal,
     );
@@ -197,7 +196,7 @@ export class RunAttempts {
     await this.#finish(active, attempt);
   }
 
-  #newRecord(active: Active, image: ImageInfo, hold: Hold, warm: Sandbox | undefined): AttemptRecord {
+  #newRecord(active: Active, shape: SandboxShape, hold: Hold, warm: Sandbox | undefined): AttemptRecord {
     const { clock, newId } = this.#deps;
     const { task, host } = active;
     return {
@@ -205,7 +204,8 @@ export class RunAttempts {
       engine: host.engine.name,
       sandboxId: warm?.id ?? newId(),
       containerId: warm?.containerId ?? "",
-      imageDigest: image.digest,
+      imageDigest: shape.imageDigest,
+      environmentId: shape.environment?.id ?? "",
       isolation: task.isolation,
       warm: warm !== undefined,
       gpuIds: hold.gpuIds,

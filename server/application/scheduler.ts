@@ -30,6 +30,7 @@ export class Scheduler {
   readonly #log: Log;
   readonly #clock: () => Date;
   readonly #hosts: EngineHosts;
+  readonly #first: (() => void) | undefined;
   readonly #fairShare: FairShare;
   readonly #agingMillis: number;
   readonly #line = new WaitingLine();
@@ -53,10 +54,13 @@ export class Scheduler {
     agingMillis: number;
     launch: Launch;
     tell: (taskId: string) => void;
+    /** Before each pass: whoever else wants capacity, and goes before tasks. */
+    first?: () => void;
     log: Log;
     clock: () => Date;
   }) {
     this.#hosts = deps.hosts;
+    this.#first = deps.first;
     this.#fairShare = deps.fairShare;
     this.#agingMillis = deps.agingMillis;
     this.#launch = deps.launch;
@@ -161,6 +165,7 @@ export class Scheduler {
   }
 
   #pass(): void {
+    this.#first?.();
     const fresh = this.#fresh.filter((entry) => this.#line.get(entry.task.id) === entry);
     const all = this.#stale || this.#held.size > 0;
     this.#fresh = [];

@@ -9,10 +9,15 @@ export async function stopSandbox(
   engine: Engine,
   sandboxId: string,
   how: "terminate" | "kill",
-  { task, signal, log }: { task: Task; signal: AbortSignal; log: Log },
+  { task, signal, log }: { task?: Task; signal: AbortSignal; log: Log },
 ): Promise<void> {
   const tell = (error: unknown) =>
-    log.warn("a sandbox could not be stopped", { ...factsOf(task), sandboxId, how, error: String(error) });
+    log.warn("a sandbox could not be stopped", {
+      ...(task && factsOf(task)),
+      sandboxId,
+      how,
+      error: String(error),
+    });
   try {
     await untilAvailable(() => engine.stop(sandboxId, how), signal, tell);
   } catch (error) {

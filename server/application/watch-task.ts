@@ -3,6 +3,7 @@ import { DamagedJournal, type JournalFrame } from "../domain/journal.ts";
 import { isTerminal, type Task, type Wait, type WrittenAttempt, writtenAttempts } from "../domain/task.ts";
 import type { LogGap, LogOutput, LogStream, TaskEvent } from "../domain/task-event.ts";
 import type { WatchRequest } from "./api.ts";
+import type { BuildOutput } from "./build-output.ts";
 import { Latch } from "./changes.ts";
 import type { JournalHub, JournalReading } from "./journal-hub.ts";
 import { LogBatcher } from "./log-batch.ts";
@@ -18,6 +19,8 @@ export interface WatchDeps {
   /** Why a queued task waits. */
   readonly waitOf: (taskId: string) => Wait | undefined;
   readonly meter: Meter;
+  /** What the build of its environment says, while the task is not finished. */
+  readonly buildOf: (taskId: string) => BuildOutput | undefined;
   readonly clock: () => Date;
 }
 
@@ -62,6 +65,7 @@ export class WatchTask {
         const time = this.#deps.clock();
         yield { kind: "task", cursor: output.cursor(), time, task: this.#deps.meter.withAccrued(task, time) };
       }
+      output.build ??= this.#deps.buildOf(id);
       const events = request.logs ? await output.next(task) : undefined;
       if (events !== undefined) {
         yield* events;
@@ -98,6 +102,8 @@ class TaskOutput {
   readonly #latch: Latch;
   readonly #resumed: boolean;
   readonly #tailBytes: number;
+  /** Kept from when it was first seen: the end of a failed build comes after the task has ended. */
+  build: BuildOutput | undefined;
   #batcher: LogBatcher;
   #attempt: number;
   #reading: JournalReading | undefined;
@@ -134,6 +140,8 @@ class TaskOutput {
 
   /** What came since the last call; undefined when there is nothing new. Never waits for growth. */
   async next(task: Task): Promise<Iterable<LogOutput | LogGap> | undefined> {
+    const built = this.build === undefined ? undefined : this.#batcher.built(this.build, new Date());
+    if (built !== undefined) return [built];
     const attempts = writtenAttempts(task);
     const attempt = attempts[this.#attempt - 1];
     if (attempt === undefined) return undefined;

@@ -55,6 +55,16 @@ export interface EnvironmentSpec {
   readonly preload: readonly string[];
 }
 
+/** What a task's environment is made of, found out when it was submitted. */
+export interface TaskEnvironment {
+  /** Lines of a requirements.txt; empty for none. */
+  readonly requirements: string;
+  /** Where the lines are from, for messages: a path in the project, or the request's own field. */
+  readonly source: string;
+  /** Modules that warm sandboxes import beforehand. */
+  readonly preload: readonly string[];
+}
+
 /** One piece of data placed in the sandbox, read-only, at `path` below the workspace. */
 export type TaskInput = { readonly path: string } & (
   | { readonly kind: "blob"; readonly sha256: string }
@@ -97,7 +107,7 @@ export interface TaskSpec {
   readonly stdin: string;
   readonly workingDirectory: string;
   readonly image: string;
-  /** Null: requirements.txt of the archive, if there is one. */
+  /** Null, or modules to preload without requirements: the project's requirements.txt, if there is one. */
   readonly environment: EnvironmentSpec | null;
   readonly inputs: readonly TaskInput[];
   readonly outputs: readonly string[];
@@ -204,6 +214,8 @@ export interface Attempt {
   /** The engine's id; empty until the container exists. */
   readonly containerId: string;
   readonly imageDigest: string;
+  /** Hash of everything that goes into its environment; empty for none. */
+  readonly environmentId: string;
   readonly isolation: Isolation;
   readonly warm: boolean;
   /** Whole GPUs held, by id. */
@@ -275,6 +287,8 @@ export interface Task {
   readonly image: string;
   /** What is run, resolved from spec: a script of the project, "module:function", or a command. */
   readonly program: Program;
+  /** Null for the image alone. */
+  readonly environment: TaskEnvironment | null;
   readonly archiveSha256: string;
   /** In the order of spec.inputs. Their bytes stay for as long as the task does. */
   readonly inputs: readonly InputFile[];

@@ -14,6 +14,7 @@ import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
 import { FakeEngine } from "./fakes/fake-engine.ts";
 import { FakeTracker } from "./fakes/fake-tracker.ts";
 import { MemoryDatabase } from "./fakes/memory-database.ts";
+import { MemoryEnvironmentStore } from "./fakes/memory-environment-store.ts";
 import { samplePolicy } from "./sample-policy.ts";
 import { SAMPLE_SPEC } from "./sample-task.ts";
 import { TemporaryFolder } from "./temporary-folder.ts";
@@ -34,6 +35,7 @@ export class ApplicationBench implements AsyncDisposable {
   readonly metrics = new CollectingMetrics();
   readonly folder: TemporaryFolder;
   readonly blobs: FileBlobStore;
+  readonly environments = new MemoryEnvironmentStore();
   /** What the data disk says of itself. */
   freeBytes = 2 ** 40;
   /** Added to the clock. */
@@ -71,6 +73,11 @@ export class ApplicationBench implements AsyncDisposable {
       artifactReader: new TarArtifactReader(DEFAULT_ARCHIVE_LIMITS),
       secretBox: { seal: (_, value) => value, open: (_, sealed) => sealed, fingerprint: (_, value) => value },
       tracker: new FakeTracker(),
+      environments: {
+        store: this.environments,
+        mostBytes: 2 ** 30,
+        builds: { kit: null, whyNot: "this server builds no environments" },
+      },
       disk: { disk: { freeBytes: async () => this.freeBytes }, leastFreeBytes: 2 ** 20 },
       telemetry: { tracing: false, record: () => undefined, close: async () => undefined },
       metrics,

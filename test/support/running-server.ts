@@ -86,11 +86,14 @@ class ServerProcess implements RunningServer {
 
   async start(): Promise<void> {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("LONGSHORE_"));
-    const image = process.env.LONGSHORE_EXECUTOR_IMAGE;
+    const kept = ["LONGSHORE_EXECUTOR_IMAGE", "LONGSHORE_UV"].flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value] as const];
+    });
     const child = spawn(process.execPath, COMMAND, {
       env: {
         ...Object.fromEntries(inherited),
-        ...(image === undefined ? {} : { LONGSHORE_EXECUTOR_IMAGE: image }),
+        ...Object.fromEntries(kept),
         LONGSHORE_LOG_LEVEL: "debug",
         LONGSHORE_LISTEN: this.#address,
         LONGSHORE_DATA_DIR: this.dataDirectory,

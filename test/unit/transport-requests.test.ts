@@ -43,7 +43,6 @@ describe("a request to run something", () => {
 
   test("is refused for every field that this server would otherwise ignore", () => {
     const unsupported = {
-      environment: { environment: {} },
       webhooks: { webhooks: [{ url: "https://a" }] },
     };
     for (const [field, request] of Object.entries(unsupported))

@@ -7,6 +7,7 @@ import type { ArchiveCheck, ArchiveReader, PackedFile } from "../../domain/ports
 import type { StoredItem } from "../../domain/ports/blob-store.ts";
 import { orUndefined, storageError } from "../../domain/storage-error.ts";
 import { beginCheck, type Draft } from "./archive-check.ts";
+import { readEntry } from "./canonical-entry.ts";
 import { packReadOnly } from "./canonical-tar.ts";
 import { tellFormat } from "./format.ts";
 
@@ -64,6 +65,13 @@ export class FileArchiveReader implements ArchiveReader {
     const names = path.split("/").filter((part) => part !== "" && part !== ".");
     if (names.length === 0) return kind === "folder";
     return (kind === "file" ? contents.files : contents.folders).has(names.join("/"));
+  }
+
+  async readFile(sha256: string, path: string, mostBytes: number): Promise<Uint8Array | undefined> {
+    if (!(await this.has(sha256, path, "file"))) return undefined;
+    const tar = await this.canonicalTar(sha256);
+    if (tar === undefined) throw new NotFound("archive", sha256, "upload it again");
+    return await readEntry(tar, path, mostBytes);
   }
 
   async canonicalTar(sha256: string): Promise<string | undefined> {

@@ -15,7 +15,7 @@ export class TarArtifactReader implements ArtifactReader {
 
   async read(
     tar: AsyncIterable<Uint8Array>,
-    keep: (path: string, content: AsyncIterable<Uint8Array>) => Promise<void>,
+    keep: (path: string, content: AsyncIterable<Uint8Array>, executable: boolean) => Promise<void>,
     signal?: AbortSignal,
   ): Promise<void> {
     // A task writes to a filesystem that tells A from a; both are its results.
@@ -24,7 +24,7 @@ export class TarArtifactReader implements ArtifactReader {
     try {
       for await (const entry of readTar(input, this.#limits)) {
         const { path } = inventory.admit(entry);
-        if (entry.kind === "file") await keep(path, entry.content);
+        if (entry.kind === "file") await keep(path, entry.content, entry.executable);
       }
     } finally {
       await input.close();

@@ -93,6 +93,7 @@ export const TaskSpecTable = defineEntity({
   properties: {
     task: ofTask,
     program: p.text(),
+    environment: p.text().nullable(),
     spec: p.text(),
     /** Null where there are none. */
     inputs: p.text().nullable(),
@@ -133,6 +134,7 @@ export const AttemptTable = defineEntity({
     sandboxId: p.text(),
     containerId: p.text(),
     imageDigest: p.text(),
+    environmentId: p.text().default(""),
     isolation: p.text(),
     warm: flag(),
     released: flag(),

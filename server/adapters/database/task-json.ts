@@ -9,6 +9,7 @@ import {
   type Program,
   RESULT_REASONS,
   TASK_STATES,
+  type TaskEnvironment,
   type TaskResult,
   type TaskSpec,
   type Usage,
@@ -125,6 +126,12 @@ export const program = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("module"), module: text, function: text.nullable() }),
   z.object({ kind: z.literal("command"), command: texts }),
 ]) satisfies z.ZodType<Program>;
+
+export const environment = z.object({
+  requirements: text,
+  source: text,
+  preload: texts,
+}) satisfies z.ZodType<TaskEnvironment>;
 
 export const limits = z.object({
   cpuMillis: number,

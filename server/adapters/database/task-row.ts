@@ -19,7 +19,7 @@ type StageRow = Insertable<Tables["stage"]>;
 
 /** A task's own columns together with those of its task_spec. */
 export type StoredTask = Selectable<Tables["task"]> &
-  Pick<Selectable<Tables["task_spec"]>, "spec" | "program" | "inputs">;
+  Pick<Selectable<Tables["task_spec"]>, "spec" | "program" | "inputs" | "environment">;
 
 const millis = (time: Date | null): number | null => time?.getTime() ?? null;
 const textOrNull = (value: string): string | null => (value === "" ? null : value);
@@ -81,6 +81,7 @@ export function toAttemptRow(taskId: string, attempt: Attempt): AttemptRow {
     sandbox_id: attempt.sandboxId,
     container_id: attempt.containerId,
     image_digest: attempt.imageDigest,
+    environment_id: attempt.environmentId,
     isolation: attempt.isolation,
     warm: flag(attempt.warm),
     released: flag(attempt.released),
@@ -165,6 +166,7 @@ const taskColumns = z.object({
   spec: jsonText(json.spec),
   program: jsonText(json.program),
   inputs: jsonText(json.inputs).nullable(),
+  environment: jsonText(json.environment).nullable(),
 });
 
 const attemptColumns = z.object({
@@ -173,6 +175,7 @@ const attemptColumns = z.object({
   sandbox_id: z.string(),
   container_id: z.string(),
   image_digest: z.string(),
+  environment_id: z.string(),
   isolation: json.isolation,
   warm: bool,
   released: bool,
@@ -232,6 +235,7 @@ export function fromAttemptRow(row: Selectable<Tables["attempt"]>): Attempt {
     sandboxId: columns.sandbox_id,
     containerId: columns.container_id,
     imageDigest: columns.image_digest,
+    environmentId: columns.environment_id,
     isolation: columns.isolation,
     warm: columns.warm,
     gpuIds: columns.gpu_ids,
@@ -275,6 +279,7 @@ export function fromTaskRow(row: StoredTask, attempts: readonly Attempt[], stage
     network: columns.network,
     image: columns.image,
     program: columns.program,
+    environment: columns.environment,
     archiveSha256: columns.archive_sha256,
     inputs: columns.inputs ?? [],
     wait: columns.wait,

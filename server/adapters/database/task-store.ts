@@ -71,7 +71,8 @@ export class SqlTaskStore implements TaskStore {
       if (
         next.spec !== previous.spec ||
         next.program !== previous.program ||
-        next.inputs !== previous.inputs
+        next.inputs !== previous.inputs ||
+        next.environment !== previous.environment
       ) {
         await rewriteSpec(connection, next);
       }
@@ -218,7 +219,7 @@ export class SqlTaskStore implements TaskStore {
           .selectFrom("task")
           .innerJoin("task_spec", "task_spec.task_id", "task.id")
           .selectAll("task")
-          .select(["task_spec.spec", "task_spec.program", "task_spec.inputs"]),
+          .select(["task_spec.spec", "task_spec.program", "task_spec.inputs", "task_spec.environment"]),
       ).execute();
       const ids = rows.map((row) => row.id);
       const [attempts, stages] = [await this.#attempts(ids), await this.#stages(ids)];
@@ -282,14 +283,15 @@ function toSpecRow(task: Task) {
     spec: JSON.stringify(task.spec),
     program: JSON.stringify(task.program),
     inputs: task.inputs.length === 0 ? null : JSON.stringify(task.inputs),
+    environment: task.environment === null ? null : JSON.stringify(task.environment),
   };
 }
 
 async function rewriteSpec(connection: Kysely<Tables>, task: Task): Promise<void> {
-  const { spec, program, inputs } = toSpecRow(task);
+  const { spec, program, inputs, environment } = toSpecRow(task);
   await connection
     .updateTable("task_spec")
-    .set({ spec, program, inputs })
+    .set({ spec, program, inputs, environment })
     .where("task_id", "=", task.id)
     .execute();
   await connection.deleteFrom("task_label").where("task_id", "=", task.id).execute();

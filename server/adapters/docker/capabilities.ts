@@ -58,6 +58,7 @@ export async function describeCapabilities(
     });
   }
   return {
+    environments: true,
     version: `Docker ${host.engineVersion}`,
     tiers,
     total: {

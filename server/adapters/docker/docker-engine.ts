@@ -3,6 +3,7 @@ import type { ContainerCreateOptions } from "dockerode";
 import type { ForeignLoad } from "../../domain/capacity.ts";
 import { SystemFault, Unsupported } from "../../domain/errors.ts";
 import {
+  type BuildTools,
   type Engine,
   type EngineCapabilities,
   type ImageInfo,
@@ -176,10 +177,14 @@ export class DockerEngine implements Engine {
     return { id: live.id, containerId: live.containerId, warm: true };
   }
 
+  async forgetEnvironment(id: string): Promise<void> {
+    await this.#pool.forgetShapes(({ environment }) => environment?.id === id);
+  }
+
   async create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox> {
     signal.throwIfAborted();
     const labels = { [LABELS.task]: order.taskId, [LABELS.attempt]: String(order.attempt) };
-    const live = await this.#make(order.sandboxId, order.shape, labels, false, signal);
+    const live = await this.#make(order.sandboxId, order.shape, labels, false, signal, order.build);
     return { id: live.id, containerId: live.containerId, warm: false };
   }
 
@@ -285,6 +290,7 @@ export class DockerEngine implements Engine {
     labels: Record<string, string>,
     warm: boolean,
     signal?: AbortSignal,
+    build?: BuildTools,
   ): Promise<LiveSandbox> {
     const { daemon, storage, options } = this.#parts;
     const runtime = this.#runtimeOf(shape);
@@ -303,6 +309,7 @@ export class DockerEngine implements Engine {
         storage: storage.tier,
         runnerFolder: this.#parts.runnerFolder,
         egress: await this.#attachment(shape),
+        ...(build !== undefined && { build }),
         imageEnvNames: image.envNames,
         labels: {
           [LABELS.installation]: options.installationId,

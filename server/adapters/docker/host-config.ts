@@ -1,7 +1,7 @@
 import { isIPv4 } from "node:net";
 import { join } from "node:path";
 import type { ContainerCreateOptions, HostConfig, MountSettings } from "dockerode";
-import type { SandboxShape } from "../../domain/ports/engine.ts";
+import type { BuildTools, SandboxShape } from "../../domain/ports/engine.ts";
 import { MEBIBYTE } from "../../domain/resources.ts";
 import type { CgroupLimits } from "./cgroups.ts";
 import { HOSTS_FILE } from "./runner-source.ts";
@@ -59,6 +59,8 @@ export interface SandboxPlan {
   readonly runnerFolder: string;
   /** For the shapes that ask for it. */
   readonly egress?: EgressAttachment;
+  /** For the sandbox of a build alone. */
+  readonly build?: BuildTools;
   /** Names in the image's own environment: each is taken away. */
   readonly imageEnvNames: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
@@ -92,7 +94,7 @@ export function containerOptions(plan: SandboxPlan): ContainerCreateOptions {
     StopSignal: "SIGKILL",
     // Not only network mode none, for which the daemon starts itself twice (a third of all that a start costs): runc makes a
     // network namespace with loopback alone, too.
-    NetworkDisabled: plan.shape.network === "NONE",
+    NetworkDisabled: hasNoNetwork(plan),
     HostConfig: hostConfig(plan),
   };
 }
@@ -145,7 +147,10 @@ function hostConfig(plan: SandboxPlan): HostConfig {
   };
 }
 
-function network({ shape, egress }: SandboxPlan): Partial<HostConfig> {
+function network({ shape, egress, build }: SandboxPlan): Partial<HostConfig> {
+  // Docker's own, for builds where the operator chose it: nothing but uv runs in those.
+  if (shape.network === "NONE" && build?.openNetwork === true)
+    return { NetworkMode: "bridge", Sysctls: { ...NO_IPV6 }, DnsSearch: ["."] };
   if (shape.network === "NONE") return { NetworkMode: "none" };
   if (egress === undefined || !EGRESS_NETWORK.test(egress.network))
     throw new RangeError("there is no network with packet rules for this sandbox");
@@ -164,6 +169,10 @@ function extraHost({ name, address }: EgressAttachment["hosts"][number]): string
   if (!HOST_NAME.test(name) || !isIPv4(address))
     throw new RangeError(`${JSON.stringify(name)} at ${JSON.stringify(address)} is no host`);
   return `${name}:${address}`;
+}
+
+function hasNoNetwork({ shape, build }: SandboxPlan): boolean {
+  return shape.network === "NONE" && build?.openNetwork !== true;
 }
 
 /** RLIMIT_FSIZE bounds every single file, the journal and the artifacts among them, even if PID 1 was taken over. */
@@ -188,16 +197,38 @@ function mounts(plan: SandboxPlan): MountSettings[] {
   const files = [
     bind(plan.runnerFolder, "/longshore/runner", true),
     // With a network the daemon writes these; without one the image's own would be seen, or nothing at all.
-    ...(plan.shape.network === "NONE" ? [bind(join(plan.runnerFolder, HOSTS_FILE), "/etc/hosts", true)] : []),
+    ...(hasNoNetwork(plan) ? [bind(join(plan.runnerFolder, HOSTS_FILE), "/etc/hosts", true)] : []),
     bind(paths.journal, "/longshore/journal", false),
     bind(paths.input, "/longshore/input", true),
     bind(paths.artifacts, "/longshore/artifacts", false),
+    ...environmentMounts(plan),
   ];
   if (plan.storage === "engine-tmpfs") return files;
   return [
     ...files,
     ...VOLUME_FOLDERS.map(({ name, target }) => bind(join(paths.volume, name), target, false)),
   ];
+}
+
+function environmentMounts({ shape, build }: SandboxPlan): MountSettings[] {
+  const { environment } = shape;
+  const content =
+    environment === undefined || environment.folder === null
+      ? []
+      : [bind(environmentFolder(environment.folder), ENVIRONMENT, true)];
+  if (build === undefined) return content;
+  return [
+    ...content,
+    bind(build.uv, "/longshore/uv", true),
+    ...(build.caBundle === null ? [] : [bind(build.caBundle, "/longshore/ca.pem", true)]),
+    ...(build.wheels === null ? [] : [bind(build.wheels, "/longshore/wheels", true)]),
+  ];
+}
+
+/** The name of its content is what tells it from any other folder of the host. */
+function environmentFolder(path: string): string {
+  if (!ENVIRONMENT_FOLDER.test(path)) throw new RangeError(`${path} is no folder of an environment`);
+  return path;
 }
 
 function bind(source: string, target: string, readOnly: boolean): MountSettings {
@@ -220,13 +251,16 @@ function engineTmpfs(plan: SandboxPlan): Record<string, string> {
   );
 }
 
-function settings({ uid, storage }: SandboxPlan): string {
+function settings({ uid, storage, shape }: SandboxPlan): string {
+  const preload = shape.environment?.preload ?? [];
+  for (const name of preload)
+    if (!MODULE.test(name)) throw new RangeError(`${JSON.stringify(name)} is no name of a module`);
   const oneVolume = storage !== "engine-tmpfs";
   return JSON.stringify({
     uid,
     gid: uid,
-    preload: [],
-    environment: null,
+    preload,
+    environment: (shape.environment?.folder ?? null) === null ? null : ENVIRONMENT,
     prestart: true,
     one_volume: oneVolume,
   });
@@ -251,6 +285,10 @@ function gpuRequest(gpuIds: readonly string[]): {
 const GPU_ID = /^(?:GPU|MIG)-[0-9A-Za-z/-]{1,80}$/;
 const EGRESS_NETWORK = /^longshore-egress-[0-9a-f]{8}$/;
 const HOST_NAME = /^[a-z0-9][a-z0-9.-]{0,252}$/;
+/** Where the runner looks for it. */
+const ENVIRONMENT = "/environment";
+const ENVIRONMENT_FOLDER = /^\/(?:[^\0]*\/)?environments\/[0-9a-f]{64}\/content$/;
+const MODULE = /^[A-Za-z_][A-Za-z0-9_]{0,99}(?:\.[A-Za-z_][A-Za-z0-9_]{0,99})*$/;
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 
 function imageId(digest: string): string {

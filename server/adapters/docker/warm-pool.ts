@@ -59,6 +59,7 @@ export function shapeKey(shape: SandboxShape): string {
     shape.tracker ?? "",
     [...shape.gpuIds].sort(),
     [cpuMillis, ramBytes, storageBytes, processes, openFiles, inodes, logBytes, artifactBytes],
+    [shape.environment?.id ?? "", ...(shape.environment?.preload ?? [])],
   ]);
 }
 
@@ -107,6 +108,16 @@ export class WarmPool<S extends Poolable> {
       return true;
     }
     return false;
+  }
+
+  /** Resolves when no sandbox of these shapes idles any more; those that are being made are dropped as they come. */
+  async forgetShapes(matches: (shape: SandboxShape) => boolean): Promise<void> {
+    for (const [key, shelf] of [...this.#shelves]) {
+      if (!matches(shelf.shape)) continue;
+      this.#shelves.delete(key);
+      this.#empty(shelf);
+    }
+    await Promise.all(this.#discards);
   }
 
   get idleCount(): number {
@@ -205,6 +216,10 @@ export class WarmPool<S extends Poolable> {
       try {
         const sandbox = await this.#parts.make(ulid(), shelf.shape);
         if (this.#closed) return this.#discard(sandbox.id);
+        if (this.#shelves.get(shapeKey(shelf.shape)) !== shelf) {
+          this.#discard(sandbox.id);
+          continue;
+        }
         this.#put(shelf, sandbox);
       } catch (error) {
         shelf.pausedUntil = this.#now() + FAILURE_PAUSE_MILLIS;

@@ -34,6 +34,8 @@ export interface ArchiveReader {
   begin(format: Exclude<BlobFormat, "RAW">): Promise<ArchiveCheck>;
   /** Whether a file of this path (or a folder, with `folder`) is in the kept archive. */
   has(sha256: string, path: string, kind: "file" | "folder"): Promise<boolean>;
+  /** Content of one file of the kept archive, at most its first bytes; undefined where there is no such file. */
+  readFile(sha256: string, path: string, mostBytes: number): Promise<Uint8Array | undefined>;
   /** Path of the canonical tar; undefined when it was collected and must be derived anew. */
   canonicalTar(sha256: string): Promise<string | undefined>;
   /** A canonical tar of files that nobody may write to, made while it is read. */
@@ -48,7 +50,7 @@ export interface ArtifactReader {
   /** Calls `keep` for each file in order. Throws BadArchive; what was kept before stays kept. */
   read(
     tar: AsyncIterable<Uint8Array>,
-    keep: (path: string, content: AsyncIterable<Uint8Array>) => Promise<void>,
+    keep: (path: string, content: AsyncIterable<Uint8Array>, executable: boolean) => Promise<void>,
     signal?: AbortSignal,
   ): Promise<void>;
 }

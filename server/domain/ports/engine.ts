@@ -3,7 +3,29 @@ import type { LimitSupport, TaskLimits } from "../limits.ts";
 import type { Resources } from "../resources.ts";
 import type { Isolation, Network, Program } from "../task.ts";
 
-/** Everything that makes two sandboxes interchangeable; a warm sandbox serves one shape. No client text is in it but the image's digest. */
+/** Packages mounted into a sandbox, and modules that its waiting interpreter has imported. */
+export interface ShapeEnvironment {
+  /** 64 hex digits; empty where only `preload` is asked for. */
+  readonly id: string;
+  /** Where its content lies on the server; null where there are no packages. */
+  readonly folder: string | null;
+  /** Dotted names of modules, checked for form. */
+  readonly preload: readonly string[];
+}
+
+/** What the sandbox of a build has besides its shape; all of it comes from the server's configuration. Paths are the server's. */
+export interface BuildTools {
+  readonly uv: string;
+  readonly caBundle: string | null;
+  readonly wheels: string | null;
+  /** The engine's own network, without the rules of EGRESS. */
+  readonly openNetwork: boolean;
+}
+
+/**
+ * Everything that makes two sandboxes interchangeable; a warm sandbox serves one shape. No client text is in it but the image's
+ * digest and the checked names of modules to preload.
+ */
 export interface SandboxShape {
   /** Image by content digest, as `resolveImage` answered it. */
   readonly imageDigest: string;
@@ -13,6 +35,8 @@ export interface SandboxShape {
   readonly gpuIds: readonly string[];
   /** Of network TRACKING: which tracking server, by the operator's name. */
   readonly tracker?: string;
+  /** Absent for the image alone. */
+  readonly environment?: ShapeEnvironment;
 }
 
 /** An order for the sandbox of one attempt. */
@@ -22,6 +46,8 @@ export interface SandboxOrder {
   readonly taskId: string;
   readonly attempt: number;
   readonly shape: SandboxShape;
+  /** For a build of an environment alone; such a sandbox is never warm. */
+  readonly build?: BuildTools;
 }
 
 /** A sandbox whose runner waits for its spec. */
@@ -96,6 +122,8 @@ export interface EngineCapabilities {
   readonly gpus: readonly Gpu[];
   /** Tracking servers by name, each with why its sandboxes cannot reach it; empty where they can, absent where none ever can. */
   readonly trackers?: ReadonlyMap<string, string>;
+  /** Sandboxes can have environments, and can build them. */
+  readonly environments?: boolean;
 }
 
 export interface SandboxStatus {
@@ -133,6 +161,8 @@ export interface Engine {
   warmCount(): number;
   /** What idle warm sandboxes may hold of the host's memory together from now on; those over it give way. */
   limitWarm(ramBytes: number): void;
+  /** No warm sandbox has this environment any more when it resolves, and none comes. */
+  forgetEnvironment?(id: string): Promise<void>;
   /** A new sandbox, started and waiting. On rejection or abort nothing of it is left. */
   create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox>;
   /** Brings project and inputs in and hands the spec over. A sandbox that rejects it here has not run anything. Throws NotSent. */

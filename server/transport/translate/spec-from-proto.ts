@@ -79,7 +79,6 @@ function inputsFromProto({ inputs }: CreateTaskRequest, check: FieldCheck): Task
 
 /** A field that would be dropped silently promises something that does not happen. */
 function refuseUnsupported(request: CreateTaskRequest, check: FieldCheck): void {
-  check.unsupported("environment", request.environment !== undefined);
   check.unsupported("webhooks", request.webhooks.length > 0);
 }
 

@@ -112,6 +112,7 @@ export function taskOf(id: string, spec: TaskSpec, caller: Caller, changes: Part
     image: "longshore/executor",
     program: { kind: "script", script: "main.py" },
     inputs: [],
+    environment: null,
     archiveSha256: spec.archiveSha256,
     wait: null,
     result: null,

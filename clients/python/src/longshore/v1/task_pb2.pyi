@@ -231,7 +231,7 @@ class CreateTaskRequest(_message.Message):
 
     @_builtins.property
     def environment(self) -> Global___Environment:
-        """Packages to install beforehand; absent means requirements.txt of the archive, if there is one."""
+        """Packages to install beforehand; absent means requirements.txt of the project, if there is one: in working_directory, else at the top."""
 
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
@@ -341,17 +341,19 @@ Global___CreateTaskRequest: _TypeAlias = CreateTaskRequest  # noqa: Y015
 
 @_typing.final
 class Environment(_message.Message):
-    """Packages a task needs, installed once per content and mounted read-only."""
+    """Packages a task needs, installed once per content and mounted read-only at /environment. An empty message asks for none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUIREMENTS_FIELD_NUMBER: _builtins.int
     PRELOAD_FIELD_NUMBER: _builtins.int
     requirements: _builtins.str
-    """Lines of a requirements.txt."""
+    """Lines of a requirements.txt, at most 256 KiB: names, versions, extras, markers and --hash; other options, addresses and local
+    paths are INVALID_ARGUMENT, by line, unless the server allows addresses. Empty beside preload means the project's own file.
+    """
     @_builtins.property
     def preload(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Modules that warm sandboxes import beforehand."""
+        """Modules that warm sandboxes import beforehand, such as "sklearn.ensemble"; at most 32."""
 
     def __init__(
         self,
@@ -822,7 +824,7 @@ class TaskResult(_message.Message):
         REASON_CANCELLED: TaskResult._Reason.ValueType  # 8
         """CancelTask."""
         REASON_ENVIRONMENT_FAILED: TaskResult._Reason.ValueType  # 9
-        """Packages could not be installed."""
+        """Packages could not be installed; message names the line, stderr_tail holds the end of the build's output. Nothing ran."""
         REASON_INPUT_FAILED: TaskResult._Reason.ValueType  # 10
         """An input was gone or not what its digest says."""
         REASON_DEPENDENCY_FAILED: TaskResult._Reason.ValueType  # 11
@@ -858,7 +860,7 @@ class TaskResult(_message.Message):
     REASON_CANCELLED: TaskResult.Reason.ValueType  # 8
     """CancelTask."""
     REASON_ENVIRONMENT_FAILED: TaskResult.Reason.ValueType  # 9
-    """Packages could not be installed."""
+    """Packages could not be installed; message names the line, stderr_tail holds the end of the build's output. Nothing ran."""
     REASON_INPUT_FAILED: TaskResult.Reason.ValueType  # 10
     """An input was gone or not what its digest says."""
     REASON_DEPENDENCY_FAILED: TaskResult.Reason.ValueType  # 11

@@ -148,7 +148,7 @@ export interface CreateTaskRequest {
   workingDirectory: string;
   /** Image name, or an alias that the server's configuration has for one; empty takes the server's executor image; others only if its policy allows. */
   image: string;
-  /** Packages to install beforehand; absent means requirements.txt of the archive, if there is one. */
+  /** Packages to install beforehand; absent means requirements.txt of the project, if there is one: in working_directory, else at the top. */
   environment:
     | Environment
     | undefined;
@@ -236,11 +236,14 @@ export interface CreateTaskRequest_LabelsEntry {
   value: string;
 }
 
-/** Packages a task needs, installed once per content and mounted read-only. */
+/** Packages a task needs, installed once per content and mounted read-only at /environment. An empty message asks for none. */
 export interface Environment {
-  /** Lines of a requirements.txt. */
+  /**
+   * Lines of a requirements.txt, at most 256 KiB: names, versions, extras, markers and --hash; other options, addresses and local
+   * paths are INVALID_ARGUMENT, by line, unless the server allows addresses. Empty beside preload means the project's own file.
+   */
   requirements: string;
-  /** Modules that warm sandboxes import beforehand. */
+  /** Modules that warm sandboxes import beforehand, such as "sklearn.ensemble"; at most 32. */
   preload: string[];
 }
 
@@ -623,7 +626,7 @@ export const TaskResult_Reason = {
   PROCESS_LIMIT: 7,
   /** CANCELLED - CancelTask. */
   CANCELLED: 8,
-  /** ENVIRONMENT_FAILED - Packages could not be installed. */
+  /** ENVIRONMENT_FAILED - Packages could not be installed; message names the line, stderr_tail holds the end of the build's output. Nothing ran. */
   ENVIRONMENT_FAILED: 9,
   /** INPUT_FAILED - An input was gone or not what its digest says. */
   INPUT_FAILED: 10,

@@ -1,0 +1,108 @@
+import type { BuildKit } from "../domain/build-kit.ts";
+import { type FieldViolation, Unsupported } from "../domain/errors.ts";
+import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
+import type { BlobStore } from "../domain/ports/blob-store.ts";
+import { parseRequirements } from "../domain/requirements.ts";
+import type { TaskEnvironment, TaskSpec } from "../domain/task.ts";
+import { normalisePath } from "../domain/workspace-path.ts";
+import type { EngineHost } from "./engine-host.ts";
+import { RecheckArchive } from "./recheck-archive.ts";
+
+const FIELD = "environment.requirements";
+const FILE = "requirements.txt";
+/** More than the parser takes, so that it is the one to say so. */
+const MOST_BYTES = 2 ** 20;
+const MODULE = /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$/;
+const MOST_PRELOADS = 32;
+const MOST_MODULE_LENGTH = 100;
+
+/** What builds need, or why this server makes none. */
+export type Builds = { readonly kit: BuildKit } | { readonly kit: null; readonly whyNot: string };
+
+/** Finds out what a task's environment is made of when it is submitted, and refuses what policy or this server cannot have. */
+export class ResolveEnvironment {
+  readonly #archives: ArchiveReader;
+  readonly #rechecks: RecheckArchive;
+  readonly #builds: Builds;
+
+  constructor(deps: { archives: ArchiveReader; blobs: BlobStore; builds: Builds }) {
+    this.#archives = deps.archives;
+    this.#rechecks = new RecheckArchive(deps);
+    this.#builds = deps.builds;
+  }
+
+  /** `hasProject`: the spec's archive is there and is one. */
+  async resolve(
+    spec: TaskSpec,
+    hasProject: boolean,
+    violations: FieldViolation[],
+  ): Promise<TaskEnvironment | null> {
+    const preload = spec.environment?.preload ?? [];
+    checkPreload(preload, violations);
+    const lines = await this.#lines(spec, hasProject, violations);
+    const { source, text } = lines ?? { source: "", text: "" };
+    const { requirements, problems } = parseRequirements(text, { urls: this.#builds.kit?.urls ?? false });
+    const from = source === FIELD ? "" : `${source} `;
+    for (const { line, problem } of problems)
+      violations.push({ field: FIELD, description: `${from}line ${line}: ${problem}` });
+    if (requirements.length === 0 && preload.length === 0) return null;
+    return requirements.length === 0
+      ? { requirements: "", source: "", preload }
+      : { requirements: text, source: source === FIELD ? "requirements" : source, preload };
+  }
+
+  /** Throws Unsupported where there is something to install and no way to do it. */
+  requireBuilds(environment: TaskEnvironment | null, host: EngineHost): void {
+    if (environment === null || environment.requirements === "") return;
+    const without =
+      "to run without packages, send an environment with empty requirements (longshore run --no-requirements)";
+    if (this.#builds.kit === null) throw new Unsupported(`${this.#builds.whyNot}; ${without}`);
+    if (host.capabilities.environments !== true)
+      throw new Unsupported(`engine ${host.engine.name} has no way to give a task packages; ${without}`);
+  }
+
+  async #lines(
+    spec: TaskSpec,
+    hasProject: boolean,
+    violations: FieldViolation[],
+  ): Promise<{ source: string; text: string } | undefined> {
+    const { environment, archiveSha256 } = spec;
+    if (environment !== null && environment.requirements !== "")
+      return { source: FIELD, text: environment.requirements };
+    // An empty environment is how to ask for none; one with modules to preload alone says nothing of packages.
+    if (!hasProject || (environment !== null && environment.preload.length === 0)) return undefined;
+    const folder = normalisePath(spec.workingDirectory) ?? "";
+    for (const source of new Set([folder === "" ? FILE : `${folder}/${FILE}`, FILE])) {
+      if (!(await this.#archives.has(archiveSha256, source, "file"))) continue;
+      // The form that is unpacked is the one that is read.
+      await this.#rechecks.canonicalTar(archiveSha256, "RAW");
+      const bytes = await this.#archives.readFile(archiveSha256, source, MOST_BYTES);
+      if (bytes === undefined) continue;
+      try {
+        return { source, text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
+      } catch {
+        // Whatever else it is, it is not the text it has to be.
+        violations.push({ field: FIELD, description: `${source} is not UTF-8 text` });
+        return undefined;
+      }
+    }
+    return undefined;
+  }
+}
+
+function checkPreload(preload: readonly string[], violations: FieldViolation[]): void {
+  const field = "environment.preload";
+  if (preload.length > MOST_PRELOADS)
+    violations.push({
+      field,
+      description: `has ${preload.length} modules; at most ${MOST_PRELOADS} are allowed`,
+    });
+  for (const [index, name] of preload.slice(0, MOST_PRELOADS).entries()) {
+    if (name.length <= MOST_MODULE_LENGTH && MODULE.test(name)) continue;
+    const shown = JSON.stringify(name.slice(0, MOST_MODULE_LENGTH));
+    violations.push({
+      field: `${field}[${index}]`,
+      description: `${shown} is no name of a module, such as sklearn.ensemble`,
+    });
+  }
+}
