@@ -46,7 +46,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   await using stack = new AsyncDisposableStack();
   // Before anything that takes time: a wrong path is told at once.
   const tls = config.access.tls && stack.use(await TlsCredentials.open(config.access.tls, log));
-  const telemetry = openTelemetry({ serviceVersion: packageJson.version, env: process.env });
+  const telemetry = openTelemetry({ serviceVersion: packageJson.version, env: process.env, log });
   stack.defer(() => telemetry.close());
   const { metrics, address: metricsAddress } = stack.use(
     await openMetrics({

@@ -35,6 +35,7 @@ export class AttemptSpans {
     const hide = hider([...plain, ...secrets.filter((secret) => secret.length >= LEAST_SECRET)]);
     const parents = this.#parents();
     return [...this.#spans.values()].map((span) => ({
+      source: "task",
       traceId: task.traceId,
       spanId: span.spanId,
       parentSpanId: parents.get(span.spanId) ?? run.spanId,
@@ -52,7 +53,6 @@ export class AttemptSpans {
         ),
         "longshore.task.id": task.id,
         "longshore.attempt": run.attempt,
-        "longshore.told_by": "task",
       },
     }));
   }

@@ -50,6 +50,7 @@ export class TraceStages {
   #stage(task: Task, stage: ClosedStage): void {
     const attempt = task.attempts.find((candidate) => candidate.number === stage.attempt);
     this.#telemetry.record({
+      source: "server",
       traceId: task.traceId,
       spanId: stage.spanId,
       parentSpanId: task.rootSpanId,
@@ -76,6 +77,7 @@ export class TraceStages {
     const { result } = task;
     const last = task.attempts.at(-1);
     this.#telemetry.record({
+      source: "server",
       traceId: task.traceId,
       spanId: task.rootSpanId,
       parentSpanId: task.parentSpanId,

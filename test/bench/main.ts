@@ -10,6 +10,7 @@ import { logs } from "./cases/logs.ts";
 import { records } from "./cases/records.ts";
 import { startLatency } from "./cases/start-latency.ts";
 import { sustained } from "./cases/sustained.ts";
+import { tracing } from "./cases/tracing.ts";
 import { upload } from "./cases/upload.ts";
 import { type Row, verdictOf } from "./row.ts";
 import { table } from "./table.ts";
@@ -23,6 +24,7 @@ const CASES: readonly BenchCase[] = [
   records,
   idle,
   environments,
+  tracing,
 ];
 
 function usage(): string {

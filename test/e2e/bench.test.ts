@@ -30,7 +30,7 @@ test("scripts/bench --quick measures starts and logs, and prints and stores ever
   assert.match(stdout, /at most 0\.06 +(met|MISSED)/);
   const report: unknown = JSON.parse(await readFile(json, "utf8"));
   assert.ok(typeof report === "object" && report !== null && "rows" in report && Array.isArray(report.rows));
-  const printed = stdout.split("\n").filter((line) => /^\([a-h]\)/.test(line));
+  const printed = stdout.split("\n").filter((line) => /^\([a-i]\)/.test(line));
   assert.equal(report.rows.length, printed.length);
 });
 

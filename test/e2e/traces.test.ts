@@ -14,6 +14,7 @@ import { z } from "zod";
 import { openTelemetry } from "#server/adapters/telemetry/telemetry.ts";
 import { zip } from "../fixtures/archives/raw-zip.ts";
 import { activeContexts, type CallerSpan, within } from "../support/context-manager.ts";
+import { CollectingLog } from "../support/fakes/collecting-log.ts";
 import { Jaeger, type JaegerSpan, whyNoJaeger } from "../support/jaeger.ts";
 import { type RunningServer, startServer, whyNoServer } from "../support/running-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
@@ -145,10 +146,10 @@ describe("in Jaeger", {
   /** What a caller's own OpenTelemetry would send. */
   async function tellOf(caller: CallerSpan, task: Task): Promise<void> {
     const env = { OTEL_EXPORTER_OTLP_ENDPOINT: jaeger.endpoint, OTEL_SERVICE_NAME: "caller" };
-    const telemetry = openTelemetry({ serviceVersion: "1", env });
+    const telemetry = openTelemetry({ serviceVersion: "1", env, log: new CollectingLog() });
     const [startMicros, endMicros] = [micros(task.createTime) - 1_000_000, micros(task.endTime) + 1_000_000];
     const rest = { name: "caller", attributes: {}, events: [], error: "" };
-    telemetry.record({ ...caller, parentSpanId: "", startMicros, endMicros, ...rest });
+    telemetry.record({ ...caller, parentSpanId: "", startMicros, endMicros, source: "server", ...rest });
     await telemetry.close();
   }
 

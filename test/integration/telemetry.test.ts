@@ -7,9 +7,11 @@ import { promisify } from "node:util";
 import { openTelemetry } from "#server/adapters/telemetry/telemetry.ts";
 import { SystemFault } from "#server/domain/errors.ts";
 import type { SpanRecord } from "#server/domain/ports/telemetry.ts";
+import { CollectingLog } from "../support/fakes/collecting-log.ts";
 import { OtlpCollector } from "../support/fakes/otlp-collector.ts";
 
 const span: SpanRecord = {
+  source: "server",
   traceId: "0af7651916cd43dd8448eb211c80319c",
   spanId: "b7ad6b7169203331",
   parentSpanId: "00f067aa0ba902b7",
@@ -20,6 +22,10 @@ const span: SpanRecord = {
   events: [],
   error: "",
 };
+
+function open(env: Readonly<Record<string, string | undefined>>, log = new CollectingLog()) {
+  return openTelemetry({ serviceVersion: "1.2.3", env, log });
+}
 
 const root: SpanRecord = { ...span, spanId: "1".repeat(16), parentSpanId: "", name: "task", attributes: {} };
 
@@ -43,7 +49,8 @@ async function liveAndEnd(endpoint: string): Promise<void> {
   const module = JSON.stringify(import.meta.resolve("#server/adapters/telemetry/telemetry.ts"));
   const script = `
     const { openTelemetry } = await import(${module});
-    const telemetry = openTelemetry({ serviceVersion: "1", env: process.env });
+    const log = { debug() {}, info() {}, warn() {}, error() {} };
+    const telemetry = openTelemetry({ serviceVersion: "1", env: process.env, log });
     const span = ${JSON.stringify(span)};
     for (let n = 0; n < 3000; n += 1) telemetry.record(span);
     await telemetry.close();
@@ -62,14 +69,11 @@ async function liveAndEnd(endpoint: string): Promise<void> {
 describe("OpenTelemetry", () => {
   test("a span reaches the collector with exactly its ids, parent, times and attributes", async () => {
     await using collector = await OtlpCollector.listen();
-    const telemetry = openTelemetry({
-      serviceVersion: "1.2.3",
-      env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint },
-    });
+    const telemetry = open({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint });
     telemetry.record(span);
     telemetry.record(root);
     await telemetry.close();
-    const { startMicros, endMicros, error, ...rest } = span;
+    const { source: _, startMicros, endMicros, error, ...rest } = span;
     assert.equal(error, "");
     const expected = {
       ...rest,
@@ -88,10 +92,7 @@ describe("OpenTelemetry", () => {
 
   test("events of a span arrive with their times", async () => {
     await using collector = await OtlpCollector.listen();
-    const telemetry = openTelemetry({
-      serviceVersion: "1",
-      env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint },
-    });
+    const telemetry = open({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint });
     const event = { name: "limit reached", micros: span.endMicros, attributes: { "longshore.limit": "RAM" } };
     telemetry.record({ ...span, events: [event] });
     await telemetry.close();
@@ -100,10 +101,7 @@ describe("OpenTelemetry", () => {
 
   test("a failed span carries the error as status and as exception", async () => {
     await using collector = await OtlpCollector.listen();
-    const telemetry = openTelemetry({
-      serviceVersion: "1",
-      env: { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: collector.endpoint },
-    });
+    const telemetry = open({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: collector.endpoint });
     telemetry.record({ ...span, error: "the image is not there" });
     await telemetry.close();
     const [received] = collector.spans;
@@ -120,9 +118,7 @@ describe("OpenTelemetry", () => {
   test("two servers in one process keep their spans apart", async () => {
     await using first = await OtlpCollector.listen();
     await using second = await OtlpCollector.listen();
-    const [one, two] = [first, second].map(({ endpoint }) =>
-      openTelemetry({ serviceVersion: "1", env: { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint } }),
-    );
+    const [one, two] = [first, second].map(({ endpoint }) => open({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }));
     one?.record(span);
     two?.record(root);
     await Promise.all([one?.close(), two?.close()]);
@@ -141,7 +137,7 @@ describe("OpenTelemetry", () => {
       { OTEL_EXPORTER_OTLP_ENDPOINT: "" },
     ];
     for (const env of settings) {
-      const telemetry = openTelemetry({ serviceVersion: "1", env });
+      const telemetry = open(env);
       telemetry.record(span);
       await telemetry.close();
     }
@@ -158,7 +154,7 @@ describe("OpenTelemetry", () => {
     ];
     for (const [env, expected] of settings) {
       assert.throws(
-        () => openTelemetry({ serviceVersion: "1", env }),
+        () => open(env),
         (error) => error instanceof SystemFault && expected.test(error.message),
       );
     }
@@ -174,13 +170,21 @@ describe("OpenTelemetry", () => {
     assert.ok(collector.spans.length > 0);
   });
 
+  test("what tasks tell never crowds out what the server tells", async () => {
+    await using collector = await OtlpCollector.listen();
+    const telemetry = open({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint });
+    for (let n = 0; n < 20_000; n += 1) telemetry.record({ ...span, source: "task", name: "flood" });
+    telemetry.record(span);
+    await telemetry.close();
+    const names = collector.spans.map(({ name }) => name);
+    assert.equal(names.filter((name) => name === "run").length, 1);
+    assert.ok(names.length < 20_000);
+  });
+
   test("spans arrive again when the collector comes back", { timeout: 60_000 }, async (context) => {
     const broken = createServer((socket) => socket.destroy());
     const port = await listen(broken);
-    const telemetry = openTelemetry({
-      serviceVersion: "1",
-      env: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}` },
-    });
+    const telemetry = open({ OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}` });
     const recording = setInterval(() => telemetry.record(span), 50);
     try {
       await once(broken, "connection", { signal: context.signal });

@@ -64,6 +64,11 @@ def moved():
     os.chdir("/tmp")
     return open(__file__).read()[:1]
 
+def traced():
+    from longshore.tracing import span
+    with span("step", rows=1) as step, longshore.tracing.span("inner"):
+        return [type(step).__module__, step.traceparent.count("-")]
+
 def starts_another():
     return longshore.start(handler=add)
 
@@ -108,6 +113,7 @@ def test_a_function_returns_what_it_returned(client: longshore.Client, functions
     assert other.result() == 8
     assert other.task.get().archive_sha256 == record.archive_sha256
     assert client.start(functions.moved).result() == "\n"
+    assert client.start(functions.traced).result() == ["longshore_tracing", 3]
 
 
 def test_a_failure_raises_with_the_traceback_from_there(client: longshore.Client, functions: ModuleType) -> None:

@@ -1,26 +1,39 @@
 import { ROOT_CONTEXT, SpanStatusCode, TraceFlags, type Tracer, trace } from "@opentelemetry/api";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
 import type { Resource } from "@opentelemetry/resources";
-import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from "@opentelemetry/sdk-trace";
-import type { SpanRecord, Telemetry } from "../../domain/ports/telemetry.ts";
+import {
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  type SpanExporter,
+  TracerProvider,
+} from "@opentelemetry/sdk-trace";
+import type { Log, SpanRecord, Telemetry } from "../../domain/ports/telemetry.ts";
 import { boundedClose } from "./bounded-close.ts";
 import { type Environment, EXPORT_MILLIS, isExported, openExporter } from "./otlp-settings.ts";
 import { describeResource } from "./resource.ts";
+import { ToldExporter } from "./told-exporter.ts";
 
 export interface TelemetryOptions {
   readonly serviceVersion: string;
   /** The OTEL_* settings. */
   readonly env: Environment;
+  readonly log: Log;
 }
 
 const FLUSH_EVERY_MILLIS = 1_000;
+/** Spans that wait for a collector, about a kilobyte each; what comes on top is dropped. */
+const MOST_QUEUED = 8_192;
+const MOST_QUEUED_OF_TASKS = 4_096;
 
 /** Exports spans by OTLP over gRPC when a collector is configured, and nothing otherwise. */
 export function openTelemetry(options: TelemetryOptions): Telemetry {
-  const { env, serviceVersion } = options;
+  const { env, serviceVersion, log } = options;
   if (!isExported(env, "TRACES")) return new NoTelemetry();
-  const exporter = openExporter(env, "TRACES", (settings) => new OTLPTraceExporter(settings));
-  return new OtlpTelemetry(exporter, serviceVersion, describeResource(env, serviceVersion));
+  const resource = describeResource(env, serviceVersion);
+  return new OtlpTelemetry((name, queued) => {
+    const exporter = openExporter(env, "TRACES", (settings) => new OTLPTraceExporter(settings));
+    return new SpanLane(new ToldExporter(exporter, log), resource, { name, version: serviceVersion }, queued);
+  });
 }
 
 class NoTelemetry implements Telemetry {
@@ -37,11 +50,36 @@ class NoTelemetry implements Telemetry {
 
 class OtlpTelemetry implements Telemetry {
   readonly tracing = true;
+  readonly #lanes: Readonly<Record<SpanRecord["source"], SpanLane>>;
+
+  constructor(openLane: (scope: string, queued: number) => SpanLane) {
+    this.#lanes = {
+      server: openLane("longshore", MOST_QUEUED),
+      task: openLane("longshore.task", MOST_QUEUED_OF_TASKS),
+    };
+  }
+
+  record(span: SpanRecord): void {
+    this.#lanes[span.source].record(span);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(Object.values(this.#lanes).map((lane) => lane.close()));
+  }
+}
+
+/** A way out with a queue of its own: what tasks tell of themselves never crowds out what the server has to tell. */
+class SpanLane {
   readonly #ids = new ChosenIds();
   readonly #provider: TracerProvider;
   readonly #tracer: Tracer;
 
-  constructor(exporter: OTLPTraceExporter, serviceVersion: string, resource: Resource) {
+  constructor(
+    exporter: SpanExporter,
+    resource: Resource,
+    scope: { name: string; version: string },
+    queued: number,
+  ) {
     this.#provider = new TracerProvider({
       resource,
       // The ids of a span are already in the record, so leaving some spans out would leave links to nothing.
@@ -52,10 +90,11 @@ class OtlpTelemetry implements Telemetry {
           exporter,
           scheduledDelayMillis: FLUSH_EVERY_MILLIS,
           exportTimeoutMillis: EXPORT_MILLIS,
+          maxQueueSize: queued,
         }),
       ],
     });
-    this.#tracer = this.#provider.getTracer("longshore", serviceVersion);
+    this.#tracer = this.#provider.getTracer(scope.name, scope.version);
   }
 
   record(span: SpanRecord): void {

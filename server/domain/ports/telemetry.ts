@@ -10,6 +10,8 @@ export interface SpanEvent {
 
 /** A finished span with its ids chosen beforehand, so that a span of an attempt stays whole across a restart of the server. */
 export interface SpanRecord {
+  /** Whose word it is. */
+  readonly source: "server" | "task";
   /** 32 hex digits. */
   readonly traceId: string;
   /** 16 hex digits. */

@@ -1,11 +1,10 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { Longshore, type TaskOutcome } from "@longshore/client";
 import { Isolation } from "@longshore/proto/longshore/v1/task.ts";
-import type { RunningServer } from "../../support/running-server.ts";
 import type { BenchCase, BenchContext } from "../bench-case.ts";
 import { type DockerRun, dockerRun } from "../docker-run.ts";
 import { atMost, type Row, ratioRow } from "../row.ts";
 import { median, quantile, timed } from "../statistics.ts";
+import { untilQuiet } from "../until-quiet.ts";
 
 const CODE = "print('hi')";
 const IMAGE = "longshore/executor:dev";
@@ -22,21 +21,6 @@ async function run(client: Longshore, options: Options): Promise<{ millis: numbe
   if (outcome?.succeeded !== true)
     throw new Error(`the task ended as ${outcome?.reason}: ${outcome?.message}`);
   return { millis, warm: outcome.record.attempts.at(-1)?.warm === true };
-}
-
-/**
- * Until the server has taken away what the last task left and has made what the next may find warm: with `docker run --rm` the
- * removal is in its time, and here it would be in that of whatever is measured next. What it costs is in case (e).
- */
-async function quiet(client: Longshore, server: RunningServer): Promise<void> {
-  let before = "";
-  for (;;) {
-    const { warm = 0, running = 0 } = await client.capacity();
-    const now = `${warm} warm of ${(await server.leftovers()).filter((left) => left.startsWith("container")).length}`;
-    if (running === 0 && now === `${warm} warm of ${warm}` && now === before) return;
-    before = now;
-    await delay(100);
-  }
 }
 
 /** Samples of one kind of start, by round. */
@@ -207,8 +191,8 @@ async function measure(context: BenchContext): Promise<Row[]> {
     ),
     gvisor,
     quiet: async () => {
-      await quiet(client, withPool);
-      await quiet(bare, withoutPool);
+      await untilQuiet(client, withPool);
+      await untilQuiet(bare, withoutPool);
     },
   });
   await starts.warmUp();

@@ -73,14 +73,14 @@ export class OtlpCollector implements AsyncDisposable {
     arrivals.on("export", (message: unknown) => this.#keep(message));
   }
 
-  /** `answers` false makes a collector that takes everything and never says so. */
-  static async listen({ port = 0, answers = true } = {}): Promise<OtlpCollector> {
+  /** `answers` false makes a collector that takes everything and never says so; `keeps` false one that forgets it at once. */
+  static async listen({ port = 0, answers = true, keeps = true } = {}): Promise<OtlpCollector> {
     const arrivals = new EventEmitter();
     const exported: UntypedHandleCall = (
       call: { request: unknown },
       answer: (error: null, value: object) => void,
     ) => {
-      arrivals.emit("export", call.request);
+      if (keeps) arrivals.emit("export", call.request);
       if (answers) answer(null, {});
     };
     const server = new Server();
