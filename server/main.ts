@@ -113,6 +113,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     telemetry,
     metrics,
     log,
+    auditsTasks: config.access.auth !== "none",
     policy: config.policy,
     prices: config.prices,
     version: packageJson.version,

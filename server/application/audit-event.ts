@@ -34,3 +34,11 @@ export class AuditEvents {
     };
   }
 }
+
+/** What a caller did to a task; undefined where that is not kept, since only one person can have done it. */
+export type TaskAudit = (
+  caller: Caller,
+  action: "task.create" | "task.cancel" | "task.delete",
+  taskId: string,
+  detail?: string,
+) => AuditEvent | undefined;

@@ -16,6 +16,7 @@ import type { UsageLedger } from "../domain/ports/usage-ledger.ts";
 import type { PriceBook } from "../domain/price-book.ts";
 import { isTerminal } from "../domain/task.ts";
 import type { Application } from "./api.ts";
+import { AuditEvents, type TaskAudit } from "./audit-event.ts";
 import { CacheKeys } from "./cache-keys.ts";
 import { CancelTask } from "./cancel-task.ts";
 import { CheckInputs } from "./check-inputs.ts";
@@ -84,6 +85,8 @@ export interface Parts {
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Whether who did what to tasks goes into the audit log. */
+  readonly auditsTasks: boolean;
   readonly policy: Policy;
   /** Null: nothing has a price. */
   readonly prices: PriceBook | null;
@@ -242,7 +245,11 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     clock,
   });
   const queue: TaskQueue = new TaskQueue({ dependencies, cache, environments, scheduler, deadlines });
+  const events = new AuditEvents({ clock, newId });
+  const audit: TaskAudit = (caller, action, id, detail) =>
+    parts.auditsTasks ? events.of(caller, action, id, { detail }) : undefined;
   const createTask = new CreateTask({
+    audit,
     book,
     store,
     hosts,
@@ -271,14 +278,23 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   });
   const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
   const buildOf = (taskId: string) => environments.outputOf(taskId);
-  const cancelTask = new CancelTask({ book, queue, attempts, policy, clock });
+  const cancelTask = new CancelTask({ audit, book, queue, attempts, policy, clock });
   const readTasks = new ReadTasks({ book, store, waitOf, meter, clock });
   const watchTask = new WatchTask({ book, journals, waitOf, buildOf, meter, clock });
   const rerunTask = new RerunTask({ book, createTask, clock });
   const removals = new Removals({ log, clock });
   const unusedMillis = policy.defaultRetentionMillis;
   const collectBlobs = new CollectBlobs({ index, blobs, archives, removals, unusedMillis, clock });
-  const deleteTask = new DeleteTask({ book, store, artifacts, collectBlobs, dependencies, files, log });
+  const deleteTask = new DeleteTask({
+    audit,
+    book,
+    store,
+    artifacts,
+    collectBlobs,
+    dependencies,
+    files,
+    log,
+  });
   const readArtifacts = new ReadArtifacts({ book, artifacts, blobs });
   const readUsage = new ReadUsage({ ledger: parts.ledger, clock });
   const estimateCost = new EstimateCost({ createTask, prices: parts.prices, meter, clock });
@@ -320,9 +336,9 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     getTask: (caller, id) => readTasks.get(caller, id),
     listTasks: (caller, request) => readTasks.list(caller, request),
     watchTask: (caller, request, signal) => watchTask.watch(caller.tenant, request, signal),
-    cancelTask: (caller, id, reason, grace) => cancelTask.cancel(caller.tenant, id, reason, grace),
+    cancelTask: (caller, id, reason, grace) => cancelTask.cancel(caller, id, reason, grace),
     rerunTask: (caller, request) => rerunTask.rerun(caller, request),
-    deleteTask: (caller, id) => deleteTask.delete(caller.tenant, id),
+    deleteTask: (caller, id) => deleteTask.delete(caller, id),
     listArtifacts: (caller, request) => readArtifacts.list(caller, request),
     downloadArtifact: (caller, taskId, path, offset, signal) =>
       readArtifacts.download(caller, taskId, path, offset, signal),

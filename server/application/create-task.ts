@@ -21,6 +21,7 @@ import type { InputFile, Program, Stage, Task, TaskEnvironment, TaskSpec } from 
 import { networkOf, trackingServerOf } from "../domain/tracking.ts";
 import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
+import type { TaskAudit } from "./audit-event.ts";
 import type { CacheKeys } from "./cache-keys.ts";
 import type { CheckInputs } from "./check-inputs.ts";
 import type { Dependencies } from "./dependencies.ts";
@@ -34,6 +35,7 @@ import type { TaskBook } from "./task-book.ts";
 import type { TaskQueue } from "./task-queue.ts";
 
 export interface CreateTaskDeps {
+  readonly audit: TaskAudit;
   readonly book: TaskBook;
   readonly store: TaskStore;
   readonly hosts: EngineHosts;
@@ -97,7 +99,8 @@ export class CreateTask {
       const checked = await this.#check(caller, id, withSecrets(request), request.violations);
       const made = this.#make(caller, id, request, checked, origin);
       task = { ...made, cacheKey: await this.#deps.cacheKeys.of(made) };
-      await this.#deps.book.insert(task);
+      const detail = origin.rerunOf === "" ? "" : `rerun of ${origin.rerunOf}`;
+      await this.#deps.book.insert(task, this.#deps.audit(caller, "task.create", id, detail));
     } catch (error) {
       this.#deps.dependencies.release(id);
       if (!(error instanceof RequestIdTaken)) throw error;

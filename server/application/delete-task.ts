@@ -1,9 +1,12 @@
+import type { AuditEvent } from "../domain/audit.ts";
 import { WrongState } from "../domain/errors.ts";
 import type { SandboxFiles } from "../domain/ports/engine.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import { isTerminal, type Task } from "../domain/task.ts";
 import { isFinished } from "../domain/transition.ts";
+import type { Caller } from "./api.ts";
+import type { TaskAudit } from "./audit-event.ts";
 import { Latch } from "./changes.ts";
 import type { CollectBlobs } from "./collect-blobs.ts";
 import type { Dependencies } from "./dependencies.ts";
@@ -14,6 +17,7 @@ import type { TaskBook } from "./task-book.ts";
 const RELEASE_MILLIS = 20_000;
 
 export interface DeleteTaskDeps {
+  readonly audit: TaskAudit;
   readonly book: TaskBook;
   readonly store: TaskStore;
   readonly artifacts: ArtifactStore;
@@ -32,12 +36,13 @@ export class DeleteTask {
     this.#deps = deps;
   }
 
-  async delete(tenant: string, id: string): Promise<void> {
-    const task = await this.#deps.book.get(id, tenant);
+  async delete(caller: Caller, id: string): Promise<void> {
+    const task = await this.#deps.book.get(id, caller.tenant);
     if (!isTerminal(task.state)) {
       throw new WrongState(`task ${id} is ${task.state.toLowerCase()}; cancel it first`, task.state);
     }
-    await this.remove(isFinished(task) ? task : await this.#released(task));
+    const event = this.#deps.audit(caller, "task.delete", id);
+    await this.remove(isFinished(task) ? task : await this.#released(task), event);
   }
 
   /** A task ends before its sandbox is gone; who deletes it right then need not know of that. */
@@ -61,9 +66,9 @@ export class DeleteTask {
 
   /**
    * Throws WrongState while a task that has not ended needs this one.
-   * The record goes first: a crash in between leaves files that the next sweep finds, never a record without its files.
+   * The record goes first, with who asked for it where somebody did: a crash in between leaves files that the next sweep finds, never a record without its files.
    */
-  async remove(task: Task): Promise<void> {
+  async remove(task: Task, event?: AuditEvent): Promise<void> {
     const { store, artifacts, collectBlobs, dependencies, files, log } = this.#deps;
     using _leaving = dependencies.leave(task);
     const named = [task.archiveSha256, ...task.inputs.map(({ sha256 }) => sha256)];
@@ -75,7 +80,7 @@ export class DeleteTask {
       if (last === undefined || page.length < 1000) break;
       after = last.path;
     }
-    await store.remove(task.id);
+    await store.remove(task.id, event);
     const places = task.cachedOutput === null ? task.attempts : [...task.attempts, task.cachedOutput];
     // The output may be that of tasks, too, which were answered from this one.
     const known = await store.knownSandboxes(places.map(({ sandboxId }) => sandboxId));

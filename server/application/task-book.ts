@@ -1,3 +1,4 @@
+import type { AuditEvent } from "../domain/audit.ts";
 import { NotFound, Unavailable } from "../domain/errors.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
@@ -38,10 +39,10 @@ export class TaskBook {
     this.#onCommit = onCommit;
   }
 
-  /** Commits a new task. Throws RequestIdTaken. */
-  async insert(task: Task): Promise<void> {
+  /** Commits a new task, with who made it. Throws RequestIdTaken. */
+  async insert(task: Task, event?: AuditEvent): Promise<void> {
     try {
-      await this.#store.insert(task);
+      await this.#store.insert(task, event);
     } catch (error) {
       // A commit may fail after it reached the disk; such a task would wait in the store for the next start.
       if (!(error instanceof Unavailable) || (await this.#stored(task)) === undefined) throw error;
@@ -77,10 +78,13 @@ export class TaskBook {
     return [...this.#live.values()].map((entry) => entry.task);
   }
 
-  /** Applies what `decide` makes of the present task and answers the committed one. Throws WrongState. */
-  async change(id: string, decide: Decide): Promise<Task> {
+  /**
+   * Applies what `decide` makes of the present task and answers the committed one; `event` tells who asked, if anything changes.
+   * Throws WrongState.
+   */
+  async change(id: string, decide: Decide, event?: AuditEvent): Promise<Task> {
     const entry = this.#live.get(id) ?? (await this.#load(id));
-    const turn = entry.tail.then(() => this.#commit(entry, decide));
+    const turn = entry.tail.then(() => this.#commit(entry, decide, event));
     // The next change must come after this one whether or not it succeeds; the caller of this one gets its error.
     entry.tail = turn.catch(() => undefined);
     return await turn;
@@ -102,14 +106,14 @@ export class TaskBook {
     );
   }
 
-  async #commit(entry: LiveTask, decide: Decide): Promise<Task> {
+  async #commit(entry: LiveTask, decide: Decide, event?: AuditEvent): Promise<Task> {
     if (entry.doubtful) await this.#reload(entry);
     const change = decide(entry.task);
     if (change === undefined) return entry.task;
     const next = apply(entry.task, change);
     const previous = entry.task;
     entry.doubtful = true;
-    await this.#store.save(next, previous);
+    await this.#store.save(next, previous, event);
     entry.doubtful = false;
     this.#took(entry, next);
     return next;

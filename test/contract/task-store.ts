@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import type { AuditEvent } from "#server/domain/audit.ts";
 import { outcomeOf } from "#server/domain/dependency.ts";
+import type { AuditLog } from "#server/domain/ports/access-store.ts";
 import {
   type ArtifactStore,
   RequestIdTaken,
@@ -26,6 +28,7 @@ import {
 export interface TaskStores extends AsyncDisposable {
   readonly tasks: TaskStore;
   readonly artifacts: ArtifactStore;
+  readonly audit: AuditLog;
 }
 
 const everything: TaskQuery = {
@@ -98,6 +101,33 @@ function recordTests(open: () => Promise<TaskStores>): void {
     await assert.rejects(stores.tasks.save(rival, first), StaleTask);
     await assert.rejects(stores.tasks.save(next(sampleTask(2), {}), sampleTask(2)), StaleTask);
     assert.deepEqual(await stores.tasks.get(first.id), second);
+  });
+
+  test("who did it is noted with what was done, and with nothing that was not", async () => {
+    await using stores = await open();
+    const event = (number: number): AuditEvent => ({
+      id: sampleId(number),
+      time: SAMPLE_TIME,
+      tenant: "tenant",
+      subject: "owner",
+      credential: "token 1",
+      action: "task.create",
+      resource: sampleId(1),
+      detail: "",
+      peer: "::1",
+      count: 1,
+    });
+    const task = sampleTask(1);
+    const changed = next(task, { state: "PREPARING" });
+    await stores.tasks.insert(task, event(1));
+    await assert.rejects(stores.tasks.insert(task, event(2)));
+    await stores.tasks.save(changed, task, event(3));
+    await assert.rejects(stores.tasks.save(changed, task, event(4)), StaleTask);
+    await stores.tasks.remove(task.id, event(5));
+    await stores.tasks.remove(task.id, event(6));
+    const all = { tenant: null, since: null, until: null, afterId: "", limit: 10 };
+    const noted = (await stores.audit.list(all)).map(({ id }) => id);
+    assert.deepEqual(noted, [sampleId(1), sampleId(3), sampleId(5)]);
   });
 
   test("a request id names one task of its tenant", async () => {

@@ -82,6 +82,7 @@ export class ApplicationBench implements AsyncDisposable {
       telemetry: { tracing: false, record: () => undefined, close: async () => undefined },
       metrics,
       log,
+      auditsTasks: true,
       policy: samplePolicy(),
       prices: null,
       version: "0",

@@ -1,4 +1,5 @@
 import { type Kysely, type SelectQueryBuilder, sql } from "kysely";
+import type { AuditEvent } from "../../domain/audit.ts";
 import type { TaskOutcome } from "../../domain/dependency.ts";
 import { SystemFault } from "../../domain/errors.ts";
 import { endedEntries } from "../../domain/ledger.ts";
@@ -10,6 +11,7 @@ import {
   type TaskStore,
 } from "../../domain/ports/task-store.ts";
 import type { Attempt, Stage, Task } from "../../domain/task.ts";
+import { insertAudit } from "./audit-log.ts";
 import { toDomainError } from "./fault.ts";
 import type { Tables } from "./schema.ts";
 import { pageOfIds } from "./task-page.ts";
@@ -42,7 +44,7 @@ export class SqlTaskStore implements TaskStore {
     this.#now = now;
   }
 
-  insert(task: Task): Promise<void> {
+  insert(task: Task, event?: AuditEvent): Promise<void> {
     return this.#writer.run(`insert task ${task.id}`, async (connection) => {
       const { numInsertedOrUpdatedRows } = await connection
         .insertInto("task")
@@ -56,10 +58,11 @@ export class SqlTaskStore implements TaskStore {
       await writeAttempts(connection, task, []);
       await writeStages(connection, task, []);
       await insertEvent(connection, task, task.createTime);
+      if (event !== undefined) await insertAudit(connection, event);
     });
   }
 
-  save(next: Task, previous: Task): Promise<void> {
+  save(next: Task, previous: Task, event?: AuditEvent): Promise<void> {
     return this.#writer.run(`save task ${next.id}`, async (connection) => {
       const { numUpdatedRows } = await connection
         .updateTable("task")
@@ -81,6 +84,7 @@ export class SqlTaskStore implements TaskStore {
       await writeLedger(connection, endedEntries(next, previous));
       if (next.state !== previous.state) await insertEvent(connection, next, this.#now());
       if (next.cachedFrom !== previous.cachedFrom) await copyArtifacts(connection, next);
+      if (event !== undefined) await insertAudit(connection, event);
     });
   }
 
@@ -202,13 +206,15 @@ export class SqlTaskStore implements TaskStore {
     return known;
   }
 
-  remove(id: string): Promise<boolean> {
+  remove(id: string, event?: AuditEvent): Promise<boolean> {
     return this.#writer.run(`remove task ${id}`, async (connection) => {
       const { numDeletedRows } = await connection
         .deleteFrom("task")
         .where("id", "=", id)
         .executeTakeFirstOrThrow();
-      return numDeletedRows > 0n;
+      if (numDeletedRows === 0n) return false;
+      if (event !== undefined) await insertAudit(connection, event);
+      return true;
     });
   }
 

@@ -1,3 +1,4 @@
+import type { AuditEvent } from "../audit.ts";
 import type { TaskOutcome } from "../dependency.ts";
 import type { Artifact, ResultReason, Task, TaskState } from "../task.ts";
 
@@ -48,13 +49,13 @@ export class StaleTask extends Error {
  * ended (ledger.ts), and one event row when the state changed, in one transaction; many calls of one event-loop turn may share a commit.
  */
 export interface TaskStore {
-  /** Throws RequestIdTaken. */
-  insert(task: Task): Promise<void>;
+  /** Throws RequestIdTaken. Who did it goes into the audit log in the same transaction, here and below. */
+  insert(task: Task, event?: AuditEvent): Promise<void>;
   /**
    * `next.version` is `previous.version + 1`. A change that sets `cachedFrom` gives the task that one's artifacts.
    * Throws StaleTask, SourceGone.
    */
-  save(next: Task, previous: Task): Promise<void>;
+  save(next: Task, previous: Task, event?: AuditEvent): Promise<void>;
   get(id: string): Promise<Task | undefined>;
   findByRequestId(tenant: string, requestId: string): Promise<Task | undefined>;
   /** Newest first. */
@@ -72,7 +73,7 @@ export interface TaskStore {
   /** Which of these sandboxes any task's attempt names, or a task whose output lies there. */
   knownSandboxes(ids: readonly string[]): Promise<Set<string>>;
   /** Removes the record with its attempts, stages, events and artifact rows; false when there was none. */
-  remove(id: string): Promise<boolean>;
+  remove(id: string, event?: AuditEvent): Promise<boolean>;
   /** Tasks whose expire time lies before `time`, oldest first, at most `limit`. */
   expired(time: Date, limit: number): Promise<Task[]>;
 }

@@ -1,3 +1,4 @@
+import type { AuditEvent } from "#server/domain/audit.ts";
 import type { BlobRecord } from "#server/domain/blob.ts";
 import { outcomeOf, type TaskOutcome } from "#server/domain/dependency.ts";
 import { endedEntries } from "#server/domain/ledger.ts";
@@ -31,7 +32,7 @@ export class MemoryDatabase implements AsyncDisposable {
 
   constructor() {
     const rows: Rows = { tasks: new Map(), artifacts: new Map(), blobs: new Map() };
-    this.tasks = new MemoryTaskStore(rows, this.ledger);
+    this.tasks = new MemoryTaskStore(rows, this.ledger, this.audit);
     this.artifacts = new MemoryArtifactStore(rows);
     this.blobs = new MemoryBlobIndex(rows);
   }
@@ -44,20 +45,23 @@ export class MemoryDatabase implements AsyncDisposable {
 export class MemoryTaskStore implements TaskStore {
   readonly #rows: Rows;
   readonly #ledger: MemoryLedger;
+  readonly #audit: MemoryAuditLog;
 
-  constructor(rows: Rows, ledger: MemoryLedger) {
+  constructor(rows: Rows, ledger: MemoryLedger, audit: MemoryAuditLog) {
     this.#rows = rows;
     this.#ledger = ledger;
+    this.#audit = audit;
   }
 
-  async insert(task: Task): Promise<void> {
+  async insert(task: Task, event?: AuditEvent): Promise<void> {
     const holder = this.#holder(task.tenant, task.spec.requestId);
     if (holder !== undefined) throw new RequestIdTaken(holder.id);
     if (this.#rows.tasks.has(task.id)) throw new Error(`there is already a task ${task.id}`);
     this.#rows.tasks.set(task.id, task);
+    if (event !== undefined) await this.#audit.append(event);
   }
 
-  async save(next: Task, previous: Task): Promise<void> {
+  async save(next: Task, previous: Task, event?: AuditEvent): Promise<void> {
     if (this.#rows.tasks.get(previous.id)?.version !== previous.version) {
       throw new StaleTask(previous.id, previous.version);
     }
@@ -67,6 +71,7 @@ export class MemoryTaskStore implements TaskStore {
       this.#rows.artifacts.set(next.id, this.#rows.artifacts.get(source.id) ?? []);
     }
     this.#rows.tasks.set(next.id, next);
+    if (event !== undefined) await this.#audit.append(event);
     this.#ledger.add(endedEntries(next, previous));
   }
 
@@ -132,9 +137,11 @@ export class MemoryTaskStore implements TaskStore {
     return new Set(ids.filter((id) => named.has(id)));
   }
 
-  async remove(id: string): Promise<boolean> {
+  async remove(id: string, event?: AuditEvent): Promise<boolean> {
     this.#rows.artifacts.delete(id);
-    return this.#rows.tasks.delete(id);
+    const removed = this.#rows.tasks.delete(id);
+    if (removed && event !== undefined) await this.#audit.append(event);
+    return removed;
   }
 
   async expired(time: Date, limit: number): Promise<Task[]> {
