@@ -49,8 +49,12 @@ export class DynamicClient implements Disposable {
     headers: Readonly<Record<string, string>> = {},
   ): Promise<Outcome> {
     const answers: JsonValue[] = [];
+    // Here, because grpc-js would tell of a field that does not exist as if the server had refused it.
+    const requests = messages.map((json) =>
+      Buffer.from(toBinary(method.input, fromJson(method.input, json, { registry }))),
+    );
     try {
-      for await (const bytes of this.#send(method, messages, headers))
+      for await (const bytes of this.#send(method, requests, headers))
         answers.push(toJson(method.output, fromBinary(method.output, bytes), { registry }));
       return { answers, error: undefined, reason: "", facts: {} };
     } catch (error) {
@@ -64,16 +68,15 @@ export class DynamicClient implements Disposable {
 
   async *#send(
     method: DescMethod,
-    messages: readonly JsonValue[],
+    messages: readonly Buffer[],
     headers: Readonly<Record<string, string>>,
   ): AsyncGenerator<Buffer> {
     const path = `/${method.parent.typeName}/${method.name}`;
     const metadata = new Metadata();
     for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
-    const encode = (json: JsonValue) =>
-      Buffer.from(toBinary(method.input, fromJson(method.input, json, { registry })));
-    const decode = (bytes: Buffer) => bytes;
-    const [first = {}] = messages;
+    const encode = (bytes: Buffer) => bytes;
+    const decode = encode;
+    const [first = Buffer.alloc(0)] = messages;
     if (method.methodKind === "server_streaming") {
       yield* this.#client.makeServerStreamRequest(path, encode, decode, first, metadata);
       return;

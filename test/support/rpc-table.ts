@@ -117,6 +117,22 @@ export const RPC_TABLE: Readonly<Record<string, RpcEntry>> = {
     need: "blobs",
     trials: ({ blobSha256 }) => [[{ sha256: blobSha256 }]],
   },
+  "UsageService/GetUsage": {
+    need: "usage",
+    trials: ({ subject }) => [
+      [{ grouping: "USAGE_GROUPING_TASK" }],
+      [{ grouping: "USAGE_GROUPING_OWNER", filter: { owner: subject } }],
+      [{ grouping: "USAGE_GROUPING_LABEL", label: "shared", filter: { labels: { shared: "label" } } }],
+    ],
+  },
+  "UsageService/ListUsage": {
+    need: "usage",
+    trials: ({ subject }) => [[{}], [{ filter: { owner: subject } }]],
+  },
+  "UsageService/EstimateCost": {
+    need: "tasks:write",
+    trials: (theirs) => newTask(theirs).map((task) => [{ task }]),
+  },
   "SystemService/GetCapabilities": { need: "any", trials: () => [[{}]] },
   "SystemService/GetCapacity": { need: "any", trials: () => [[{}]] },
   "SystemService/WatchCapacity": { need: "any", trials: () => [[{ engine: "nowhere" }]] },
