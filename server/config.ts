@@ -136,6 +136,7 @@ const MAY_HOLD_PASSWORD = new Set([
 /** Variables of the clients and scripts, which may share the environment. */
 const CLIENT_SETTINGS = new Set([
   "LONGSHORE_SERVER",
+  "LONGSHORE_DATASETS",
   "LONGSHORE_TOKEN",
   "LONGSHORE_TOKEN_FILE",
   "LONGSHORE_TLS",

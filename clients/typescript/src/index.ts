@@ -43,6 +43,7 @@ export {
 export {
   type ListOptions,
   Longshore,
+  type SubmitConfigOptions,
   type SubmitOptions,
   type SubmitStreamOptions,
 } from "./longshore.ts";
@@ -52,6 +53,7 @@ export type { Source } from "./source.ts";
 export type * from "./spec.ts";
 export { findViolations } from "./spec.ts";
 export { type CancelOptions, type GetOptions, type RerunOptions, type ResultOptions, Task } from "./task.ts";
+export { parseDatasets, type TaskConfigContext } from "./task-config.ts";
 export type { BlobFormatName, Progress, UploadOptions } from "./upload.ts";
 export type {
   GapEvent,

@@ -21,12 +21,16 @@ import { channelOptions, type LongshoreOptions } from "./connection.ts";
 import { InvalidRequest, LongshoreError } from "./errors.ts";
 import type { StateName } from "./names.ts";
 import type { TaskOutcome } from "./outcome.ts";
-import { openSource, type Source } from "./source.ts";
+import { isFolder, openSource, type Source } from "./source.ts";
 import { requestOf, type TaskOptions } from "./spec.ts";
+import { inWordsOfConfig, mergeOptions, uploadInputs } from "./submit-config.ts";
 import { type ResultOptions, Task, taskFrom } from "./task.ts";
+import { readTaskConfig, sourceOf, type TaskConfigContext } from "./task-config.ts";
 import { type BlobFormatName, CHUNK_BYTES, formatNumber, type UploadOptions, uploadBlob } from "./upload.ts";
 
 export type SubmitOptions = TaskOptions & UploadOptions;
+
+export type SubmitConfigOptions = SubmitOptions & TaskConfigContext;
 
 export interface SubmitStreamOptions extends TaskOptions, CallOptions {
   /** What the bytes are; told by their beginning when left out. */
@@ -74,6 +78,29 @@ export class Longshore implements AsyncDisposable {
     }
     // Awaited here: a refusal that comes while the program is released would count as unhandled and end the process.
     return await this.#create(request, options);
+  }
+
+  /**
+   * Submits what a configuration file describes: its dataset and model_params go along as inputs, its cluster becomes the
+   * placement, its experiment is tracked. `source` is the script or its folder; without it script_path, beside the file.
+   * Options go before what the file says. Throws InvalidRequest with everything that is wrong with the file.
+   */
+  async submitConfig(path: string, source?: string, options: SubmitConfigOptions = {}): Promise<Task> {
+    const { datasets, ...asked } = options;
+    const config = await readTaskConfig(path, { datasets });
+    const program = sourceOf(config, path, source);
+    const upload = (content: string | Uint8Array) => this.blobs.upload(content, options);
+    const inputs = await uploadInputs(config, upload);
+    const folder = config.script !== undefined && (await isFolder(program));
+    const merged = mergeOptions(config, asked, inputs);
+    try {
+      return await this.submit(program, {
+        ...merged,
+        ...(folder && merged.entrypoint === undefined && { entrypoint: config.script }),
+      });
+    } catch (error) {
+      throw inWordsOfConfig(error, config);
+    }
   }
 
   /** Submits and waits for the end; `onEvent` is told everything until then. Throws TaskFailed unless `reject` is false. */

@@ -35,6 +35,14 @@ const ARCHIVES: readonly (readonly [ending: string, format: BlobFormatName])[] =
 
 const nothingToRelease = { [Symbol.asyncDispose]: () => Promise.resolve() };
 
+/** False where there is nothing at all: opening it says so. */
+export async function isFolder(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
+
 /** Reads or packs a source; disposing the answer removes what packing left on disk. */
 export async function openSource(source: Source, options: UploadOptions): Promise<Program> {
   if (typeof source === "string") return openPath(source, options);

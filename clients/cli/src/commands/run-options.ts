@@ -12,6 +12,7 @@ import { UsageError } from "../usage-error.ts";
 
 /** The options of run and submit, as commander hands them over. */
 export interface RunFlags {
+  readonly config?: string;
   readonly code?: string;
   readonly command?: boolean;
   readonly cpu?: string;
@@ -42,6 +43,8 @@ export interface RunFlags {
 
 export interface RunRequest {
   readonly source: Source;
+  /** A configuration file to submit with the source; the source may then be left out. */
+  readonly config: string | undefined;
   /** What progress lines call it. */
   readonly name: string;
   readonly options: TaskOptions;
@@ -86,7 +89,8 @@ export async function readRunRequest(
   };
   violations.push(...findViolations(options));
   if (violations.length > 0) throw new InvalidRequest(violations);
-  return { source: await readSource(path, flags, process), name: path ?? "", options };
+  const source = await readSource(path, flags, process);
+  return { source, config: flags.config, name: path ?? flags.config ?? "", options };
 }
 
 /** The flags that rerun has too. */
@@ -108,7 +112,15 @@ function checkOperands(operands: readonly string[], flags: RunFlags, rest: reado
       "--command needs a program after --, such as: longshore run DIR --command -- bash run.sh",
     );
   }
-  if (path === undefined && flags.code === undefined && flags.command !== true) {
+  if (flags.config !== undefined && (flags.code !== undefined || flags.command === true || path === "-")) {
+    throw new UsageError("--config describes a script: give its file or folder, or nothing beside it");
+  }
+  if (
+    path === undefined &&
+    flags.code === undefined &&
+    flags.command !== true &&
+    flags.config === undefined
+  ) {
     throw new UsageError(
       "nothing to run; give a .py file, a folder, an archive, - for standard input, or --code",
     );

@@ -1,4 +1,4 @@
-import { recordToJson, type Task } from "@longshore/client";
+import { parseDatasets, recordToJson, type Task } from "@longshore/client";
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import { EXIT, EXIT_CODE_HELP } from "../exit-codes.ts";
@@ -14,6 +14,7 @@ Examples:
   longshore run project.zip --entrypoint app.py
   longshore run --code 'print(1)'
   longshore run data/ --command -- bash -c 'wc -l *.csv'
+  longshore submit --config task.json train.py
   sort names.txt | longshore run count.py --stdin -`;
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
@@ -82,6 +83,10 @@ function addTaskOptions(command: Command): void {
       "--entrypoint <file>",
       "file to run, or module:function (main.py, else the only .py file at the top)",
     )
+    .option(
+      "--config <file>",
+      "JSON that names the script's cluster, image, dataset, model_params and experiment (docs/task-config.md)",
+    )
     .option("--code <python>", "run this text")
     .option("--command", "what follows -- is a program and its arguments, run instead of Python")
     .option("--stdin <file>", "standard input of the task, up to 1 MiB; - passes on what is piped in here")
@@ -122,7 +127,7 @@ async function run(
 /** Undefined when Ctrl-C came before there was a task. */
 async function submit(
   context: Context,
-  { source, name, options }: Awaited<ReturnType<typeof readRunRequest>>,
+  { source, config, name, options }: Awaited<ReturnType<typeof readRunRequest>>,
 ): Promise<Task | undefined> {
   const { terminal, process } = context;
   const progress = new ProgressView(terminal, name);
@@ -132,7 +137,13 @@ async function submit(
   process.once("SIGINT", interrupt);
   process.once("SIGTERM", interrupt);
   try {
-    return await context.client.submit(source, { ...options, onProgress, signal: stop.signal });
+    const all = { ...options, onProgress, signal: stop.signal };
+    if (config === undefined) return await context.client.submit(source, all);
+    const datasets = parseDatasets(process.env.LONGSHORE_DATASETS ?? "");
+    return await context.client.submitConfig(config, typeof source === "string" ? source : undefined, {
+      ...all,
+      datasets,
+    });
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     terminal.note("interrupted before the task was confirmed; longshore ps shows whether there is one");

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import datetime
 import functools
+import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,10 +17,21 @@ from typing_extensions import Self, Unpack
 from longshore.v1 import blob_service_pb2, system_service_pb2, task_pb2, task_service_pb2
 
 from .._core.connection import MetadataSource, Security, TokenSource, connect, default_address
+from .._core.errors import InvalidRequest
 from .._core.handler import Handler, call_options, pack_call, read_handler
-from .._core.options import BlobFormatName, PathLike, StartOptions, StateName, SubmitOptions, TaskOptions, ViewName
+from .._core.options import (
+    BlobFormatName,
+    BlobInput,
+    PathLike,
+    StartOptions,
+    StateName,
+    SubmitOptions,
+    TaskOptions,
+    ViewName,
+)
 from .._core.source import OpenProgram, open_program
 from .._core.spec import enum_values, request_of
+from .._core.task_config import MODEL_PARAMS_PATH, read_task_config, source_of
 from .._core.terminal import progress_shown, show_output
 from .._core.upload_source import CHUNK_BYTES
 from .blobs import Blobs
@@ -100,6 +112,39 @@ class Client:
         """
         opening = functools.partial(open_program, source, code, archive_sha256)
         return self._submit(opening, options)
+
+    def submit_config(
+        self,
+        config: PathLike,
+        source: PathLike | None = None,
+        *,
+        datasets: Mapping[str, str] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Task:
+        """Submits what a configuration file describes and returns at once.
+
+        The file is JSON with dataset_name, model_params, runner_location, model_tracking, tracking_uri, experiment_name,
+        script_path and clusters. The dataset NAME.csv beside the file (or a name of `datasets`, by default those of
+        LONGSHORE_DATASETS: NAME=FILE or NAME=sha256:DIGEST) and model_params.json are placed beside the script; the
+        cluster's infra_config becomes placement and image, and the script finds MODEL_PARAMS, DATASET_PATH and MLflow's
+        variables set. `source` is the script or its folder, by default script_path below the file's folder. Options go
+        before what the file says.
+
+        Raises InvalidRequest with everything that is wrong with the file, and what `submit` raises.
+        """
+        read = in_thread(read_task_config, config, datasets)
+        program = source_of(read, config, source)
+        inputs = [BlobInput(MODEL_PARAMS_PATH, (self.blobs.upload(read.model_params)).sha256)]
+        if read.dataset is not None:
+            sha256 = read.dataset.sha256 or (self.blobs.upload(read.dataset.file)).sha256
+            inputs.append(BlobInput(read.dataset.path, sha256))
+        merged = read.merged(options, inputs)
+        if read.script is not None and os.path.isdir(program):
+            merged.setdefault("entrypoint", read.script)
+        try:
+            return self._submit(functools.partial(open_program, program, None, None), cast("SubmitOptions", merged))
+        except InvalidRequest as error:
+            raise read.in_own_words(error) from error
 
     def run(
         self,

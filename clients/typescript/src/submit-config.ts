@@ -1,0 +1,46 @@
+import { InvalidRequest } from "./errors.ts";
+import type { InputOption, TaskOptions } from "./spec.ts";
+import { MODEL_PARAMS_PATH, type TaskConfig } from "./task-config.ts";
+
+/** What a caller asks for besides goes before what the file says. */
+export function mergeOptions<O extends TaskOptions>(
+  config: TaskConfig,
+  asked: O,
+  inputs: readonly InputOption[],
+): O {
+  const { options } = config;
+  return {
+    ...options,
+    ...withoutUndefined(asked),
+    env: { ...options.env, ...asked.env },
+    inputs: [...inputs, ...(asked.inputs ?? [])],
+    placement: { ...options.placement, ...withoutUndefined(asked.placement ?? {}) },
+  };
+}
+
+/** Uploads what the configuration brings beside the program. */
+export async function uploadInputs(
+  config: TaskConfig,
+  upload: (content: string | Uint8Array) => Promise<{ readonly sha256: string }>,
+): Promise<InputOption[]> {
+  const { dataset, modelParams } = config;
+  const params = { path: MODEL_PARAMS_PATH, blobSha256: (await upload(modelParams)).sha256 };
+  if (dataset === undefined) return [params];
+  const blobSha256 = "file" in dataset ? (await upload(dataset.file)).sha256 : dataset.blobSha256;
+  return [params, { path: dataset.path, blobSha256 }];
+}
+
+/** What the server says of a field is said of the file's field that it was made of. */
+export function inWordsOfConfig(error: unknown, { origins }: TaskConfig): unknown {
+  if (!(error instanceof InvalidRequest)) return error;
+  const { code, reason, metadata } = error;
+  const violations = error.violations.map(({ field, description }) => ({
+    field: Object.hasOwn(origins, field) ? (origins[field] ?? field) : field,
+    description,
+  }));
+  return new InvalidRequest(violations, { code, reason, metadata, cause: error });
+}
+
+function withoutUndefined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
