@@ -283,7 +283,7 @@ describe("what is wrong", () => {
         '  --label     "x" is not of the form KEY=VALUE',
         '  --priority  "high" is not a whole number',
         '  --timeout   "10" needs a number and a unit, such as 30s, 10m or 1h30m',
-        '  --network   "lan" is not one of none, egress',
+        '  --network   "lan" is not one of none, egress, tracking',
         "",
       ].join("\n"),
     );

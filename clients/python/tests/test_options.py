@@ -102,7 +102,7 @@ def test_all_wrong_options_are_named_at_once() -> None:
         *("inputs[0]", "priority", "budgets.max_inodes", "entrypoint", "placement.planet"),
     }
     assert "such as 30s" in named["timeout"]
-    assert named["network"] == '"internet" is not one of none, egress'
+    assert named["network"] == '"internet" is not one of none, egress, tracking'
     assert "hunter2" not in str(refused.value)
     assert isinstance(refused.value, ValueError)
 

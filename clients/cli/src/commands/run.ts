@@ -93,7 +93,10 @@ function addTaskOptions(command: Command): void {
     .option("-o, --out <glob>", "files to keep as artifacts, such as 'model/*.bin' (repeatable)", collect, [])
     .option("--workdir <folder>", "folder of the project to start in")
     .option("--image <name>", "container image")
-    .option("--network <policy>", "none (default) or egress")
+    .option(
+      "--network <policy>",
+      "none (default), egress, or tracking (the tracking server of an experiment)",
+    )
     .option("--isolation <tier>", "container or gvisor")
     .option(
       "--require-enforced <limit>",
