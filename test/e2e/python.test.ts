@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import { Longshore } from "@longshore/client";
 import fc from "fast-check";
 import ignore from "ignore";
+import { writePrices } from "../support/prices.ts";
 import { type RunningServer, startServer, whyNoServer } from "../support/running-server.ts";
 import { ScriptedServer } from "../support/scripted-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
@@ -48,7 +49,8 @@ async function controlOf(server: RunningServer): Promise<{ address: string } & A
 test("the Python client's own suite passes against a server", {
   skip: noPython || ((await whyNoServer()) ?? false),
 }, async (t) => {
-  await using server = await startServer();
+  await using settings = await TemporaryFolder.create();
+  await using server = await startServer({ LONGSHORE_PRICES: await writePrices(settings.path) });
   await using control = await controlOf(server);
   const suite = spawn(python, ["-m", "pytest", "--quiet", "--no-header", "-rs"], {
     cwd: PACKAGE,

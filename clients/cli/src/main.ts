@@ -9,6 +9,7 @@ import { addLogs } from "./commands/logs.ts";
 import { addGet, addPs } from "./commands/records.ts";
 import { addRun } from "./commands/run.ts";
 import { addToken } from "./commands/token.ts";
+import { addUsage } from "./commands/usage.ts";
 import { addWhoami } from "./commands/whoami.ts";
 import { Context, DEFAULT_SERVER, type GlobalOptions } from "./context.ts";
 import { EXIT, exitCodeOfError } from "./exit-codes.ts";
@@ -59,6 +60,7 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addRerun(program, context);
   addRm(program, context);
   addArtifacts(program, context);
+  addUsage(program, context);
   addCapabilities(program, context);
   addDoctor(program, context);
   addToken(program, context);

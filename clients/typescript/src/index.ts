@@ -36,9 +36,12 @@ export {
   callerToJson,
   capabilitiesToJson,
   capacityToJson,
+  estimateToJson,
   reconcileReportToJson,
   recordToJson,
   tokenToJson,
+  usageEntryToJson,
+  usageSumToJson,
 } from "./json.ts";
 export {
   type ListOptions,
@@ -55,6 +58,15 @@ export { findViolations } from "./spec.ts";
 export { type CancelOptions, type GetOptions, type RerunOptions, type ResultOptions, Task } from "./task.ts";
 export { parseDatasets, type TaskConfigContext } from "./task-config.ts";
 export type { BlobFormatName, Progress, UploadOptions } from "./upload.ts";
+export type {
+  Estimate,
+  EstimateOptions,
+  UsageEntry,
+  UsageOptions,
+  UsageRange,
+  UsageReport,
+  UsageSum,
+} from "./usage.ts";
 export type {
   GapEvent,
   HeartbeatEvent,

@@ -5,6 +5,7 @@ import {
   ReconcileReport,
 } from "@longshore/proto/longshore/v1/system_service";
 import { Artifact, Task } from "@longshore/proto/longshore/v1/task";
+import { EstimateCostResponse, UsageEntry, UsageSum } from "@longshore/proto/longshore/v1/usage_service";
 
 /**
  * Fields of the type google.protobuf.Duration. The generated code writes them as objects; JSON of protos, which grpcurl and
@@ -62,6 +63,18 @@ export function auditEventToJson(event: AuditEvent): unknown {
 
 export function callerToJson(caller: GetCallerResponse): unknown {
   return GetCallerResponse.toJSON(caller);
+}
+
+export function usageSumToJson(sum: UsageSum): unknown {
+  return withDurations(UsageSum.toJSON(sum));
+}
+
+export function usageEntryToJson(entry: UsageEntry): unknown {
+  return withDurations(UsageEntry.toJSON(entry));
+}
+
+export function estimateToJson(estimate: EstimateCostResponse): unknown {
+  return withDurations(EstimateCostResponse.toJSON(estimate));
 }
 
 /** Maps of the user's own keep their values, whatever their keys are called. */

@@ -27,6 +27,17 @@ import { inWordsOfConfig, mergeOptions, uploadInputs } from "./submit-config.ts"
 import { type ResultOptions, Task, taskFrom } from "./task.ts";
 import { readTaskConfig, sourceOf, type TaskConfigContext } from "./task-config.ts";
 import { type BlobFormatName, CHUNK_BYTES, formatNumber, type UploadOptions, uploadBlob } from "./upload.ts";
+import {
+  type Estimate,
+  type EstimateOptions,
+  estimateCost,
+  listUsage,
+  readUsage,
+  type UsageEntry,
+  type UsageOptions,
+  type UsageRange,
+  type UsageReport,
+} from "./usage.ts";
 
 export type SubmitOptions = TaskOptions & UploadOptions;
 
@@ -186,6 +197,21 @@ export class Longshore implements AsyncDisposable {
     if (answer.report === undefined)
       throw new LongshoreError("the server answered without a report", { code: "INTERNAL" });
     return answer.report;
+  }
+
+  /** What was used and what it cost, this month unless told otherwise: a total, and sums by what `by` names. */
+  usage(options: UsageOptions = {}): Promise<UsageReport> {
+    return readUsage(this.#channel, options);
+  }
+
+  /** The ledger itself, one row for each attempt, latest end first; it stays when tasks are deleted. */
+  usageEntries(options: UsageRange = {}): AsyncGenerator<UsageEntry, void, undefined> {
+    return listUsage(this.#channel, options);
+  }
+
+  /** What a task would hold and cost at most; nothing is uploaded or created. */
+  estimate(options: EstimateOptions = {}): Promise<Estimate> {
+    return estimateCost(this.#channel, options);
   }
 
   /** Ends every call under way and lets go of the connection. Tasks go on. */

@@ -1,3 +1,4 @@
+import type { Money } from "@longshore/proto/google/type/money";
 import type { Task as TaskRecord } from "@longshore/proto/longshore/v1/task";
 import { TaskServiceService, TaskView } from "@longshore/proto/longshore/v1/task_service";
 import { Artifacts } from "./artifacts.ts";
@@ -49,6 +50,11 @@ export class Task {
   /** The record as this handle last saw it: at its creation, by get or by cancel. */
   get latest(): TaskRecord | undefined {
     return this.#latest;
+  }
+
+  /** What the task has cost so far, as this handle last saw it; undefined where nothing has a price. */
+  get cost(): Money | undefined {
+    return this.#latest?.cost;
   }
 
   /** Reads the record. */

@@ -39,6 +39,7 @@ export interface RunFlags {
   readonly requireEnforced: readonly string[];
   readonly requestId?: string;
   readonly detach?: boolean;
+  readonly estimate?: boolean;
 }
 
 export interface RunRequest {

@@ -5,6 +5,7 @@ import { EXIT, EXIT_CODE_HELP } from "../exit-codes.ts";
 import { followTask } from "../follow.ts";
 import { ProgressView } from "../output/progress.ts";
 import { statusLine } from "../output/status-line.ts";
+import { showEstimate } from "./estimate.ts";
 import { type RunFlags, readRunRequest } from "./run-options.ts";
 
 const EXAMPLES = `
@@ -39,7 +40,10 @@ export function addRun(program: Command, context: Context, rest: readonly string
       .argument("[more...]");
     addResourceOptions(command);
     addTaskOptions(command);
-    if (name === "run") command.option("-d, --detach", "print the task's id and leave it to itself");
+    if (name === "run") {
+      command.option("-d, --detach", "print the task's id and leave it to itself");
+      command.option("--estimate", "run nothing: show what it would hold and cost at most");
+    }
     command.addHelpText("after", name === "run" ? `${EXAMPLES}\n${EXIT_CODE_HELP}` : EXAMPLES);
     command.action(async (source: string | undefined, more: readonly string[]) => {
       const operands = [...(source === undefined ? [] : [source]), ...more];
@@ -121,6 +125,10 @@ async function run(
   flags: RunFlags,
 ): Promise<number> {
   const request = await readRunRequest(operands, rest, flags, context.process);
+  if (flags.estimate === true) {
+    await showEstimate(context, request.source, request.options);
+    return EXIT.ok;
+  }
   const task = await submit(context, request);
   if (task === undefined) return EXIT.interrupted;
   await announce(context, task, flags.detach === true);

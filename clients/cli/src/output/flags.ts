@@ -26,6 +26,7 @@ const FLAGS: Readonly<Record<string, string>> = {
   require_enforced: "--require-enforced",
   states: "--state",
   grace: "--grace",
+  grouping: "--by",
   scopes: "--scope",
   subject: "--subject",
   tenant: "--tenant",

@@ -13,6 +13,8 @@ from longshore.v1.system_service_pb2 import Capacity
 from longshore.v1.system_service_pb2 import GetCapabilitiesResponse as Capabilities
 from longshore.v1.task_pb2 import Artifact, Stage, TaskResult, Usage
 from longshore.v1.task_pb2 import Task as TaskRecord
+from longshore.v1.usage_service_pb2 import EstimateCostResponse as Estimate
+from longshore.v1.usage_service_pb2 import UsageEntry, UsageSum
 
 from . import aio, tracing
 from ._core.errors import (
@@ -59,6 +61,7 @@ from ._core.options import (
     TaskOptions,
 )
 from ._core.outcome import TaskOutcome, is_terminal, outcome_of
+from ._core.usage import Money, UsageReport, money_of
 from ._sync.artifacts import Artifacts
 from ._sync.blobs import Blobs
 from ._sync.client import Client
@@ -86,6 +89,7 @@ __all__ = [
     "ConnectionLost",
     "DigestMismatch",
     "EffectiveResources",
+    "Estimate",
     "FieldViolation",
     "GapEvent",
     "HeartbeatEvent",
@@ -93,6 +97,7 @@ __all__ = [
     "InvalidRequest",
     "LogEvent",
     "LongshoreError",
+    "Money",
     "NeverFits",
     "NotEnforced",
     "NotFound",
@@ -125,12 +130,16 @@ __all__ = [
     "UnsafeArtifactPath",
     "UploadInProgress",
     "Usage",
+    "UsageEntry",
+    "UsageReport",
+    "UsageSum",
     "WrongOffset",
     "WrongState",
     "aio",
     "is_terminal",
     "level_name",
     "limit_name",
+    "money_of",
     "outcome_of",
     "reason_name",
     "remote",

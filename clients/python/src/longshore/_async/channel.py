@@ -13,6 +13,7 @@ import grpc.aio
 from longshore.v1.blob_service_pb2_grpc import BlobServiceStub
 from longshore.v1.system_service_pb2_grpc import SystemServiceStub
 from longshore.v1.task_service_pb2_grpc import TaskServiceStub
+from longshore.v1.usage_service_pb2_grpc import UsageServiceStub
 
 from .._core.backoff import Backoff
 from .._core.connection import UNARY_GIVE_UP, Connection
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from longshore.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
     from longshore.v1.system_service_pb2_grpc import SystemServiceAsyncStub
     from longshore.v1.task_service_pb2_grpc import TaskServiceAsyncStub
+    from longshore.v1.usage_service_pb2_grpc import UsageServiceAsyncStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -46,6 +48,10 @@ class Channel:
     @property
     def system(self) -> SystemServiceAsyncStub:
         return SystemServiceStub(self._open())
+
+    @property
+    def usage(self) -> UsageServiceAsyncStub:
+        return UsageServiceStub(self._open())
 
     def _open(self) -> grpc.aio.Channel:
         """Connects at the first call: a client may be made where no event loop runs yet."""

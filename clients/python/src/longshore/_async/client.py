@@ -10,10 +10,15 @@ from types import TracebackType
 from typing import Any, cast
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from typing_extensions import Self, Unpack
 
-from longshore.v1 import blob_service_pb2, system_service_pb2, task_pb2, task_service_pb2
+from longshore.v1 import (
+    blob_service_pb2,
+    system_service_pb2,
+    task_pb2,
+    task_service_pb2,
+    usage_service_pb2,
+)
 
 from .._core.connection import MetadataSource, Security, TokenSource, connect, default_address
 from .._core.errors import InvalidRequest
@@ -33,6 +38,7 @@ from .._core.spec import enum_values, request_of
 from .._core.task_config import MODEL_PARAMS_PATH, read_task_config, source_of
 from .._core.terminal import progress_shown, show_output
 from .._core.upload_source import CHUNK_BYTES
+from .._core.usage import UsageReport, filter_of, grouping_of, timestamp_of
 from .blobs import Blobs
 from .channel import Channel
 from .remote import Call
@@ -233,8 +239,8 @@ class Client:
             page_size=page_size,
             states=enum_values("states", states, task_pb2.Task.State, "STATE_"),
             labels=labels,
-            created_after=_timestamp(created_after),
-            created_before=_timestamp(created_before),
+            created_after=timestamp_of(created_after),
+            created_before=timestamp_of(created_before),
             owner=owner,
             view=task_service_pb2.TASK_VIEW_FULL if view == "full" else task_service_pb2.TASK_VIEW_BASIC,
         )
@@ -257,6 +263,65 @@ class Client:
         answer = await self._channel.unary(self._channel.system.GetCapacity, request, retry=True)
         return answer.capacity
 
+    async def usage(
+        self,
+        by: str | None = None,
+        *,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        owner: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> UsageReport:
+        """What was used and what it cost: a total, and sums by "day", "task", "owner" or "label:KEY".
+
+        Attempts count when they end, from `since` (by default the start of this month in UTC) to before `until`. The
+        ledger behind the sums is exact and stays when tasks are deleted. Raises InvalidRequest.
+        """
+        grouping, label = grouping_of(by)
+        request = usage_service_pb2.GetUsageRequest(
+            filter=filter_of(since, until, owner, labels), grouping=grouping, label=label, page_size=1000
+        )
+        total: usage_service_pb2.UsageSum | None = None
+        groups: dict[str, usage_service_pb2.UsageSum] = {}
+        while True:
+            page = await self._channel.unary(self._channel.usage.GetUsage, request, retry=True)
+            total = page.total if total is None else total
+            groups.update({group.key: group.sum for group in page.groups})
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return UsageReport(total, groups)
+
+    async def usage_entries(
+        self,
+        *,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        owner: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[usage_service_pb2.UsageEntry, None]:
+        """The rows that `usage` adds up, one for each attempt, latest end first."""
+        request = usage_service_pb2.ListUsageRequest(filter=filter_of(since, until, owner, labels), page_size=1000)
+        while True:
+            page = await self._channel.unary(self._channel.usage.ListUsage, request, retry=True)
+            for entry in page.entries:
+                yield entry
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return
+
+    async def estimate(
+        self, *, code: str = "", archive_sha256: str = "", **options: Unpack[TaskOptions]
+    ) -> usage_service_pb2.EstimateCostResponse:
+        """What a task with these options would hold and cost at most; nothing is uploaded or created.
+
+        `longshore.money_of(answer.most)` is the amount; the field is not set where nothing has a price. Raises
+        InvalidRequest, NeverFits and NotEnforced, as `submit` would.
+        """
+        task = request_of(options)
+        task.code, task.archive_sha256 = code, archive_sha256
+        request = usage_service_pb2.EstimateCostRequest(task=task)
+        return await self._channel.unary(self._channel.usage.EstimateCost, request, retry=True)
+
     async def _submit(self, opening: OpenProgram, options: SubmitOptions) -> Task:
         request = request_of({name: value for name, value in options.items() if name != "on_progress"})
         with progress_shown(options.get("on_progress"), self._progress) as on_progress:
@@ -273,12 +338,3 @@ class Client:
         # Safe to repeat: the request_id makes the second one answer the first task.
         answer = await self._channel.unary(self._channel.tasks.CreateTask, request, retry=True)
         return Task(self._channel, answer.task.id, answer.task)
-
-
-def _timestamp(time: datetime.datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    stamp = Timestamp()
-    # A time without a zone means the local one, as everywhere in datetime; protobuf alone would take it for UTC.
-    stamp.FromDatetime(time.astimezone(datetime.timezone.utc))
-    return stamp

@@ -13,6 +13,7 @@ import grpc
 from longshore.v1.blob_service_pb2_grpc import BlobServiceStub
 from longshore.v1.system_service_pb2_grpc import SystemServiceStub
 from longshore.v1.task_service_pb2_grpc import TaskServiceStub
+from longshore.v1.usage_service_pb2_grpc import UsageServiceStub
 
 from .._core.backoff import Backoff
 from .._core.connection import UNARY_GIVE_UP, Connection
@@ -37,6 +38,7 @@ class Channel:
         self.tasks = TaskServiceStub(self._channel)
         self.blobs = BlobServiceStub(self._channel)
         self.system = SystemServiceStub(self._channel)
+        self.usage = UsageServiceStub(self._channel)
 
     def close(self) -> None:
         """Ends every call that is under way and lets go of the connection."""

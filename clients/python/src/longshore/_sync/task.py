@@ -15,6 +15,7 @@ from .._core.lines import LineJoiner
 from .._core.options import LogStream, RerunOptions, TimeSpan, ViewName
 from .._core.outcome import TaskOutcome, is_terminal, outcome_of
 from .._core.spec import duration_option, rerun_of
+from .._core.usage import Money, money_of
 from .artifacts import Artifacts
 from .channel import Channel
 from .runtime import closing
@@ -44,6 +45,12 @@ class Task:
     def outcome(self) -> TaskOutcome | None:
         """How the task ended, once this handle has seen it end."""
         return None if self._latest is None or not is_terminal(self._latest) else outcome_of(self._latest)
+
+    @property
+    def cost(self) -> Money | None:
+        """What the task has cost so far, as this handle last saw it (`get` looks again); None where nothing has a price."""
+        record = self._latest
+        return money_of(record.cost) if record is not None and record.HasField("cost") else None
 
     def get(self, view: ViewName = "full") -> task_pb2.Task:
         """Reads the record; "basic" leaves out the code, stdin and the tails of the output. Raises NotFound."""
