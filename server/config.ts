@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type AccessConfig, accessProblems, toAccessConfig } from "./access-config.ts";
+import { type BucketConfig, bucketOf, bucketProblems } from "./bucket-config.ts";
 import { type ArchiveLimits, DEFAULT_ARCHIVE_LIMITS } from "./domain/blob.ts";
 import { formatIpRange, type IpRange, type IpTarget, LOCAL_RANGES, overlap } from "./domain/ip-range.ts";
 import type { TaskLimits } from "./domain/limits.ts";
@@ -50,6 +51,8 @@ export interface Config {
   readonly engineAliases: ReadonlyMap<string, string>;
   /** Null: nothing has a price. */
   readonly prices: PriceBook | null;
+  /** Null keeps them in the data folder. */
+  readonly bucket: BucketConfig | null;
   readonly archiveLimits: ArchiveLimits;
   readonly warm: { readonly count: number; readonly ramBytes: number };
   readonly leastFreeBytes: number;
@@ -105,7 +108,12 @@ export function readConfig(env: Environment): Config {
   // The shape was made of SETTINGS itself; zod cannot follow Object.fromEntries.
   const values = parsed.data as Values;
   const prices = readFile("LONGSHORE_PRICES", values.LONGSHORE_PRICES, readPriceFile, problems);
-  problems.push(...accessProblems(values), ...egressProblems(values), ...buildProblems(values));
+  problems.push(
+    ...accessProblems(values),
+    ...egressProblems(values),
+    ...buildProblems(values),
+    ...bucketProblems(values),
+  );
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({ ...toConfig(values, env), prices });
 }
@@ -215,6 +223,7 @@ function toConfig(v: Values, env: Environment): Omit<Config, "prices"> {
     },
     warm: { count: v.LONGSHORE_WARM_COUNT, ramBytes: v.LONGSHORE_WARM_RAM },
     leastFreeBytes: v.LONGSHORE_LEAST_FREE_DISK,
+    bucket: bucketOf(v),
     uids: { first: v.LONGSHORE_FIRST_UID, count: v.LONGSHORE_UID_COUNT },
     builds: toBuilds(v),
     ...(v.LONGSHORE_EGRESS === "on" && {

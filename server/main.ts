@@ -21,8 +21,10 @@ import { composeApplication } from "./application/compose.ts";
 import { composeAccess } from "./application/compose-access.ts";
 import { createIds } from "./application/identity.ts";
 import { type BuildConfig, type Config, ConfigError, readConfig } from "./config.ts";
-import { SystemFault } from "./domain/errors.ts";
+import { StoreAway, SystemFault } from "./domain/errors.ts";
+import type { BlobStore } from "./domain/ports/blob-store.ts";
 import type { Engine } from "./domain/ports/engine.ts";
+import type { Log } from "./domain/ports/telemetry.ts";
 import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
 import { TlsCredentials } from "./transport/tls.ts";
@@ -104,7 +106,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     artifacts: database.artifacts,
     index: database.blobs,
     ledger: database.ledger,
-    blobs: new FileBlobStore({ directory: config.dataDirectory }),
+    blobs: await openBlobs(config, stack, log),
     archives: new FileArchiveReader({ directory: config.dataDirectory, limits: config.archiveLimits }),
     artifactReader: new TarArtifactReader(config.archiveLimits),
     tracker: new MlflowTracker(clock),
@@ -158,6 +160,26 @@ async function isGuarded(engine: Engine): Promise<boolean> {
 /** Where EGRESS was asked for but does not hold on this host, builds that may reach anything have no network. */
 function openNetwork({ network, sources, urls }: BuildConfig): "OPEN" | "NONE" {
   return sources || urls ? "NONE" : network;
+}
+
+async function openBlobs(
+  { bucket: options, dataDirectory: directory }: Config,
+  stack: AsyncDisposableStack,
+  log: Log,
+): Promise<BlobStore> {
+  if (options === null) return new FileBlobStore({ directory });
+  // Only where it is used: loading the SDK takes a tenth of a second and 30 MB.
+  const [{ S3Bucket }, { S3BlobStore }] = await Promise.all([
+    import("./adapters/blobs/s3-bucket.ts"),
+    import("./adapters/blobs/s3-blob-store.ts"),
+  ]);
+  const bucket = stack.adopt(new S3Bucket(options), (opened) => opened.close());
+  await bucket.probe().catch((error: unknown) => {
+    // Tasks without uploads, inputs and artifacts run all the same until it answers.
+    if (!(error instanceof StoreAway)) throw error;
+    log.warn("the store of blobs is away", { error: error.message });
+  });
+  return new S3BlobStore({ bucket, directory });
 }
 
 function dockerConnection(address: string): { socketPath: string } {

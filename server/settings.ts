@@ -284,6 +284,39 @@ export const SETTINGS = {
     "",
     "addresses of their network, such as 10.200.0.0/20; empty lets Docker choose",
   ),
+  LONGSHORE_BLOBS: setting(
+    z
+      .string()
+      .regex(
+        /^(files|s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[A-Za-z0-9._=-]+)*\/?)$/,
+        "is neither files nor s3://BUCKET/PREFIX",
+      ),
+    "files",
+    "where uploads and artifacts are kept: files (in the data folder) or s3://BUCKET/PREFIX, used by this server alone; credentials as for AWS' own tools (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE and its files)",
+  ),
+  LONGSHORE_S3_ENDPOINT: setting(
+    z.union([z.literal(""), z.url({ protocol: /^https?$/ })], "is not an address such as http://minio:9000"),
+    "",
+    "address of an S3-compatible store; empty means AWS, or AWS_ENDPOINT_URL_S3",
+  ),
+  LONGSHORE_S3_PUBLIC_ENDPOINT: setting(
+    z.union(
+      [z.literal(""), z.url({ protocol: /^https?$/ })],
+      "is not an address such as https://s3.example.com",
+    ),
+    "",
+    "address by which clients reach it, for presigned addresses; empty means the same",
+  ),
+  LONGSHORE_S3_REGION: setting(
+    z.string(),
+    process.env.AWS_REGION ?? "us-east-1",
+    "region that requests to it are signed for",
+  ),
+  LONGSHORE_S3_PATH_STYLE: setting(
+    z.enum(["auto", "true", "false"], "is none of auto, true, false"),
+    "auto",
+    "https://host/bucket/key in place of https://bucket.host/key; auto means where an endpoint is set",
+  ),
   LONGSHORE_METRICS_ADDRESS: setting(
     z.union([z.literal(""), z.string().regex(ADDRESS)], "is not host:port"),
     "",

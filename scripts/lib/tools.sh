@@ -23,6 +23,28 @@ ensure_grpcurl() {
   export PATH="$folder:$PATH"
 }
 
+versitygw_version=v1.8.0
+
+# Puts versitygw on PATH, an S3 server that checks signatures, or says why tests that need it will be skipped.
+ensure_s3_server() {
+  local folder=$cache/tools/versitygw-$versitygw_version log=$cache/versitygw.log
+  if [ ! -x "$folder/versitygw" ]; then
+    if ! recent_go; then
+      have versitygw || say "note        no versitygw, and Go >= 1.21 to build it is missing: tests that need an S3 server will be skipped."
+      return 0
+    fi
+    say "building    versitygw $versitygw_version  (once, a minute or two)"
+    mkdir -p "$folder"
+    # One package at a time: its largest ones together need more memory than small machines have.
+    if ! GOBIN=$folder GOFLAGS="-mod=mod -p=1" go install "github.com/versity/versitygw/cmd/versitygw@$versitygw_version" >"$log" 2>&1 </dev/null; then
+      tail -n 5 "$log" >&2
+      say "note        versitygw could not be built ($log): tests that need an S3 server will be skipped."
+      return 0
+    fi
+  fi
+  export PATH="$folder:$PATH"
+}
+
 # Puts promtool on PATH, or says why tests that need it will be skipped. Taken out of Debian's package, whose service would start a server.
 ensure_promtool() {
   local folder

@@ -5,6 +5,8 @@ import type { Removals } from "./removals.ts";
 /** Bytes come first and what names them second; younger ones may still wait for their name. */
 const GRACE_MILLIS = 10 * 60_000;
 const BATCH = 500;
+/** Looking at every blob takes long, and money where the store counts requests; orphans are rare. */
+const ORPHANS_MILLIS = 3_600_000;
 
 export interface CollectBlobsDeps {
   readonly index: BlobIndex;
@@ -19,6 +21,7 @@ export interface CollectBlobsDeps {
 /** Removes the bytes that nothing names: uploads that nobody used for long, what removed tasks left. */
 export class CollectBlobs {
   readonly #deps: CollectBlobsDeps;
+  #orphansTime = Number.NEGATIVE_INFINITY;
 
   constructor(deps: CollectBlobsDeps) {
     this.#deps = deps;
@@ -41,7 +44,10 @@ export class CollectBlobs {
       for (const sha256 of digests) await this.collect(sha256);
       if (digests.length < BATCH) break;
     }
+    const now = clock().getTime();
+    if (now - this.#orphansTime < ORPHANS_MILLIS) return;
     await this.#collectOrphans();
+    this.#orphansTime = now;
   }
 
   /** What a server that was killed left between bytes and name, or between the removal of a task and of its bytes. */

@@ -1,5 +1,5 @@
 import type { AuditEvent } from "../domain/audit.ts";
-import { WrongState } from "../domain/errors.ts";
+import { StoreAway, WrongState } from "../domain/errors.ts";
 import type { SandboxFiles } from "../domain/ports/engine.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
@@ -86,7 +86,13 @@ export class DeleteTask {
     const known = await store.knownSandboxes(places.map(({ sandboxId }) => sandboxId));
     for (const { engine, sandboxId } of places)
       if (!known.has(sandboxId)) await files.get(engine)?.remove(sandboxId);
-    for (const digest of digests) await collectBlobs.collect(digest);
+    try {
+      for (const digest of digests) await collectBlobs.collect(digest);
+    } catch (error) {
+      if (!(error instanceof StoreAway)) throw error;
+      // The task is gone all the same; what nothing names any more is found by the sweep.
+      log.warn("blobs are left for the next sweep", { ...factsOf(task), error: error.message });
+    }
     log.info("task removed", factsOf(task));
   }
 }

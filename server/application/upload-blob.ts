@@ -5,6 +5,7 @@ import {
   DigestMismatch,
   type FieldViolation,
   InvalidRequest,
+  StoreAway,
   Unavailable,
   WrongOffset,
 } from "../domain/errors.ts";
@@ -289,7 +290,8 @@ export class UploadBlob {
 
 /** What was staged can be of no use, or must make room, after these; anything else may be gone on from. */
 function spoilsStaged(error: unknown): boolean {
-  return error instanceof BadArchive || error instanceof DigestMismatch || error instanceof Unavailable;
+  const isFull = error instanceof Unavailable && !(error instanceof StoreAway);
+  return error instanceof BadArchive || error instanceof DigestMismatch || isFull;
 }
 
 function tooManyBytes(announced: number, bytes: number): DigestMismatch {

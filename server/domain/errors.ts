@@ -179,6 +179,9 @@ export class Unavailable extends LongshoreError {
   }
 }
 
+/** The store of blobs cannot be reached. What it was to take is kept on this server's disk meanwhile, so that an upload can go on. */
+export class StoreAway extends Unavailable {}
+
 export class BadCursor extends LongshoreError {
   readonly reason = "BAD_CURSOR";
 }

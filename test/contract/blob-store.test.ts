@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
-import { describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { FileBlobStore } from "#server/adapters/blobs/file-blob-store.ts";
+import { S3BlobStore } from "#server/adapters/blobs/s3-blob-store.ts";
 import { NotFound, Unavailable } from "#server/domain/errors.ts";
 import { MemoryBlobStore } from "../support/fakes/memory-blob-store.ts";
+import { S3Server, whyNoS3Server } from "../support/s3-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 import { blobStoreContract } from "./blob-store.ts";
 
@@ -27,6 +29,29 @@ blobStoreContract("files", async () => {
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 });
+
+const noS3 = await whyNoS3Server();
+let s3: S3Server;
+before(async () => {
+  if (noS3 === undefined) s3 = await S3Server.start();
+});
+after(() => s3?.[Symbol.asyncDispose]());
+
+blobStoreContract(
+  "S3",
+  async () => {
+    const folder = await TemporaryFolder.create();
+    const bucket = s3.bucket(`contract/${randomUUID()}`);
+    return {
+      store: new S3BlobStore({ bucket, directory: folder.path }),
+      async [Symbol.asyncDispose]() {
+        bucket.close();
+        await folder[Symbol.asyncDispose]();
+      },
+    };
+  },
+  noS3,
+);
 
 describe("blob store: files only", () => {
   test("staged bytes survive the server, and nobody else can read anything", async () => {

@@ -8,6 +8,7 @@ import { GetBlob } from "#server/application/get-blob.ts";
 import { RecheckArchive } from "#server/application/recheck-archive.ts";
 import { UploadBlob, type UploadHeader } from "#server/application/upload-blob.ts";
 import { DEFAULT_ARCHIVE_LIMITS } from "#server/domain/blob.ts";
+import type { BlobStore } from "#server/domain/ports/blob-store.ts";
 import { file, folder, tar } from "../fixtures/archives/raw-tar.ts";
 import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
 import { MemoryDatabase } from "./fakes/memory-database.ts";
@@ -25,22 +26,26 @@ export class Harbour implements AsyncDisposable {
   readonly folder: TemporaryFolder;
   readonly database = new MemoryDatabase();
   readonly index = this.database.blobs;
-  readonly blobs: FileBlobStore;
+  readonly blobs: BlobStore;
   readonly archives: FileArchiveReader;
   readonly upload: UploadBlob;
   readonly get: GetBlob;
   readonly download: DownloadBlob;
   readonly recheck: RecheckArchive;
 
-  static async open(): Promise<Harbour> {
-    return new Harbour(await TemporaryFolder.create());
+  /** Over files, unless `store` makes another one; its argument is the data folder. */
+  static async open(
+    store = (directory: string): BlobStore => new FileBlobStore({ directory }),
+  ): Promise<Harbour> {
+    const folder = await TemporaryFolder.create();
+    return new Harbour(folder, store(folder.path));
   }
 
-  private constructor(folder: TemporaryFolder) {
+  private constructor(folder: TemporaryFolder, blobs: BlobStore) {
     this.folder = folder;
-    this.blobs = new FileBlobStore({ directory: folder.path });
+    this.blobs = blobs;
     this.archives = new FileArchiveReader({ directory: folder.path, limits: DEFAULT_ARCHIVE_LIMITS });
-    const { blobs, index, archives } = this;
+    const { index, archives } = this;
     this.upload = new UploadBlob({
       blobs,
       index,

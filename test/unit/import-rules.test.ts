@@ -49,6 +49,7 @@ const isClientPackage = (to: string) => /^(@longshore\/client|longshore)($|\/)/.
 const DRIVERS: ReadonlyMap<RegExp, readonly string[]> = new Map([
   [/^dockerode$/, ["server/adapters/docker/"]],
   [/^@mikro-orm\//, ["server/adapters/database/"]],
+  [/^@aws-sdk\//, ["server/adapters/blobs/"]],
   [/^yauzl$/, ["server/adapters/archive/"]],
   [/^tar-stream$/, ["server/adapters/archive/", "clients/typescript/"]],
   [/^@opentelemetry\/(?!api$)/, ["server/adapters/telemetry/"]],
