@@ -330,7 +330,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
 
   const application: Application = {
     createTask: (caller, request) =>
-      createTask.create(caller, request, { rerunOf: "", startTime: clock(), uploadEndTime: null }),
+      createTask.create(caller, request, { rerunOf: "", startTime: clock(), upload: null }),
     submitTask: (caller, request, upload, chunks, signal) =>
       submitTask.submit(caller, request, upload, chunks, signal),
     getTask: (caller, id) => readTasks.get(caller, id),

@@ -59,8 +59,8 @@ export interface CreateTaskDeps {
 export interface Origin {
   readonly rerunOf: string;
   readonly startTime: Date;
-  /** When the archive's last byte had come, for a task that brought its own. */
-  readonly uploadEndTime: Date | null;
+  /** When the archive's last byte had come and how many were sent, for a task that brought its own. */
+  readonly upload: { readonly endTime: Date; readonly bytes: number } | null;
 }
 
 interface Checked {
@@ -332,18 +332,19 @@ function withSecrets({ spec, secrets }: TaskRequest): TaskSpec {
 }
 
 function openingStages(id: string, origin: Origin, now: Date): Stage[] {
-  const stage = (name: "upload" | "validate", startTime: Date, endTime: Date): Stage => ({
+  const stage = (name: "upload" | "validate", startTime: Date, endTime: Date, note: string): Stage => ({
     name,
     attempt: 0,
     startTime,
     endTime,
-    note: "",
+    note,
     spanId: stageSpanId(id, name, 0),
     error: "",
   });
-  const uploaded = origin.uploadEndTime;
-  const stages = uploaded === null ? [] : [stage("upload", origin.startTime, uploaded)];
-  return [...stages, stage("validate", uploaded ?? origin.startTime, now), queueStage(id, 1, now)];
+  const { upload, startTime } = origin;
+  const stages =
+    upload === null ? [] : [stage("upload", startTime, upload.endTime, formatSize(upload.bytes))];
+  return [...stages, stage("validate", upload?.endTime ?? startTime, now, ""), queueStage(id, 1, now)];
 }
 
 /** Throws NotEnforced where sandboxes of the engine cannot be given the way to the tracking server. */

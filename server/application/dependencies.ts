@@ -13,6 +13,7 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import { isTerminal, type Task, type TaskSpec, type Wait } from "../domain/task.ts";
 import { closeStages } from "../domain/transition.ts";
 import { withoutAttempt } from "../domain/verdict.ts";
+import { factsOf } from "./log-facts.ts";
 import type { TaskBook } from "./task-book.ts";
 
 /** As many as an answer names; there may be thousands. */
@@ -257,7 +258,10 @@ export class Dependencies {
     const work = this.#end(task.id, lost)
       .catch((error: unknown) => {
         if (!this.#closing.signal.aborted)
-          this.#deps.log.error("a dependent task was left queued", { task: task.id, error: String(error) });
+          this.#deps.log.error("a dependent task was left queued", {
+            ...factsOf(task),
+            error: String(error),
+          });
       })
       .finally(() => this.#ending.delete(work));
     this.#ending.add(work);

@@ -10,6 +10,7 @@ import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { Attempt, ExperimentRun, Task } from "../domain/task.ts";
 import { trackingServerOf } from "../domain/tracking.ts";
+import { factsOf } from "./log-facts.ts";
 
 /** A tracking server that is being restarted is back within these. */
 const RETRY_MILLIS = [500, 2000, 5000] as const;
@@ -73,7 +74,7 @@ export class ExperimentRuns {
       .finish(server, run.runId, statusOf(attempt), this.#credentials(task), signal)
       .catch((error: unknown) =>
         this.#deps.log.warn("a run could not be ended on its tracking server", {
-          task: task.id,
+          ...factsOf(task),
           run: run.url,
           error: String(error),
         }),

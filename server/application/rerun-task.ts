@@ -35,7 +35,7 @@ export class RerunTask {
               gpuModel: asked.gpuModel || old.gpuModel,
             },
     };
-    const origin = { rerunOf: request.id, startTime, uploadEndTime: null };
+    const origin = { rerunOf: request.id, startTime, upload: null };
     return await this.#create.create(
       caller,
       { spec: again, secrets: {}, violations: request.violations },

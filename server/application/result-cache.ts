@@ -6,6 +6,7 @@ import { isTerminal, type Task, type Wait } from "../domain/task.ts";
 import { closeStages, type TaskChange } from "../domain/transition.ts";
 import type { CacheKeys } from "./cache-keys.ts";
 import type { EngineHosts } from "./engine-host.ts";
+import { factsOf } from "./log-facts.ts";
 import type { TaskBook } from "./task-book.ts";
 
 /** Of equal earlier tasks, the newest are the likeliest to have the image of now, and their artifacts still. */
@@ -81,11 +82,14 @@ export class ResultCache {
       .catch((error: unknown) => {
         if (this.#closing.signal.aborted) return;
         // The cache is a favour: whatever is wrong with it, the task can run.
-        this.#deps.log.warn("the result cache could not be asked", { task: task.id, error: String(error) });
+        this.#deps.log.warn("the result cache could not be asked", {
+          ...factsOf(task),
+          error: String(error),
+        });
         this.#miss(task);
       })
       .catch((error: unknown) =>
-        this.#deps.log.error("a task was left queued", { task: task.id, error: String(error) }),
+        this.#deps.log.error("a task was left queued", { ...factsOf(task), error: String(error) }),
       )
       .finally(() => {
         this.#looking.delete(task.id);
@@ -143,7 +147,7 @@ export class ResultCache {
         if (found !== undefined && (await this.#serve(task, found))) return;
       } catch (error) {
         if (this.#closing.signal.aborted) return;
-        this.#deps.log.warn("an equal result could not be used", { task: task.id, error: String(error) });
+        this.#deps.log.warn("an equal result could not be used", { ...factsOf(task), error: String(error) });
       }
     }
     if (!this.#closing.signal.aborted) await this.enter(this.#deps.book.live(task.id) ?? task);
@@ -213,7 +217,7 @@ export class ResultCache {
     try {
       const answered = await book.record(task.id, answer, this.#closing.signal);
       if (isTerminal(answered.state))
-        log.info("task answered from the cache", { task: task.id, source: source.id });
+        log.info("task answered from the cache", { ...factsOf(task), source: source.id });
       return isTerminal(answered.state);
     } catch (error) {
       if (error instanceof SourceGone) return false;

@@ -61,7 +61,11 @@ export class SubmitTask {
         signal,
       );
       const spec = { ...request.spec, archiveSha256: stored.sha256 };
-      const origin = { rerunOf: "", startTime, uploadEndTime: this.#clock() };
+      const origin = {
+        rerunOf: "",
+        startTime,
+        upload: { endTime: this.#clock(), bytes: stored.receivedBytes },
+      };
       return await this.#create.create(caller, { ...request, spec }, origin);
     } finally {
       this.#underWay.delete(key);

@@ -12,9 +12,21 @@ const ENV_VALUE = "env-91ab33de02";
 const TOKEN = "tok-7c2e94b1f8";
 const COLLECTOR_KEY = "key-30d4a6c95b";
 const TASK_COLLECTOR_KEY = "key-b8812f40de";
+const INDEX_KEY = "idx-4e17a9c06d";
+const PROXY_KEY = "prx-a25d0f83b7";
 const CODE_MARK = "code-e6a07d1c43";
 const STDIN_MARK = "stdin-2b9f81d5c6";
-const KEPT = { SECRET, ENV_VALUE, TOKEN, COLLECTOR_KEY, TASK_COLLECTOR_KEY, CODE_MARK, STDIN_MARK };
+const KEPT = {
+  SECRET,
+  ENV_VALUE,
+  TOKEN,
+  COLLECTOR_KEY,
+  TASK_COLLECTOR_KEY,
+  INDEX_KEY,
+  PROXY_KEY,
+  CODE_MARK,
+  STDIN_MARK,
+};
 
 const PRIVATE: SubmitOptions = {
   secretEnv: { API_KEY: SECRET },
@@ -38,12 +50,19 @@ interface Run {
   readonly options?: SubmitOptions;
 }
 
+/** Packages can be installed only where there is uv. */
+const ENVIRONMENT: Readonly<Record<string, Run>> =
+  process.env.LONGSHORE_UV === undefined
+    ? {}
+    : { ENVIRONMENT_FAILED: { code: "", options: { requirements: ["no-such-package==1"] } } };
+
 /** By the reason they end with. */
 const FAILURES: Readonly<Record<string, Run>> = {
   EXITED: { code: `with span("login " + secret, key=secret): raise SystemExit("no: " + secret + setting)` },
   SIGNALED: { code: "os.kill(os.getpid(), 11)" },
   TIMED_OUT: { code: "time.sleep(60)", options: { timeout: "1s" } },
   OUT_OF_MEMORY: { code: "x = [secret * 1000000 for _ in range(1000)]", options: { ram: "64MB" } },
+  ...ENVIRONMENT,
   OUTPUT_LIMIT: { code: "while True: print(secret * 1000)", options: { maxLogBytes: 2 ** 20 } },
   STORAGE_FULL: {
     code: "f = open('f', 'w')\nwhile True: f.write(secret * 100000)",
@@ -144,6 +163,8 @@ describe("what is kept secret", { skip: (await whyNoServer()) ?? false, timeout:
       await using server = await startServer({
         OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
         OTEL_EXPORTER_OTLP_HEADERS: `authorization=${COLLECTOR_KEY}`,
+        LONGSHORE_BUILD_INDEX_URL: `https://reader:${INDEX_KEY}@packages.invalid/simple`,
+        LONGSHORE_BUILD_PROXY: `http://proxy:${PROXY_KEY}@proxy.invalid:3128`,
         LONGSHORE_TASK_OTEL_EXPORTER_OTLP_HEADERS: `authorization=${TASK_COLLECTOR_KEY}`,
       });
       await using client = new Longshore(server.address, { metadata: { authorization: `Bearer ${TOKEN}` } });

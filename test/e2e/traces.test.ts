@@ -170,6 +170,7 @@ describe("in Jaeger", {
     assertTrace(spans, record, caller);
     assertOwnSpans(spans);
     const names = record.stages.map(({ name }) => stageName(name));
+    assert.equal(tag(only(spans, "upload"), "longshore.note"), `${PROJECT.length} bytes`);
     for (const name of ["upload", "validate", "queue", "sandbox", "stage_in", "run", "collect", "cleanup"])
       assert.ok(names.includes(name as (typeof names)[number]), name);
   });
