@@ -45,6 +45,7 @@ export interface Config {
   readonly dataDirectory: string;
   readonly databaseUrl: string;
   readonly docker: string;
+  readonly traceUrl: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly policy: Policy;
   /** Other names of engines. */
@@ -211,6 +212,7 @@ function toConfig(v: Values, env: Environment): Omit<Config, "prices"> {
         ? `sqlite://${v.LONGSHORE_DATA_DIR}/longshore.db`
         : v.LONGSHORE_DATABASE_URL,
     docker: v.LONGSHORE_DOCKER,
+    traceUrl: v.LONGSHORE_TRACE_URL,
     logLevel: v.LONGSHORE_LOG_LEVEL,
     policy: toPolicy(v, env),
     engineAliases: v.LONGSHORE_ENGINE_ALIASES,

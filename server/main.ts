@@ -119,6 +119,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     policy: config.policy,
     prices: config.prices,
     version: packageJson.version,
+    traceUrl: config.traceUrl,
     clock,
     newId,
   });

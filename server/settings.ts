@@ -370,6 +370,11 @@ export const SETTINGS = {
     "20GB",
     "disk that installed environments may take together; those used longest ago give way, never one in use",
   ),
+  LONGSHORE_TRACE_URL: setting(
+    z.string().regex(/^$|^https?:\/\/\S*\{trace_id\}\S*$/, "is not an http address with {trace_id} in it"),
+    "",
+    "where people look at a task's trace, such as http://localhost:16686/trace/{trace_id}; clients show it",
+  ),
   LONGSHORE_LOG_LEVEL: setting(
     z.enum(["debug", "info", "warn", "error"]),
     "info",

@@ -85,6 +85,20 @@ export interface WatchRequest {
   readonly logs: boolean;
 }
 
+export interface TasksRequest {
+  /** All of them. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** From 1 to 200. */
+  readonly maxTasks: number;
+}
+
+/** The whole picture at one moment. */
+export interface TasksUnderWay {
+  /** Those that were started, oldest first, then the queue in its order. */
+  readonly tasks: readonly Task[];
+  readonly totalCount: number;
+}
+
 /** First part of an upload. */
 export interface UploadHeader {
   /** Lower-case hex digest; empty in SubmitTask where the client does not know it, then nothing resumes. */
@@ -157,6 +171,8 @@ export interface Application {
   getTask(caller: Caller, id: string): Promise<Task>;
   listTasks(caller: Caller, request: ListRequest): Promise<{ tasks: readonly Task[]; nextPageToken: string }>;
   watchTask(caller: Caller, request: WatchRequest, signal: AbortSignal): AsyncIterable<TaskEvent>;
+  /** At once and then at every change of a task or of what one uses. */
+  watchTasks(caller: Caller, request: TasksRequest, signal: AbortSignal): AsyncIterable<TasksUnderWay>;
   /** `graceMillis` null takes the default. */
   cancelTask(caller: Caller, id: string, reason: string, graceMillis: number | null): Promise<Task>;
   rerunTask(caller: Caller, request: RerunRequest): Promise<Task>;

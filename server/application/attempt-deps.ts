@@ -8,6 +8,7 @@ import type { Environments } from "./environments.ts";
 import type { ExperimentRuns } from "./experiment-runs.ts";
 import type { NewId } from "./identity.ts";
 import type { JournalHub } from "./journal-hub.ts";
+import type { LiveUsage } from "./live-usage.ts";
 import type { Meter } from "./meter.ts";
 import type { TaskBook } from "./task-book.ts";
 import type { TraceStages } from "./trace-stages.ts";
@@ -15,6 +16,7 @@ import type { TraceStages } from "./trace-stages.ts";
 /** What an attempt needs from its start to its cleanup. */
 export interface AttemptDeps {
   readonly book: TaskBook;
+  readonly usage: LiveUsage;
   /** One hub per engine name: sandboxes keep their files where their engine says. */
   readonly journals: ReadonlyMap<string, JournalHub>;
   readonly environments: Environments;

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Hold } from "../domain/capacity.ts";
-import { DamagedJournal, type JournalFrame, type RunnerEnd } from "../domain/journal.ts";
+import { DamagedJournal, type JournalFrame, type RunnerEnd, type UsageSample } from "../domain/journal.ts";
 import type { SandboxExit } from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, StageName, Task } from "../domain/task.ts";
 import { allows, findStage, later } from "../domain/transition.ts";
@@ -173,6 +173,8 @@ export class Attempt {
       else if (frame.kind === "stage") {
         this.#mark(frame.stage, frame.event, frame.time, frame.note);
         this.#collecting ||= frame.stage === "collect" && frame.event === "start";
+      } else if (frame.kind === "usage") {
+        this.#noteUsage(frame.usage, frame.time);
       } else if (frame.kind === "end") {
         this.#end = frame.ending;
         return;
@@ -183,6 +185,13 @@ export class Attempt {
       this.#killNow("output");
     }
     this.#commitSoon(signal);
+  }
+
+  #noteUsage(sample: UsageSample, time: Date): void {
+    const chargedMillis =
+      this.#runTime === null ? 0 : Math.max(0, this.#clamp(time).getTime() - this.#runTime.getTime());
+    const known = { logBytes: this.#log.bytes, chargedMillis };
+    this.#deps.usage.note(this.task, this.record.number, sample, known);
   }
 
   /** In the background: the journal is read on meanwhile. */

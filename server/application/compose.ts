@@ -14,7 +14,7 @@ import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
 import type { UsageLedger } from "../domain/ports/usage-ledger.ts";
 import type { PriceBook } from "../domain/price-book.ts";
-import { isTerminal } from "../domain/task.ts";
+import { isTerminal, type Task } from "../domain/task.ts";
 import type { Application } from "./api.ts";
 import { AuditEvents, type TaskAudit } from "./audit-event.ts";
 import { CacheKeys } from "./cache-keys.ts";
@@ -37,6 +37,7 @@ import { ForeignWatch } from "./foreign-watch.ts";
 import { GetBlob } from "./get-blob.ts";
 import type { NewId } from "./identity.ts";
 import { JournalHub } from "./journal-hub.ts";
+import { LiveUsage } from "./live-usage.ts";
 import { MeasureHost } from "./measure-host.ts";
 import { MeasureTasks } from "./measure-tasks.ts";
 import { MeasuredEngine } from "./measured-engine.ts";
@@ -60,6 +61,7 @@ import { TaskQueue } from "./task-queue.ts";
 import { TraceStages } from "./trace-stages.ts";
 import { UploadBlob } from "./upload-blob.ts";
 import { WatchTask } from "./watch-task.ts";
+import { WatchTasks } from "./watch-tasks.ts";
 
 /** What the use cases stand on; server/main.ts chooses it. */
 export interface Parts {
@@ -91,6 +93,8 @@ export interface Parts {
   /** Null: nothing has a price. */
   readonly prices: PriceBook | null;
   readonly version: string;
+  /** Of a task's trace, with "{trace_id}" in it; empty where it is not known. */
+  readonly traceUrl: string;
   readonly clock: () => Date;
   readonly newId: NewId;
 }
@@ -172,10 +176,12 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     clock,
     newId,
   });
+  const usage = new LiveUsage();
   const attempts: RunAttempts = new RunAttempts(
     {
       environments,
       book,
+      usage,
       journals,
       experiments,
       archives,
@@ -204,7 +210,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     fairShare: new FairShare(policy.tenantWeights, clock),
     agingMillis: policy.agingMillis,
     launch: (task, host, hold) => attempts.launch(task, host, hold),
-    tell: (taskId) => book.changes.tell(taskId),
+    tell: (taskId) => book.tell(taskId),
     first: () => environments.startWhatFits(),
     log,
     clock,
@@ -212,6 +218,10 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const probe = new EngineProbe({ scheduler, log });
   const foreign = new ForeignWatch({ hosts, scheduler, log });
   const waitOf = (taskId: string) => queue.waitOf(taskId);
+  const present = (task: Task) =>
+    task.state === "QUEUED"
+      ? { ...task, wait: waitOf(task.id) ?? null }
+      : usage.present(meter.withAccrued(task, clock()));
   const dependencies: Dependencies = new Dependencies({
     book,
     store,
@@ -278,9 +288,10 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   });
   const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
   const buildOf = (taskId: string) => environments.outputOf(taskId);
+  const readTasks = new ReadTasks({ book, store, present });
+  const watchTask = new WatchTask({ book, journals, present, buildOf, clock });
+  const watchTasks = new WatchTasks({ book, usage, present });
   const cancelTask = new CancelTask({ audit, book, queue, attempts, policy, clock });
-  const readTasks = new ReadTasks({ book, store, waitOf, meter, clock });
-  const watchTask = new WatchTask({ book, journals, waitOf, buildOf, meter, clock });
   const rerunTask = new RerunTask({ book, createTask, clock });
   const removals = new Removals({ log, clock });
   const unusedMillis = policy.defaultRetentionMillis;
@@ -298,7 +309,14 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const readArtifacts = new ReadArtifacts({ book, artifacts, blobs });
   const readUsage = new ReadUsage({ ledger: parts.ledger, clock });
   const estimateCost = new EstimateCost({ createTask, prices: parts.prices, meter, clock });
-  const describe = new DescribeServer({ hosts, queue, scheduler, policy, version: parts.version });
+  const describe = new DescribeServer({
+    hosts,
+    queue,
+    scheduler,
+    policy,
+    version: parts.version,
+    traceUrl: parts.traceUrl,
+  });
   const reconcile = new Reconcile({
     book,
     store,
@@ -336,6 +354,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     getTask: (caller, id) => readTasks.get(caller, id),
     listTasks: (caller, request) => readTasks.list(caller, request),
     watchTask: (caller, request, signal) => watchTask.watch(caller.tenant, request, signal),
+    watchTasks: (caller, request, signal) => watchTasks.watch(caller, request, signal),
     cancelTask: (caller, id, reason, grace) => cancelTask.cancel(caller, id, reason, grace),
     rerunTask: (caller, request) => rerunTask.rerun(caller, request),
     deleteTask: (caller, id) => deleteTask.delete(caller, id),

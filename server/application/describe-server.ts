@@ -18,6 +18,7 @@ export class DescribeServer {
   readonly #scheduler: Scheduler;
   readonly #policy: Policy;
   readonly #version: string;
+  readonly #traceUrl: string;
 
   constructor(deps: {
     hosts: EngineHosts;
@@ -25,12 +26,14 @@ export class DescribeServer {
     scheduler: Scheduler;
     policy: Policy;
     version: string;
+    traceUrl: string;
   }) {
     this.#hosts = deps.hosts;
     this.#queue = deps.queue;
     this.#scheduler = deps.scheduler;
     this.#policy = deps.policy;
     this.#version = deps.version;
+    this.#traceUrl = deps.traceUrl;
   }
 
   capabilities(): Capabilities {
@@ -55,6 +58,7 @@ export class DescribeServer {
       maxChunkBytes: MAX_CHUNK_BYTES,
       allowedImages: policy.allowedImages,
       presignedUrls: false,
+      traceUrl: this.#traceUrl,
     };
   }
 

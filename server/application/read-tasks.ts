@@ -1,30 +1,19 @@
 import type { TaskStore } from "../domain/ports/task-store.ts";
-import type { Task, Wait } from "../domain/task.ts";
+import type { Task } from "../domain/task.ts";
 import type { Caller, ListRequest } from "./api.ts";
-import type { Meter } from "./meter.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 import type { TaskBook } from "./task-book.ts";
 
-/** GetTask and ListTasks: the record, with why a queued task waits. */
+/** GetTask and ListTasks: the record, as it is presented: with why a queued task waits and what a running one uses. */
 export class ReadTasks {
   readonly #book: TaskBook;
   readonly #store: TaskStore;
-  readonly #waitOf: (taskId: string) => Wait | undefined;
-  readonly #meter: Meter;
-  readonly #clock: () => Date;
+  readonly #present: (task: Task) => Task;
 
-  constructor(deps: {
-    book: TaskBook;
-    store: TaskStore;
-    waitOf: (taskId: string) => Wait | undefined;
-    meter: Meter;
-    clock: () => Date;
-  }) {
+  constructor(deps: { book: TaskBook; store: TaskStore; present: (task: Task) => Task }) {
     this.#book = deps.book;
     this.#store = deps.store;
-    this.#waitOf = deps.waitOf;
-    this.#meter = deps.meter;
-    this.#clock = deps.clock;
+    this.#present = deps.present;
   }
 
   async get(caller: Caller, id: string): Promise<Task> {
@@ -47,10 +36,5 @@ export class ReadTasks {
       tasks: page.map((task) => this.#present(this.#book.live(task.id) ?? task)),
       nextPageToken: more ? encodePageToken(last.id, conditions) : "",
     };
-  }
-
-  #present(task: Task): Task {
-    if (task.state === "QUEUED") return { ...task, wait: this.#waitOf(task.id) ?? null };
-    return this.#meter.withAccrued(task, this.#clock());
   }
 }

@@ -131,6 +131,7 @@ export class RunAttempts {
         clearTimeout(active.cancelTimer);
         active.over.abort();
         this.#active.delete(task.id);
+        this.#deps.usage.forget(task.id);
         this.#work.delete(work);
         if (!this.#closing.signal.aborted) this.#events.givenBack(host, task);
       });

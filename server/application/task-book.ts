@@ -29,6 +29,8 @@ export class TaskBook {
   readonly #live = new Map<string, LiveTask>();
   /** Tells that a task changed, by id. */
   readonly changes = new Changes();
+  /** Tells that some task of a tenant changed, by tenant. */
+  readonly tenantChanges = new Changes();
 
   /** Called after each commit; `previous` is undefined for a new task. */
   readonly #onCommit: (next: Task, previous: Task | undefined) => void;
@@ -54,7 +56,14 @@ export class TaskBook {
   /** Takes up a task that the store already holds. */
   adopt(task: Task): void {
     this.#live.set(task.id, { task, tail: Promise.resolve(), doubtful: false });
-    this.changes.tell(task.id);
+    this.tell(task.id);
+  }
+
+  /** Has those who watch a task under way look at it again: it changed, or its place in the queue did. */
+  tell(id: string): void {
+    this.changes.tell(id);
+    const tenant = this.#live.get(id)?.task.tenant;
+    if (tenant !== undefined) this.tenantChanges.tell(tenant);
   }
 
   async find(id: string): Promise<Task | undefined> {
@@ -131,8 +140,8 @@ export class TaskBook {
     const previous = entry.task;
     entry.task = next;
     this.#onCommit(next, previous);
+    this.tell(next.id);
     if (isFinished(next)) this.#live.delete(next.id);
-    this.changes.tell(next.id);
   }
 
   async #stored(task: Task): Promise<Task | undefined> {

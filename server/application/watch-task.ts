@@ -1,13 +1,12 @@
 import { BadCursor, NotFound } from "../domain/errors.ts";
 import { DamagedJournal, type JournalFrame } from "../domain/journal.ts";
-import { isTerminal, type Task, type Wait, type WrittenAttempt, writtenAttempts } from "../domain/task.ts";
+import { isTerminal, type Task, type WrittenAttempt, writtenAttempts } from "../domain/task.ts";
 import type { LogGap, LogOutput, LogStream, TaskEvent } from "../domain/task-event.ts";
 import type { WatchRequest } from "./api.ts";
 import type { BuildOutput } from "./build-output.ts";
 import { Latch } from "./changes.ts";
 import type { JournalHub, JournalReading } from "./journal-hub.ts";
 import { LogBatcher } from "./log-batch.ts";
-import type { Meter } from "./meter.ts";
 import type { TaskBook } from "./task-book.ts";
 import { decodeCursor, START, type WatchCursor } from "./watch-cursor.ts";
 
@@ -16,9 +15,8 @@ const HEARTBEAT_MILLIS = 15_000;
 export interface WatchDeps {
   readonly book: TaskBook;
   readonly journals: ReadonlyMap<string, JournalHub>;
-  /** Why a queued task waits. */
-  readonly waitOf: (taskId: string) => Wait | undefined;
-  readonly meter: Meter;
+  /** As readers see it: with why it waits and what it uses. */
+  readonly present: (task: Task) => Task;
   /** What the build of its environment says, while the task is not finished. */
   readonly buildOf: (taskId: string) => BuildOutput | undefined;
   readonly clock: () => Date;
@@ -63,7 +61,7 @@ export class WatchTask {
       if (news !== told && !isTerminal(task.state)) {
         told = news;
         const time = this.#deps.clock();
-        yield { kind: "task", cursor: output.cursor(), time, task: this.#deps.meter.withAccrued(task, time) };
+        yield { kind: "task", cursor: output.cursor(), time, task };
       }
       output.build ??= this.#deps.buildOf(id);
       const events = request.logs ? await output.next(task) : undefined;
@@ -86,7 +84,7 @@ export class WatchTask {
   async #present(id: string): Promise<Task> {
     const task = await this.#deps.book.find(id);
     if (task === undefined) throw new NotFound("task", id, "it was deleted while it was watched");
-    return { ...task, wait: this.#deps.waitOf(id) ?? null };
+    return this.#deps.present(task);
   }
 }
 

@@ -18,6 +18,8 @@ export interface Capabilities {
   /** Image patterns that a request may name. */
   readonly allowedImages: readonly string[];
   readonly presignedUrls: boolean;
+  /** Where people look at a trace, with "{trace_id}" in it; empty where that is not known. */
+  readonly traceUrl: string;
 }
 
 /** One place where tasks may run. */

@@ -19,6 +19,7 @@ export const TASK_NEEDS: Needs<typeof TaskServiceService> = {
   getTask: "tasks:read",
   listTasks: "tasks:read",
   watchTask: "tasks:read",
+  watchTasks: "tasks:read",
   cancelTask: "tasks:write",
   rerunTask: "tasks:write",
   deleteTask: "tasks:write",

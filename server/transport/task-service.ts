@@ -11,6 +11,10 @@ import { artifactToProto, taskToProto, type View } from "./translate/task-to-pro
 import { int64 } from "./translate/to-wire.ts";
 import { openUpload } from "./upload-parts.ts";
 
+/** A message holds whole tasks, each with its spec: a screenful stays small. */
+const DEFAULT_WATCHED_TASKS = 50;
+const MOST_WATCHED_TASKS = 200;
+
 export function taskService(application: Application): ServiceHandlers<typeof TaskServiceService> {
   return {
     async createTask(request, { caller }) {
@@ -76,6 +80,17 @@ export function taskService(application: Application): ServiceHandlers<typeof Ta
       const events = application.watchTask(context.caller, watch, context.endOnDrain());
       const inWireForm = request.text ? eventsAsText : eventsAsData;
       for await (const event of inWireForm(events)) yield { event };
+    },
+
+    async *watchTasks(request, context) {
+      const check = new FieldCheck();
+      const asked = check.count("max_tasks", request.maxTasks);
+      check.throwIfAny();
+      const maxTasks = asked === 0 ? DEFAULT_WATCHED_TASKS : Math.min(asked, MOST_WATCHED_TASKS);
+      const wanted = { labels: request.labels, maxTasks };
+      const pictures = application.watchTasks(context.caller, wanted, context.endOnDrain());
+      for await (const { tasks, totalCount } of pictures)
+        yield { tasks: tasks.map((task) => taskToProto(task, "basic")), totalCount };
     },
 
     async cancelTask(request, { caller }) {

@@ -76,6 +76,7 @@ const CALLS: Readonly<Record<string, [keyof Application, (to: TransportServer) =
   GetTask: ["getTask", ({ tasks }) => answerOf((done) => tasks.getTask({ id: "t", view: 0 }, done))],
   ListTasks: ["listTasks", ({ tasks }) => answerOf((done) => tasks.listTasks(listing({}), done))],
   WatchTask: ["watchTask", ({ tasks }) => messagesOf(tasks.watchTask(watching({ id: "t" })))],
+  WatchTasks: ["watchTasks", ({ tasks }) => messagesOf(tasks.watchTasks({ labels: {}, maxTasks: 0 }))],
   CancelTask: [
     "cancelTask",
     ({ tasks }) => answerOf((done) => tasks.cancelTask({ id: "t", reason: "", grace: undefined }, done)),
@@ -190,6 +191,7 @@ const WRONG: readonly [string, readonly string[], (to: TransportServer) => Promi
     ["id", "tail_bytes"],
     ({ tasks }) => messagesOf(tasks.watchTask(watching({ tailBytes: -1n }))),
   ],
+  ["WatchTasks", ["max_tasks"], ({ tasks }) => messagesOf(tasks.watchTasks({ labels: {}, maxTasks: -1 }))],
   [
     "CancelTask",
     ["id", "grace"],
@@ -391,7 +393,7 @@ describe("status codes", async () => {
   });
 
   test("every RPC lists its codes in a form that can be read", () => {
-    assert.equal(documented.size, 28);
+    assert.equal(documented.size, 29);
     for (const codes of documented.values()) assert.ok(codes.has("INTERNAL"));
     assert.throws(() => parseCodes("Errors: those of CreateTask."), /not a list of codes/);
     assert.throws(() => parseCodes("Errors: NOT_THERE."), /not a status code/);

@@ -142,6 +142,7 @@ const REQUESTS: Readonly<Record<string, readonly object[]>> = {
   GetCapabilities: [{}],
   GetCapacity: [{ engine: "docker" }],
   WatchCapacity: [{}],
+  WatchTasks: [{}],
   GetReconcileReport: [{}],
   GetCaller: [{}],
   CreateToken: [{ scopes: ["tasks:read"], lifetime: { seconds: "60" } }],

@@ -86,6 +86,7 @@ export class ApplicationBench implements AsyncDisposable {
       policy: samplePolicy(),
       prices: null,
       version: "0",
+      traceUrl: "",
       clock: () => new Date(Date.now() + this.aheadMillis),
       newId: createIds(),
       ...changes,
@@ -99,15 +100,15 @@ export class ApplicationBench implements AsyncDisposable {
     this.#composed = undefined;
   }
 
-  create(spec: Partial<TaskSpec>): Promise<Task> {
+  create(spec: Partial<TaskSpec>, caller = CALLER): Promise<Task> {
     const full = { ...SAMPLE_SPEC, requestId: "", labels: {}, ...spec };
-    return this.application.createTask(CALLER, { spec: full, secrets: {}, violations: [] });
+    return this.application.createTask(caller, { spec: full, secrets: {}, violations: [] });
   }
 
   /** Follows the task until `seen` is true of it; rejects when it ends first. */
-  async until(id: string, seen: (task: Task) => boolean): Promise<Task> {
+  async until(id: string, seen: (task: Task) => boolean, caller = CALLER): Promise<Task> {
     const request = { id, cursor: "", follow: true, tailBytes: 0, logs: false };
-    for await (const event of this.application.watchTask(CALLER, request, AbortSignal.timeout(60_000)))
+    for await (const event of this.application.watchTask(caller, request, AbortSignal.timeout(60_000)))
       if (event.kind === "task" && seen(event.task)) return event.task;
     throw new Error(`task ${id} ended first:\n${this.log.lines.join("\n")}`);
   }

@@ -83,6 +83,7 @@ export const RPC_TABLE: Readonly<Record<string, RpcEntry>> = {
       [{ id: endedId, cursor }],
     ],
   },
+  "TaskService/WatchTasks": { need: "tasks:read", trials: () => [[{ maxTasks: -1 }]] },
   "TaskService/CancelTask": byId("tasks:write"),
   "TaskService/RerunTask": byId("tasks:write"),
   "TaskService/DeleteTask": byId("tasks:write"),

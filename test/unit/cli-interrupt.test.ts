@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
+import type { ChildProcess } from "node:child_process";
 import { describe, test } from "node:test";
 import { Task_State } from "@longshore/proto/longshore/v1/task";
-import { CLI, runCli } from "../support/run-cli.ts";
+import { runOnTerminal, type TerminalStep, whyNoTerminal } from "../support/cli-terminal.ts";
+import { runCli } from "../support/run-cli.ts";
 import { ScriptedServer } from "../support/scripted-server.ts";
 
 const CTRL_C = "\u0003";
@@ -52,45 +52,10 @@ describe("Ctrl-C without a terminal", () => {
   });
 });
 
-const noScript =
-  spawnSync("script", ["--version"]).error === undefined
-    ? false
-    : "needs script from util-linux for a terminal";
+const onTerminal = (server: ScriptedServer, steps: readonly TerminalStep[]) =>
+  runOnTerminal(["run", "--code", "1", "--server", server.address], steps);
 
-interface TerminalRun {
-  readonly code: number | null;
-  readonly screen: string;
-}
-
-/** Runs the command line on a terminal of its own; each step waits for text on the screen and then types. */
-async function onTerminal(
-  server: ScriptedServer,
-  steps: readonly (readonly [
-    seen: RegExp,
-    typed: string | ((type: (keys: string) => void, seen: string) => void),
-  ])[],
-): Promise<TerminalRun> {
-  // The shell tells its process id and becomes the command line.
-  const command = `echo "pid $$"; exec '${process.execPath}' '${CLI}' run --code 1 --server ${server.address}`;
-  const child = spawn("script", ["-qec", command, "/dev/null"], { env: { ...process.env, TERM: "xterm" } });
-  let screen = "";
-  let from = 0;
-  const left = [...steps];
-  child.stdout.on("data", (bytes: Buffer) => {
-    screen += bytes.toString();
-    for (let step = left[0]; step?.[0].test(screen.slice(from)); step = left[0]) {
-      from = screen.length;
-      left.shift();
-      if (typeof step[1] === "string") child.stdin.write(step[1]);
-      else step[1]((keys) => child.stdin.write(keys), screen);
-    }
-  });
-  const [code] = await once(child, "close");
-  child.stdin.destroy();
-  return { code, screen };
-}
-
-describe("Ctrl-C on a terminal asks", { skip: noScript }, () => {
+describe("Ctrl-C on a terminal asks", { skip: whyNoTerminal() ?? false }, () => {
   const question = /\[d\/c\/k\]/;
 
   test("d detaches", async () => {

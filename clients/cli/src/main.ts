@@ -9,6 +9,7 @@ import { addLogs } from "./commands/logs.ts";
 import { addGet, addPs } from "./commands/records.ts";
 import { addRun } from "./commands/run.ts";
 import { addToken } from "./commands/token.ts";
+import { addTop } from "./commands/top.ts";
 import { addUsage } from "./commands/usage.ts";
 import { addWhoami } from "./commands/whoami.ts";
 import { Context, DEFAULT_SERVER, type GlobalOptions } from "./context.ts";
@@ -56,6 +57,7 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addPs(program, context);
   addGet(program, context);
   addDescribe(program, context);
+  addTop(program, context);
   addCancel(program, context);
   addRerun(program, context);
   addRm(program, context);

@@ -49,9 +49,12 @@ export {
   type SubmitConfigOptions,
   type SubmitOptions,
   type SubmitStreamOptions,
+  type TasksUnderWay,
+  type WatchTasksOptions,
 } from "./longshore.ts";
 export * from "./names.ts";
 export { isTerminal, outcomeOf, type TaskOutcome } from "./outcome.ts";
+export type { PictureOptions } from "./pictures.ts";
 export type { Source } from "./source.ts";
 export type * from "./spec.ts";
 export { findViolations } from "./spec.ts";

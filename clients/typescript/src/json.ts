@@ -15,6 +15,7 @@ export const DURATION_FIELDS: ReadonlySet<string> = new Set([
   "chargedTime",
   "cpuTime",
   "defaultTimeout",
+  "effectiveTimeout",
   "elapsed",
   "expectedDuration",
   "expectedTime",

@@ -21,6 +21,7 @@ import { channelOptions, type LongshoreOptions } from "./connection.ts";
 import { InvalidRequest, LongshoreError } from "./errors.ts";
 import type { StateName } from "./names.ts";
 import type { TaskOutcome } from "./outcome.ts";
+import { followPictures, type PictureOptions } from "./pictures.ts";
 import { isFolder, openSource, type Source } from "./source.ts";
 import { requestOf, type TaskOptions } from "./spec.ts";
 import { inWordsOfConfig, mergeOptions, uploadInputs } from "./submit-config.ts";
@@ -59,6 +60,21 @@ export interface ListOptions extends CallOptions {
   readonly view?: "basic" | "full";
   /** Asked for at once; how many are yielded in all is up to who reads. */
   readonly pageSize?: number;
+}
+
+export interface WatchTasksOptions extends PictureOptions {
+  /** All of these. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** At most so many in each picture; 50 by default, 200 at most. */
+  readonly maxTasks?: number;
+}
+
+/** All that has not ended, at one moment. */
+export interface TasksUnderWay {
+  /** Those that were started, oldest first, with what they use so far; then the queue in its order, with why each waits. */
+  readonly tasks: readonly TaskRecord[];
+  /** Those beyond `maxTasks` among them. */
+  readonly totalCount: number;
 }
 
 /** A connection to a Longshore server. `await using client = new Longshore("localhost:50051")` closes it at the end. */
@@ -185,6 +201,22 @@ export class Longshore implements AsyncDisposable {
     if (answer.capacity === undefined)
       throw new LongshoreError("the server answered without figures", { code: "INTERNAL" });
     return answer.capacity;
+  }
+
+  /** The same at once and at every change, through lost connections, until the loop is left. */
+  async *watchCapacity(
+    options: PictureOptions & { readonly engine?: string } = {},
+  ): AsyncGenerator<Capacity, void, undefined> {
+    const request = { engine: options.engine ?? "" };
+    const stream = followPictures(this.#channel, SystemServiceService.watchCapacity, request, options);
+    for await (const { capacity } of stream) if (capacity !== undefined) yield capacity;
+  }
+
+  /** What is under way, at once and at every change, through lost connections, until the loop is left. */
+  async *watchTasks(options: WatchTasksOptions = {}): AsyncGenerator<TasksUnderWay, void, undefined> {
+    const request = { labels: { ...options.labels }, maxTasks: options.maxTasks ?? 0 };
+    const stream = followPictures(this.#channel, TaskServiceService.watchTasks, request, options);
+    for await (const { tasks, totalCount } of stream) yield { tasks, totalCount };
   }
 
   /** What the server found of an earlier one when it started, and what it tidied up since. */

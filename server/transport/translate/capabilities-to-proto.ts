@@ -27,6 +27,7 @@ export function capabilitiesToProto(capabilities: Capabilities): GetCapabilities
     maxChunkBytes: int64(capabilities.maxChunkBytes),
     allowedImages: [...capabilities.allowedImages],
     presignedUrls: capabilities.presignedUrls,
+    traceUrl: capabilities.traceUrl,
     archiveFormats: ["TAR", "TAR_GZ", "ZIP"],
   };
 }

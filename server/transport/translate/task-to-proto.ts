@@ -28,7 +28,7 @@ import {
   type Usage,
   type Wait,
 } from "#server/domain/task.ts";
-import { specToProto } from "./spec-to-proto.ts";
+import { budgetsToProto, specToProto } from "./spec-to-proto.ts";
 import { durationOfMicros, durationOfMillis, int64, moneyToProto } from "./to-wire.ts";
 
 /** How much of a task is sent; basic leaves out code, stdin and the tails of output. */
@@ -70,6 +70,8 @@ export function taskToProto(task: Task, view: View, now = new Date()): WireTask 
     endTime: task.endTime ?? undefined,
     expireTime: task.expireTime ?? undefined,
     rerunOf: task.rerunOf,
+    effectiveBudgets: budgetsToProto(task.limits),
+    effectiveTimeout: durationOfMillis(task.limits.runMillis),
     cachedFrom: task.cachedFrom,
     archiveSha256: task.archiveSha256,
   };

@@ -5,7 +5,13 @@ import type { LedgerEntry, UsageSum } from "#server/domain/ledger.ts";
 import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import { isTerminal, NO_USAGE, type Task, type TaskSpec } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
-import type { Application, BlobStatus, Caller, Checked } from "#server/transport/application.ts";
+import type {
+  Application,
+  BlobStatus,
+  Caller,
+  Checked,
+  TasksUnderWay,
+} from "#server/transport/application.ts";
 
 const RESOURCES = { cpuMillis: 1000, ramBytes: 2 ** 29, storageBytes: 2 ** 30, gpuCount: 0 };
 const BUDGETS = {
@@ -93,6 +99,7 @@ const CAPABILITIES: Capabilities = {
   maxChunkBytes: 2 ** 20,
   allowedImages: ["python:*"],
   presignedUrls: false,
+  traceUrl: "http://localhost:16686/trace/{trace_id}",
 };
 
 /** A queued task as it is right after it was made. */
@@ -179,6 +186,13 @@ export class FakeApplication implements Application {
     const task = await this.getTask(caller, id);
     yield { kind: "task", cursor: "first", time: task.createTime, task };
     for (const event of this.events) if (logs || event.kind !== "log") yield event;
+  }
+
+  async *watchTasks(
+    ...[, { maxTasks }]: Parameters<Application["watchTasks"]>
+  ): AsyncGenerator<TasksUnderWay> {
+    const tasks = [...this.tasks.values()].filter(({ state }) => !isTerminal(state));
+    yield { tasks: tasks.slice(0, maxTasks), totalCount: tasks.length };
   }
 
   async cancelTask(caller: Caller, id: string): Promise<Task> {

@@ -9,7 +9,7 @@ import {
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import { formatMillis, formatTable, printable } from "../output/format.ts";
-import { describeWait } from "../output/summary.ts";
+import { describeWait, describeWhat } from "../output/summary.ts";
 import { UsageError } from "../usage-error.ts";
 import { readLabels } from "./labels.ts";
 
@@ -77,17 +77,9 @@ function rowOf(record: TaskRecord): string[] {
     stateName(record.state),
     age,
     elapsed === 0 ? "" : formatMillis(elapsed),
-    shorten(whatOf(record)),
+    shorten(describeWhat(record)),
     shorten(whyOf(record)),
   ];
-}
-
-function whatOf({ spec, archiveSha256 }: TaskRecord): string {
-  if (spec === undefined) return "";
-  if (spec.displayName !== "") return spec.displayName;
-  if (spec.command.length > 0) return spec.command.join(" ");
-  if (spec.entrypoint !== "") return spec.entrypoint;
-  return archiveSha256 === "" ? "snippet" : `archive ${archiveSha256.slice(0, 12)}`;
 }
 
 function whyOf(record: TaskRecord): string {

@@ -33,6 +33,15 @@ export function describeResources(resources: EffectiveResources): string {
   return parts.join(" · ");
 }
 
+/** What is run, in few words. */
+export function describeWhat({ spec, archiveSha256 }: Pick<TaskRecord, "spec" | "archiveSha256">): string {
+  if (spec === undefined) return "";
+  if (spec.displayName !== "") return spec.displayName;
+  if (spec.command.length > 0) return spec.command.join(" ");
+  if (spec.entrypoint !== "") return spec.entrypoint;
+  return archiveSha256 === "" ? "snippet" : `archive ${archiveSha256.slice(0, 12)}`;
+}
+
 /** What the latest attempt runs in. */
 export function describeSandbox(record: TaskRecord): string {
   const attempt = record.attempts.at(-1);

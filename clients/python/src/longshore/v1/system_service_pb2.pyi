@@ -59,6 +59,7 @@ class GetCapabilitiesResponse(_message.Message):
     ALLOWED_IMAGES_FIELD_NUMBER: _builtins.int
     PRESIGNED_URLS_FIELD_NUMBER: _builtins.int
     ARCHIVE_FORMATS_FIELD_NUMBER: _builtins.int
+    TRACE_URL_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Server version."""
     max_code_bytes: _builtins.int
@@ -69,6 +70,8 @@ class GetCapabilitiesResponse(_message.Message):
     """Largest chunk in a stream."""
     presigned_urls: _builtins.bool
     """CreateUploadUrl and CreateDownloadUrl work."""
+    trace_url: _builtins.str
+    """Where people look at a task's trace, with "{trace_id}" in place of Task.trace_id; empty where that is not known."""
     @_builtins.property
     def engines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Engine]:
         """Configured engines, the default first."""
@@ -117,10 +120,11 @@ class GetCapabilitiesResponse(_message.Message):
         allowed_images: _abc.Iterable[_builtins.str] | None = ...,
         presigned_urls: _builtins.bool = ...,
         archive_formats: _abc.Iterable[_builtins.str] | None = ...,
+        trace_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "max_budgets", b"max_budgets", "max_timeout", b"max_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_images", b"allowed_images", "archive_formats", b"archive_formats", "default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "engines", b"engines", "max_budgets", b"max_budgets", "max_chunk_bytes", b"max_chunk_bytes", "max_code_bytes", b"max_code_bytes", "max_timeout", b"max_timeout", "max_upload_bytes", b"max_upload_bytes", "presigned_urls", b"presigned_urls", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_images", b"allowed_images", "archive_formats", b"archive_formats", "default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "engines", b"engines", "max_budgets", b"max_budgets", "max_chunk_bytes", b"max_chunk_bytes", "max_code_bytes", b"max_code_bytes", "max_timeout", b"max_timeout", "max_upload_bytes", b"max_upload_bytes", "presigned_urls", b"presigned_urls", "trace_url", b"trace_url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

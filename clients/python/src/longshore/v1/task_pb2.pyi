@@ -592,6 +592,8 @@ class Task(_message.Message):
     RERUN_OF_FIELD_NUMBER: _builtins.int
     CACHED_FROM_FIELD_NUMBER: _builtins.int
     ARCHIVE_SHA256_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_BUDGETS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIMEOUT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """ULID made by the server."""
     state: Global___Task.State.ValueType
@@ -640,7 +642,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """Sum over attempts."""
+        """Sum over attempts; of one that runs, what it used until about a second before."""
 
     @_builtins.property
     def cost(self) -> _money_pb2.Money:
@@ -661,6 +663,14 @@ class Task(_message.Message):
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it will be deleted."""
+
+    @_builtins.property
+    def effective_budgets(self) -> _resources_pb2.Budgets:
+        """What was made of spec.budgets."""
+
+    @_builtins.property
+    def effective_timeout(self) -> _duration_pb2.Duration:
+        """What was made of spec.timeout."""
 
     def __init__(
         self,
@@ -687,10 +697,12 @@ class Task(_message.Message):
         rerun_of: _builtins.str = ...,
         cached_from: _builtins.str = ...,
         archive_sha256: _builtins.str = ...,
+        effective_budgets: _resources_pb2.Budgets | None = ...,
+        effective_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "effective_resources", b"effective_resources", "elapsed", b"elapsed", "end_time", b"end_time", "expire_time", b"expire_time", "result", b"result", "spec", b"spec", "start_time", b"start_time", "usage", b"usage", "wait", b"wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "effective_budgets", b"effective_budgets", "effective_resources", b"effective_resources", "effective_timeout", b"effective_timeout", "elapsed", b"elapsed", "end_time", b"end_time", "expire_time", b"expire_time", "result", b"result", "spec", b"spec", "start_time", b"start_time", "usage", b"usage", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "attempts", b"attempts", "cached_from", b"cached_from", "container_id", b"container_id", "cost", b"cost", "create_time", b"create_time", "effective_resources", b"effective_resources", "elapsed", b"elapsed", "end_time", b"end_time", "expire_time", b"expire_time", "id", b"id", "owner", b"owner", "rerun_of", b"rerun_of", "result", b"result", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "trace_id", b"trace_id", "usage", b"usage", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "attempts", b"attempts", "cached_from", b"cached_from", "container_id", b"container_id", "cost", b"cost", "create_time", b"create_time", "effective_budgets", b"effective_budgets", "effective_resources", b"effective_resources", "effective_timeout", b"effective_timeout", "elapsed", b"elapsed", "end_time", b"end_time", "expire_time", b"expire_time", "id", b"id", "owner", b"owner", "rerun_of", b"rerun_of", "result", b"result", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "trace_id", b"trace_id", "usage", b"usage", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1061,7 +1073,7 @@ class Attempt(_message.Message):
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What it used."""
+        """What it used, so far while it runs."""
 
     @_builtins.property
     def experiment_run(self) -> Global___ExperimentRun:

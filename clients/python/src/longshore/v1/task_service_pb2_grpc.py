@@ -69,6 +69,11 @@ class TaskServiceStub(object):
                 request_serializer=longshore_dot_v1_dot_task__service__pb2.WatchTaskRequest.SerializeToString,
                 response_deserializer=longshore_dot_v1_dot_task__service__pb2.WatchTaskResponse.FromString,
                 _registered_method=True)
+        self.WatchTasks = channel.unary_stream(
+                '/longshore.v1.TaskService/WatchTasks',
+                request_serializer=longshore_dot_v1_dot_task__service__pb2.WatchTasksRequest.SerializeToString,
+                response_deserializer=longshore_dot_v1_dot_task__service__pb2.WatchTasksResponse.FromString,
+                _registered_method=True)
         self.CancelTask = channel.unary_unary(
                 '/longshore.v1.TaskService/CancelTask',
                 request_serializer=longshore_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
@@ -152,6 +157,14 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchTasks(self, request, context):
+        """The caller's tasks that have not ended, at once and again whenever any of them changes or uses more, at most twice a second. Each message
+        is the whole picture. Ends with its client or the server. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelTask(self, request, context):
         """Asks for the end; again or on a terminal task it answers OK and changes nothing.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND).
@@ -223,6 +236,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.WatchTask,
                     request_deserializer=longshore_dot_v1_dot_task__service__pb2.WatchTaskRequest.FromString,
                     response_serializer=longshore_dot_v1_dot_task__service__pb2.WatchTaskResponse.SerializeToString,
+            ),
+            'WatchTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTasks,
+                    request_deserializer=longshore_dot_v1_dot_task__service__pb2.WatchTasksRequest.FromString,
+                    response_serializer=longshore_dot_v1_dot_task__service__pb2.WatchTasksResponse.SerializeToString,
             ),
             'CancelTask': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTask,
@@ -416,6 +434,33 @@ class TaskService(object):
             '/longshore.v1.TaskService/WatchTask',
             longshore_dot_v1_dot_task__service__pb2.WatchTaskRequest.SerializeToString,
             longshore_dot_v1_dot_task__service__pb2.WatchTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/longshore.v1.TaskService/WatchTasks',
+            longshore_dot_v1_dot_task__service__pb2.WatchTasksRequest.SerializeToString,
+            longshore_dot_v1_dot_task__service__pb2.WatchTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

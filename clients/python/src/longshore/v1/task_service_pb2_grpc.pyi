@@ -61,6 +61,10 @@ class TaskServiceStub:
     """Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
     On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
     """
+    WatchTasks: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]
+    """The caller's tasks that have not ended, at once and again whenever any of them changes or uses more, at most twice a second. Each message
+    is the whole picture. Ends with its client or the server. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+    """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]
     """Asks for the end; again or on a terminal task it answers OK and changes nothing.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND).
@@ -110,6 +114,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     WatchTask: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTaskRequest, _task_service_pb2.WatchTaskResponse]  # type: ignore[assignment]
     """Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
     On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
+    """
+    WatchTasks: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTasksRequest, _task_service_pb2.WatchTasksResponse]  # type: ignore[assignment]
+    """The caller's tasks that have not ended, at once and again whenever any of them changes or uses more, at most twice a second. Each message
+    is the whole picture. Ends with its client or the server. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
     """
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Asks for the end; again or on a terminal task it answers OK and changes nothing.
@@ -193,6 +201,16 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_task_service_pb2.WatchTaskResponse], _abc.AsyncIterator[_task_service_pb2.WatchTaskResponse]]:
         """Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
         On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchTasks(
+        self,
+        request: _task_service_pb2.WatchTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_task_service_pb2.WatchTasksResponse], _abc.AsyncIterator[_task_service_pb2.WatchTasksResponse]]:
+        """The caller's tasks that have not ended, at once and again whenever any of them changes or uses more, at most twice a second. Each message
+        is the whole picture. Ends with its client or the server. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
         """
 
     @_abc_1.abstractmethod

@@ -71,6 +71,8 @@ export interface GetCapabilitiesResponse {
   presignedUrls: boolean;
   /** Archive formats, as BlobFormat names without prefix. */
   archiveFormats: string[];
+  /** Where people look at a task's trace, with "{trace_id}" in place of Task.trace_id; empty where that is not known. */
+  traceUrl: string;
 }
 
 /** One place tasks may run. */
@@ -418,6 +420,7 @@ function createBaseGetCapabilitiesResponse(): GetCapabilitiesResponse {
     allowedImages: [],
     presignedUrls: false,
     archiveFormats: [],
+    traceUrl: "",
   };
 }
 
@@ -470,6 +473,9 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
     }
     for (const v of message.archiveFormats) {
       writer.uint32(106).string(v!);
+    }
+    if (message.traceUrl !== "") {
+      writer.uint32(114).string(message.traceUrl);
     }
     return writer;
   },
@@ -591,6 +597,14 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
             message.archiveFormats.push(reader.string());
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.traceUrl = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -662,6 +676,11 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
         : globalThis.Array.isArray(object?.archive_formats)
         ? object.archive_formats.map((e: any) => globalThis.String(e))
         : [],
+      traceUrl: isSet(object.traceUrl)
+        ? globalThis.String(object.traceUrl)
+        : isSet(object.trace_url)
+        ? globalThis.String(object.trace_url)
+        : "",
     };
   },
 
@@ -706,6 +725,9 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
     if (message.archiveFormats?.length) {
       obj.archiveFormats = message.archiveFormats;
     }
+    if (message.traceUrl !== "") {
+      obj.traceUrl = message.traceUrl;
+    }
     return obj;
   },
 
@@ -743,6 +765,7 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
     message.allowedImages = object.allowedImages?.map((e) => e) || [];
     message.presignedUrls = object.presignedUrls ?? false;
     message.archiveFormats = object.archiveFormats?.map((e) => e) || [];
+    message.traceUrl = object.traceUrl ?? "";
     return message;
   },
 };

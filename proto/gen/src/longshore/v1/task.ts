@@ -330,7 +330,7 @@ export interface Task {
   elapsed:
     | Duration
     | undefined;
-  /** Sum over attempts. */
+  /** Sum over attempts; of one that runs, what it used until about a second before. */
   usage:
     | Usage
     | undefined;
@@ -366,6 +366,12 @@ export interface Task {
   cachedFrom: string;
   /** Digest of the archive as uploaded. */
   archiveSha256: string;
+  /** What was made of spec.budgets. */
+  effectiveBudgets:
+    | Budgets
+    | undefined;
+  /** What was made of spec.timeout. */
+  effectiveTimeout: Duration | undefined;
 }
 
 /** Where a task stands; the last three are terminal and never change. */
@@ -868,7 +874,7 @@ export interface Attempt {
   result:
     | TaskResult
     | undefined;
-  /** What it used. */
+  /** What it used, so far while it runs. */
   usage:
     | Usage
     | undefined;
@@ -2741,6 +2747,8 @@ function createBaseTask(): Task {
     rerunOf: "",
     cachedFrom: "",
     archiveSha256: "",
+    effectiveBudgets: undefined,
+    effectiveTimeout: undefined,
   };
 }
 
@@ -2811,6 +2819,12 @@ export const Task: MessageFns<Task> = {
     }
     if (message.archiveSha256 !== "") {
       writer.uint32(178).string(message.archiveSha256);
+    }
+    if (message.effectiveBudgets !== undefined) {
+      Budgets.encode(message.effectiveBudgets, writer.uint32(186).fork()).join();
+    }
+    if (message.effectiveTimeout !== undefined) {
+      Duration.encode(message.effectiveTimeout, writer.uint32(194).fork()).join();
     }
     return writer;
   },
@@ -3004,6 +3018,22 @@ export const Task: MessageFns<Task> = {
             message.archiveSha256 = reader.string();
             continue;
           }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.effectiveBudgets = Budgets.decode(reader, reader.uint32());
+            continue;
+          }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.effectiveTimeout = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3080,6 +3110,16 @@ export const Task: MessageFns<Task> = {
         : isSet(object.archive_sha256)
         ? globalThis.String(object.archive_sha256)
         : "",
+      effectiveBudgets: isSet(object.effectiveBudgets)
+        ? Budgets.fromJSON(object.effectiveBudgets)
+        : isSet(object.effective_budgets)
+        ? Budgets.fromJSON(object.effective_budgets)
+        : undefined,
+      effectiveTimeout: isSet(object.effectiveTimeout)
+        ? Duration.fromJSON(object.effectiveTimeout)
+        : isSet(object.effective_timeout)
+        ? Duration.fromJSON(object.effective_timeout)
+        : undefined,
     };
   },
 
@@ -3151,6 +3191,12 @@ export const Task: MessageFns<Task> = {
     if (message.archiveSha256 !== "") {
       obj.archiveSha256 = message.archiveSha256;
     }
+    if (message.effectiveBudgets !== undefined) {
+      obj.effectiveBudgets = Budgets.toJSON(message.effectiveBudgets);
+    }
+    if (message.effectiveTimeout !== undefined) {
+      obj.effectiveTimeout = Duration.toJSON(message.effectiveTimeout);
+    }
     return obj;
   },
 
@@ -3189,6 +3235,12 @@ export const Task: MessageFns<Task> = {
     message.rerunOf = object.rerunOf ?? "";
     message.cachedFrom = object.cachedFrom ?? "";
     message.archiveSha256 = object.archiveSha256 ?? "";
+    message.effectiveBudgets = (object.effectiveBudgets !== undefined && object.effectiveBudgets !== null)
+      ? Budgets.fromPartial(object.effectiveBudgets)
+      : undefined;
+    message.effectiveTimeout = (object.effectiveTimeout !== undefined && object.effectiveTimeout !== null)
+      ? Duration.fromPartial(object.effectiveTimeout)
+      : undefined;
     return message;
   },
 };

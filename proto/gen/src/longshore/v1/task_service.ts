@@ -317,6 +317,27 @@ export interface WatchTaskResponse {
   event: TaskEvent | undefined;
 }
 
+/** Which tasks. */
+export interface WatchTasksRequest {
+  /** Only tasks with all of these labels. */
+  labels: { [key: string]: string };
+  /** Most tasks in a message; 0 takes 50, above 200 counts as 200. */
+  maxTasks: number;
+}
+
+export interface WatchTasksRequest_LabelsEntry {
+  key: string;
+  value: string;
+}
+
+/** What is under way. */
+export interface WatchTasksResponse {
+  /** First those that start, run or end, oldest first, with their use so far; then the queue in its order, each with why it waits. Basic view. */
+  tasks: Task[];
+  /** How many there are in all, those beyond max_tasks among them. */
+  totalCount: number;
+}
+
 /** Which task to end. */
 export interface CancelTaskRequest {
   /** Its id. */
@@ -2113,6 +2134,299 @@ export const WatchTaskResponse: MessageFns<WatchTaskResponse> = {
   },
 };
 
+function createBaseWatchTasksRequest(): WatchTasksRequest {
+  return { labels: {}, maxTasks: 0 };
+}
+
+export const WatchTasksRequest: MessageFns<WatchTasksRequest> = {
+  encode(message: WatchTasksRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      WatchTasksRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
+    });
+    if (message.maxTasks !== 0) {
+      writer.uint32(16).int32(message.maxTasks);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchTasksRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchTasksRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            const entry1 = WatchTasksRequest_LabelsEntry.decode(reader, reader.uint32());
+            if (entry1.value !== undefined) {
+              message.labels[entry1.key] = entry1.value;
+            }
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.maxTasks = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchTasksRequest {
+    return {
+      labels: isObject(object.labels)
+        ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
+          (acc: { [key: string]: string }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: globalThis.String(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
+      maxTasks: isSet(object.maxTasks)
+        ? globalThis.Number(object.maxTasks)
+        : isSet(object.max_tasks)
+        ? globalThis.Number(object.max_tasks)
+        : 0,
+    };
+  },
+
+  toJSON(message: WatchTasksRequest): unknown {
+    const obj: any = {};
+    if (message.labels) {
+      const entries = globalThis.Object.entries(message.labels) as [string, string][];
+      if (entries.length > 0) {
+        obj.labels = {};
+        entries.forEach(([k, v]) => {
+          obj.labels[k] = v;
+        });
+      }
+    }
+    if (message.maxTasks !== 0) {
+      obj.maxTasks = Math.round(message.maxTasks);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchTasksRequest>): WatchTasksRequest {
+    return WatchTasksRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchTasksRequest>): WatchTasksRequest {
+    const message = createBaseWatchTasksRequest();
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.maxTasks = object.maxTasks ?? 0;
+    return message;
+  },
+};
+
+function createBaseWatchTasksRequest_LabelsEntry(): WatchTasksRequest_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const WatchTasksRequest_LabelsEntry: MessageFns<WatchTasksRequest_LabelsEntry> = {
+  encode(message: WatchTasksRequest_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchTasksRequest_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchTasksRequest_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchTasksRequest_LabelsEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? globalThis.String(object.value) : "",
+    };
+  },
+
+  toJSON(message: WatchTasksRequest_LabelsEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== "") {
+      obj.value = message.value;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchTasksRequest_LabelsEntry>): WatchTasksRequest_LabelsEntry {
+    return WatchTasksRequest_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchTasksRequest_LabelsEntry>): WatchTasksRequest_LabelsEntry {
+    const message = createBaseWatchTasksRequest_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseWatchTasksResponse(): WatchTasksResponse {
+  return { tasks: [], totalCount: 0 };
+}
+
+export const WatchTasksResponse: MessageFns<WatchTasksResponse> = {
+  encode(message: WatchTasksResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.tasks) {
+      Task.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.totalCount !== 0) {
+      writer.uint32(16).int32(message.totalCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchTasksResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchTasksResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tasks.push(Task.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.totalCount = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchTasksResponse {
+    return {
+      tasks: globalThis.Array.isArray(object?.tasks) ? object.tasks.map((e: any) => Task.fromJSON(e)) : [],
+      totalCount: isSet(object.totalCount)
+        ? globalThis.Number(object.totalCount)
+        : isSet(object.total_count)
+        ? globalThis.Number(object.total_count)
+        : 0,
+    };
+  },
+
+  toJSON(message: WatchTasksResponse): unknown {
+    const obj: any = {};
+    if (message.tasks?.length) {
+      obj.tasks = message.tasks.map((e) => Task.toJSON(e));
+    }
+    if (message.totalCount !== 0) {
+      obj.totalCount = Math.round(message.totalCount);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchTasksResponse>): WatchTasksResponse {
+    return WatchTasksResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchTasksResponse>): WatchTasksResponse {
+    const message = createBaseWatchTasksResponse();
+    message.tasks = object.tasks?.map((e) => Task.fromPartial(e)) || [];
+    message.totalCount = object.totalCount ?? 0;
+    return message;
+  },
+};
+
 function createBaseCancelTaskRequest(): CancelTaskRequest {
   return { id: "", reason: "", grace: undefined };
 }
@@ -3072,6 +3386,19 @@ export const TaskServiceService = {
     responseDeserialize: (value: Buffer): WatchTaskResponse => WatchTaskResponse.decode(value),
   },
   /**
+   * The caller's tasks that have not ended, at once and again whenever any of them changes or uses more, at most twice a second. Each message
+   * is the whole picture. Ends with its client or the server. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+   */
+  watchTasks: {
+    path: "/longshore.v1.TaskService/WatchTasks" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchTasksRequest): Buffer => Buffer.from(WatchTasksRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchTasksRequest => WatchTasksRequest.decode(value),
+    responseSerialize: (value: WatchTasksResponse): Buffer => Buffer.from(WatchTasksResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchTasksResponse => WatchTasksResponse.decode(value),
+  },
+  /**
    * Asks for the end; again or on a terminal task it answers OK and changes nothing.
    * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND).
    */
@@ -3164,6 +3491,11 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
    * On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
    */
   watchTask: handleServerStreamingCall<WatchTaskRequest, WatchTaskResponse>;
+  /**
+   * The caller's tasks that have not ended, at once and again whenever any of them changes or uses more, at most twice a second. Each message
+   * is the whole picture. Ends with its client or the server. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+   */
+  watchTasks: handleServerStreamingCall<WatchTasksRequest, WatchTasksResponse>;
   /**
    * Asks for the end; again or on a terminal task it answers OK and changes nothing.
    * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND).
@@ -3281,6 +3613,16 @@ export interface TaskServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchTaskResponse>;
+  /**
+   * The caller's tasks that have not ended, at once and again whenever any of them changes or uses more, at most twice a second. Each message
+   * is the whole picture. Ends with its client or the server. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+   */
+  watchTasks(request: WatchTasksRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchTasksResponse>;
+  watchTasks(
+    request: WatchTasksRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchTasksResponse>;
   /**
    * Asks for the end; again or on a terminal task it answers OK and changes nothing.
    * Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND).
