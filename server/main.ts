@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
+import type { AccessConfig } from "./access-config.ts";
 import { FileArchiveReader } from "./adapters/archive/file-archive-reader.ts";
 import { TarArtifactReader } from "./adapters/archive/tar-artifact-reader.ts";
 import { FileBlobStore } from "./adapters/blobs/file-blob-store.ts";
@@ -12,11 +13,13 @@ import { FileEnvironmentStore } from "./adapters/environments/file-environment-s
 import { FolderDisk } from "./adapters/host/data-disk.ts";
 import { takeLease } from "./adapters/lease/file-lease.ts";
 import { MlflowTracker } from "./adapters/mlflow/mlflow-tracker.ts";
+import { OidcAuthenticator } from "./adapters/oidc/oidc-authenticator.ts";
 import { openSecretBox } from "./adapters/secrets/aes-secret-box.ts";
 import { writeTokenFile } from "./adapters/secrets/token-file.ts";
 import { createLog } from "./adapters/telemetry/log.ts";
 import { openMetrics } from "./adapters/telemetry/metrics.ts";
 import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
+import { CertificateAuthenticator } from "./application/certificate-authenticator.ts";
 import { composeApplication } from "./application/compose.ts";
 import { composeAccess } from "./application/compose-access.ts";
 import { createIds } from "./application/identity.ts";
@@ -126,7 +129,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   stack.defer(() => app.close());
   const { access } = stack.use(
     await composeAccess({
-      authenticators: config.access.auth === "none" ? null : [],
+      authenticators: authenticatorsOf(config.access, clock),
       tokens: database.tokens,
       audit: database.audit,
       deliverFirstToken: (token) => writeTokenFile(config.dataDirectory, token),
@@ -181,6 +184,15 @@ async function openBlobs(
     log.warn("the store of blobs is away", { error: error.message });
   });
   return new S3BlobStore({ bucket, directory });
+}
+
+/** Besides the server's own tokens; null where nobody is asked. */
+function authenticatorsOf({ auth, oidc, certificateScopes }: AccessConfig, clock: () => Date) {
+  if (auth === "none") return null;
+  return [
+    ...(oidc === null ? [] : [new OidcAuthenticator(oidc, clock)]),
+    ...(certificateScopes === null ? [] : [new CertificateAuthenticator(certificateScopes)]),
+  ];
 }
 
 function dockerConnection(address: string): { socketPath: string } {

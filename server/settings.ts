@@ -4,6 +4,7 @@ import { z } from "zod";
 import { parseAliases } from "./domain/alias.ts";
 import { parseInstanceType } from "./domain/instance-type.ts";
 import { parseIpRange, parseIpTarget } from "./domain/ip-range.ts";
+import { isScope, SCOPES } from "./domain/principal.ts";
 import { parseSize } from "./domain/resources.ts";
 import { parseTrackingUrl } from "./domain/tracking.ts";
 
@@ -64,6 +65,17 @@ const ranges = readEach(
   "no IPv4 range such as 10.20.0.0/16, starting at its first address",
 );
 const targets = readEach(list, parseIpTarget, "no IPv4 range with an optional port, such as 10.1.2.3:5000");
+
+const scopes = readEach(
+  list,
+  (word) => (isScope(word) ? word : undefined),
+  `not one of ${SCOPES.join(", ")}`,
+);
+/** Public keys alone: with a shared secret whoever checks a token could make one, and "none" proves nothing. */
+const algorithms = list.refine(
+  (names) => names.length > 0 && names.every((name) => /^(RS|PS|ES)(256|384|512)$|^EdDSA$/.test(name)),
+  "holds another than RS256, PS256, ES256 (384, 512) and EdDSA, or none",
+);
 
 /** A list whose items are all read; the wrong ones are named together. */
 function readEach<T>(items: typeof list, read: (item: string) => T | undefined, wrong: string) {
@@ -130,6 +142,37 @@ export const SETTINGS = {
     "",
     "PEM file of authorities; clients must then show a certificate of one of them, for health checks too",
   ),
+  LONGSHORE_CERTIFICATE_SCOPES: setting(
+    scopes,
+    "",
+    "what a client may do that shows such a certificate and no token: its organization (O) is the tenant, its common name (CN) the subject; empty means that a certificate says nothing of who calls",
+  ),
+  LONGSHORE_OIDC_ISSUER: setting(
+    z.string(),
+    "",
+    "OpenID Connect provider whose JWTs count as tokens, as it stands in them; empty turns it off",
+  ),
+  LONGSHORE_OIDC_AUDIENCE: setting(z.string(), "", "audience (aud) that they must name"),
+  LONGSHORE_OIDC_JWKS_URL: setting(z.string(), "", "address of the provider's keys; empty asks the provider"),
+  LONGSHORE_OIDC_ALGORITHMS: setting(
+    algorithms,
+    "RS256,PS256,ES256,EdDSA",
+    "signatures that count, separated by commas",
+  ),
+  LONGSHORE_OIDC_CLOCK_SKEW: setting(duration, "30s", "how far the provider's clock may be from this one"),
+  LONGSHORE_OIDC_SUBJECT_CLAIM: setting(text, "sub", "claim that names who calls"),
+  LONGSHORE_OIDC_TENANT_CLAIM: setting(
+    z.string(),
+    "",
+    "claim that names the tenant; empty means that all are of LONGSHORE_OIDC_TENANT",
+  ),
+  LONGSHORE_OIDC_TENANT: setting(text, "default", "the tenant of all, where no claim names it"),
+  LONGSHORE_OIDC_SCOPES_CLAIM: setting(
+    z.string(),
+    "scope",
+    "claim with scopes, a list or one text with spaces; words that are no scope of this server are passed over",
+  ),
+  LONGSHORE_OIDC_SCOPES: setting(scopes, "", "scopes that all have besides, separated by commas"),
   LONGSHORE_DATA_DIR: setting(
     text.transform((path) => resolve(path)),
     isRoot ? "/var/lib/longshore" : join(homedir(), ".local/share/longshore"),

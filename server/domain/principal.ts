@@ -21,7 +21,7 @@ export interface Principal {
   readonly tenant: string;
   readonly subject: string;
   readonly scopes: ReadonlySet<Scope>;
-  /** Names the credential without its secret: "token ID", "oidc", "certificate FINGERPRINT" or "local". */
+  /** Names the credential without its secret: "token ID", "oidc SUBJECT", "certificate FINGERPRINT" or "local". */
   readonly credential: string;
   /** When the credential ends; null means never. */
   readonly expireTime: Date | null;

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { BadConnection, Longshore, Unauthenticated, Unavailable } from "@longshore/client";
+import { CertificateAuthenticator } from "#server/application/certificate-authenticator.ts";
 import { SystemFault } from "#server/domain/errors.ts";
+import type { Authenticator } from "#server/domain/ports/authenticator.ts";
 import { TlsCredentials } from "#server/transport/tls.ts";
 import { AccessBench } from "../support/access-bench.ts";
 import { Certificates } from "../support/certificates.ts";
@@ -12,11 +14,15 @@ import { runCli } from "../support/run-cli.ts";
 import { TransportServer } from "../support/transport-server.ts";
 
 /** A server with TLS and tokens. */
-async function secureServer(certificates: Certificates, clientAuthorities: string | null = null) {
+async function secureServer(
+  certificates: Certificates,
+  clientAuthorities: string | null = null,
+  authenticators: readonly Authenticator[] = [],
+) {
   const files = { ...(await certificates.issue("server")), clientAuthorities };
   const log = new CollectingLog();
   const tls = await TlsCredentials.open(files, log);
-  const bench = await AccessBench.open();
+  const bench = await AccessBench.open({ authenticators });
   const server = await TransportServer.start(new FakeApplication(), [], bench.access, tls);
   const { address } = server.server;
   const [token = ""] = bench.delivered;
@@ -71,6 +77,29 @@ test("where clients need a certificate, those without one are not served", async
   for (const tls of [{ ca }, await read(foreign)]) {
     await using client = new Longshore(server.address, { token: server.token, tls });
     await assert.rejects(() => client.access.caller(), Unavailable);
+  }
+});
+
+test("a certificate says who calls where it is meant to", async () => {
+  await using certificates = await Certificates.create();
+  const authenticator = new CertificateAuthenticator(["tasks:read"]);
+  await using server = await secureServer(certificates, certificates.ca, [authenticator]);
+  const ca = await readFile(certificates.ca);
+  const as = async (subject: string, token?: string) => {
+    const { certificate, key } = await certificates.issue("client", subject);
+    const tls = { ca, certificate: await readFile(certificate), key: await readFile(key) };
+    return new Longshore(server.address, { tls, token });
+  };
+  await using ana = await as("/O=blue/CN=ana");
+  const caller = await ana.access.caller();
+  assert.deepEqual([caller.tenant, caller.subject, caller.scopes], ["blue", "ana", ["tasks:read"]]);
+  assert.match(caller.credential, /^certificate [0-9a-f]{64}$/);
+  assert.ok(caller.expireTime !== undefined);
+  await using both = await as("/O=blue/CN=ana", server.token);
+  assert.equal((await both.access.caller()).subject, "admin");
+  for (const subject of ["/CN=ana", "/O=Blue Team/CN=ana", "/O=blue"]) {
+    await using nobody = await as(subject);
+    await assert.rejects(() => nobody.access.caller(), Unauthenticated);
   }
 });
 

@@ -63,6 +63,27 @@ describe("the server's settings", () => {
     for (const env of wrong) assert.throws(() => readConfig(env), /is set without/);
   });
 
+  test("of a provider are refused where they would let in strangers", () => {
+    const good = {
+      LONGSHORE_AUTH: "tokens",
+      LONGSHORE_OIDC_ISSUER: "https://id.example/realm",
+      LONGSHORE_OIDC_AUDIENCE: "longshore",
+    };
+    assert.equal(readConfig(good).access.oidc?.issuer, "https://id.example/realm");
+    const wrong = [
+      [{ LONGSHORE_AUTH: "none" }, /asks nobody/],
+      [{ LONGSHORE_OIDC_AUDIENCE: "" }, /LONGSHORE_OIDC_AUDIENCE is empty/],
+      [{ LONGSHORE_OIDC_ISSUER: "http://id.example" }, /no https address/],
+      [{ LONGSHORE_OIDC_JWKS_URL: "http://id.example/keys" }, /no https address/],
+      [{ LONGSHORE_OIDC_ALGORITHMS: "RS256,HS256" }, /LONGSHORE_OIDC_ALGORITHMS/],
+      [{ LONGSHORE_OIDC_ALGORITHMS: "none" }, /LONGSHORE_OIDC_ALGORITHMS/],
+      [{ LONGSHORE_OIDC_SCOPES: "root" }, /LONGSHORE_OIDC_SCOPES/],
+      [{ LONGSHORE_OIDC_TENANT: "Blue" }, /LONGSHORE_OIDC_TENANT/],
+      [{ LONGSHORE_CERTIFICATE_SCOPES: "blobs" }, /needs .*LONGSHORE_TLS_CLIENT_CA/],
+    ] as const;
+    for (const [change, pattern] of wrong) assert.throws(() => readConfig({ ...good, ...change }), pattern);
+  });
+
   test("are all in the help", () => {
     const help = helpText();
     for (const name of Object.keys(SETTINGS)) assert.ok(help.includes(`  ${name}=`), `${name} is missing`);

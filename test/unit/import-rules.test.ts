@@ -51,6 +51,7 @@ const DRIVERS: ReadonlyMap<RegExp, readonly string[]> = new Map([
   [/^@mikro-orm\//, ["server/adapters/database/"]],
   [/^@aws-sdk\//, ["server/adapters/blobs/"]],
   [/^yauzl$/, ["server/adapters/archive/"]],
+  [/^jose$/, ["server/adapters/oidc/"]],
   [/^tar-stream$/, ["server/adapters/archive/", "clients/typescript/"]],
   [/^@opentelemetry\/(?!api$)/, ["server/adapters/telemetry/"]],
   [/^@grpc\/grpc-js$/, ["server/transport/", "clients/typescript/", "proto/gen/src/", "scripts/lib/"]],

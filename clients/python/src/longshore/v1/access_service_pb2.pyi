@@ -115,7 +115,7 @@ class GetCallerResponse(_message.Message):
     subject: _builtins.str
     """The owner of what it makes."""
     credential: _builtins.str
-    """Which credential was shown: "token ID", "oidc", "certificate FINGERPRINT", or "local" where none is asked for."""
+    """Which credential was shown: "token ID", "oidc SUBJECT", "certificate FINGERPRINT", or "local" where none is asked for."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it may do."""

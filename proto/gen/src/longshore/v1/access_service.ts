@@ -63,7 +63,7 @@ export interface GetCallerResponse {
   subject: string;
   /** What it may do. */
   scopes: string[];
-  /** Which credential was shown: "token ID", "oidc", "certificate FINGERPRINT", or "local" where none is asked for. */
+  /** Which credential was shown: "token ID", "oidc SUBJECT", "certificate FINGERPRINT", or "local" where none is asked for. */
   credential: string;
   /** When the credential ends; absent means never. */
   expireTime: Date | undefined;
