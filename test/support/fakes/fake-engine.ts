@@ -132,6 +132,7 @@ export class FakeEngine implements Engine {
       ],
       total,
       gpus: this.#options.gpus ?? [],
+      environments: true,
       ...(this.#options.trackers !== undefined && { trackers: this.#options.trackers }),
     };
   }
