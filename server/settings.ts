@@ -289,7 +289,7 @@ export const SETTINGS = {
   LONGSHORE_WARM_RAM: setting(
     size,
     "2GB",
-    "most memory that idle warm sandboxes may hold together, 32MB each; they give way to tasks",
+    "most memory that idle warm sandboxes may hold together, 32MB each, 224MB with modules preloaded; they give way to tasks",
   ),
   LONGSHORE_FIRST_UID: setting(
     count,

@@ -1,12 +1,25 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, mock, test } from "node:test";
-import { IDLE_SANDBOX_BYTES, shapeKey, WarmPool } from "#server/adapters/docker/warm-pool.ts";
+import {
+  IDLE_SANDBOX_BYTES,
+  PRELOADED_SANDBOX_BYTES,
+  shapeKey,
+  WarmPool,
+} from "#server/adapters/docker/warm-pool.ts";
 import type { SandboxShape } from "#server/domain/ports/engine.ts";
 import { sampleShape } from "../contract/engine-suite.ts";
 import { CollectingLog } from "../support/fakes/collecting-log.ts";
 
 const DIGEST = `sha256:${"a".repeat(64)}`;
 const SHAPE = sampleShape(DIGEST);
+const PRELOADED: SandboxShape = {
+  ...SHAPE,
+  environment: {
+    id: "e".repeat(64),
+    folder: `/data/environments/${"e".repeat(64)}/content`,
+    preload: ["sklearn"],
+  },
+};
 const OTHER = sampleShape(DIGEST, { cpuMillis: 2000 });
 
 class Idle {
@@ -64,6 +77,41 @@ describe("WarmPool", () => {
   afterEach(async () => {
     await pool.close();
     mock.timers.reset();
+  });
+
+  test("counts those with modules preloaded for what they hold", async () => {
+    pool.limit(PRELOADED_SANDBOX_BYTES + IDLE_SANDBOX_BYTES);
+    asks(PRELOADED, 3);
+    asks(SHAPE, 1);
+    await pass(1000);
+    await pass(1000);
+    assert.equal(pool.idleCount, 2, "one of each");
+    assert.notEqual(pool.take(PRELOADED), undefined);
+    pool.limit(IDLE_SANDBOX_BYTES);
+    assert.equal(pool.idleCount, 1);
+  });
+
+  test("tells environments and what they preload apart", () => {
+    const { environment } = PRELOADED;
+    assert.ok(environment);
+    const keys = [
+      shapeKey(SHAPE),
+      shapeKey(PRELOADED),
+      shapeKey({ ...SHAPE, environment: { ...environment, preload: [] } }),
+      shapeKey({ ...SHAPE, environment: { ...environment, id: "f".repeat(64) } }),
+    ];
+    assert.equal(new Set(keys).size, keys.length);
+  });
+
+  test("forgets an environment: those that idle, and those that are being made", async () => {
+    asks(PRELOADED, 1);
+    await pass(1000);
+    assert.equal(pool.idleCount, 1);
+    await pool.forgetShapes(({ environment }) => environment?.id === "e".repeat(64));
+    assert.equal(pool.idleCount, 0);
+    assert.equal(discarded.length, made.length);
+    await pass(100_000);
+    assert.equal(pool.idleCount, 0, "and makes no more of them");
   });
 
   test("is empty until somebody asked, then keeps one", async () => {

@@ -11,7 +11,7 @@ export interface UidRange {
 export interface PoolSettings {
   /** Most idle warm sandboxes; 0 turns the pool off. */
   readonly maxIdle: number;
-  /** What idle sandboxes may hold together, each counted with `IDLE_SANDBOX_BYTES`. */
+  /** What idle sandboxes may hold together, each counted with `idleBytes`. */
   readonly idleRamBytes: number;
   /** A shape that nobody asked for this long is kept warm no more. */
   readonly keepMillis: number;

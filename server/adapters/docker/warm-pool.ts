@@ -7,6 +7,9 @@ import type { PoolSettings } from "./options.ts";
 /** What an idle sandbox holds: PID 1 and a waiting interpreter (measured: 10 MB), their shim (13 MB). Its limits are not in use before its task is. */
 export const IDLE_SANDBOX_BYTES = 32 * MEBIBYTE;
 
+/** The same with modules imported: scikit-learn, scipy and pandas come to 170 MB (measured). */
+export const PRELOADED_SANDBOX_BYTES = 224 * MEBIBYTE;
+
 /** Asks within this long count as one wave of demand, and the next is expected to be as high. */
 const WAVE_MILLIS = 5000;
 /** What is expected falls by half in this time. */
@@ -61,6 +64,12 @@ export function shapeKey(shape: SandboxShape): string {
     [cpuMillis, ramBytes, storageBytes, processes, openFiles, inodes, logBytes, artifactBytes],
     [shape.environment?.id ?? "", ...(shape.environment?.preload ?? [])],
   ]);
+}
+
+/** What an idle sandbox of this shape holds; a preload that fails for memory leaves less. */
+export function idleBytes({ environment, limits }: SandboxShape): number {
+  if (environment === undefined || environment.preload.length === 0) return IDLE_SANDBOX_BYTES;
+  return Math.min(PRELOADED_SANDBOX_BYTES, limits.ramBytes + IDLE_SANDBOX_BYTES);
 }
 
 /** Started sandboxes that wait for their one spec, as many of each shape as were asked for lately. */
@@ -126,10 +135,10 @@ export class WarmPool<S extends Poolable> {
 
   /** Idle ones may hold this much memory together from now on; those over it give way, least wanted first. */
   limit(roomBytes: number): void {
-    const before = this.#capacity;
+    const before = this.#capacityBytes;
     this.#roomBytes = roomBytes;
     this.#giveWay();
-    if (this.#capacity > before && this.#shelves.size > 0) this.#scheduleRefill(REFILL_DELAY_MILLIS);
+    if (this.#capacityBytes > before && this.#shelves.size > 0) this.#scheduleRefill(REFILL_DELAY_MILLIS);
   }
 
   /** Resolves when nothing of the pool is left and nothing is under way. */
@@ -143,19 +152,25 @@ export class WarmPool<S extends Poolable> {
     await Promise.all(this.#discards);
   }
 
-  /** The most there may ever be. */
-  get #most(): number {
-    const { maxIdle, idleRamBytes } = this.#parts.settings;
-    return Math.min(maxIdle, Math.floor(idleRamBytes / IDLE_SANDBOX_BYTES));
+  /** What idle ones may hold now. */
+  get #capacityBytes(): number {
+    return Math.max(0, Math.min(this.#parts.settings.idleRamBytes, this.#roomBytes));
   }
 
-  /** The most there may be now. */
-  get #capacity(): number {
-    return Math.max(0, Math.min(this.#most, Math.floor(this.#roomBytes / IDLE_SANDBOX_BYTES)));
+  /** Idle ones and those under way. */
+  #sum(of: (shelf: Shelf<S>) => number): number {
+    return [...this.#shelves.values()].reduce((sum, shelf) => sum + of(shelf), 0);
   }
 
-  get #makingCount(): number {
-    return [...this.#shelves.values()].reduce((sum, shelf) => sum + shelf.making, 0);
+  /** Of one shape alone. */
+  #most(shape: SandboxShape): number {
+    return Math.min(this.#parts.settings.maxIdle, Math.floor(this.#capacityBytes / idleBytes(shape)));
+  }
+
+  #hasRoomFor(shape: SandboxShape): boolean {
+    const count = this.#sum(({ idle, making }) => idle.length + making);
+    const bytes = this.#sum((shelf) => (shelf.idle.length + shelf.making) * idleBytes(shelf.shape));
+    return count < this.#parts.settings.maxIdle && bytes + idleBytes(shape) <= this.#capacityBytes;
   }
 
   #now(): number {
@@ -164,7 +179,7 @@ export class WarmPool<S extends Poolable> {
 
   #ask(shape: SandboxShape): Shelf<S> | undefined {
     // Whole GPUs are held exclusively: an idle sandbox must not hold one.
-    if (this.#closed || this.#most === 0 || shape.gpuIds.length > 0) return undefined;
+    if (this.#closed || this.#parts.settings.maxIdle === 0 || shape.gpuIds.length > 0) return undefined;
     const key = shapeKey(shape);
     let shelf = this.#shelves.get(key);
     if (shelf === undefined) {
@@ -211,7 +226,7 @@ export class WarmPool<S extends Poolable> {
     for (;;) {
       const shelf = this.#neediest();
       if (shelf === undefined || this.#closed) return;
-      if (this.idleCount + this.#makingCount >= this.#capacity && !this.#makeRoomFor(shelf)) return;
+      if (!this.#makeRoomFor(shelf)) return;
       shelf.making++;
       try {
         const sandbox = await this.#parts.make(ulid(), shelf.shape);
@@ -258,19 +273,23 @@ export class WarmPool<S extends Poolable> {
       now - shelf.lastAsk < this.#parts.settings.keepMillis
         ? Math.max(1, Math.round(expected(shelf, now)))
         : 0;
-    return Math.min(wanted, this.#capacity);
+    return Math.min(wanted, this.#most(shelf.shape));
   }
 
-  /** Drops an idle sandbox of the shape that was asked for longest ago, if that is longer ago than this one. */
+  /** Drops idle sandboxes of the shapes that were asked for longest ago, as long as that is longer ago than this one. */
   #makeRoomFor(needy: Shelf<S>): boolean {
-    const oldest = this.#leastWanted();
-    if (oldest === undefined || oldest === needy || oldest.lastAsk > needy.lastAsk) return false;
-    this.#dropOne(oldest);
+    while (!this.#hasRoomFor(needy.shape)) {
+      const oldest = this.#leastWanted();
+      if (oldest === undefined || oldest === needy || oldest.lastAsk > needy.lastAsk) return false;
+      this.#dropOne(oldest);
+    }
     return true;
   }
 
   #giveWay(): void {
-    while (this.idleCount > this.#capacity) {
+    const { maxIdle } = this.#parts.settings;
+    const bytes = () => this.#sum(({ idle, shape }) => idle.length * idleBytes(shape));
+    while (this.idleCount > maxIdle || bytes() > this.#capacityBytes) {
       const oldest = this.#leastWanted();
       if (oldest === undefined) return;
       this.#dropOne(oldest);
