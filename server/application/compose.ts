@@ -241,6 +241,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     policy,
     log,
     clock,
+    environmentOf: (task, imageDigest) => environments.idFor(task, imageDigest),
     miss: (task) => queue.prepare(task),
   });
   const deadlines = new TaskDeadlines({

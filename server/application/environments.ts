@@ -154,6 +154,13 @@ export class Environments {
     return this.#wanted.get(taskId)?.build?.output;
   }
 
+  /** Hash of the environment that a task would be given in this image now; empty for none. */
+  idFor(task: Task, imageDigest: string): string {
+    if (task.environment === null || task.environment.requirements === "") return "";
+    const { requirements } = parseRequirements(task.environment.requirements, { urls: true });
+    return requirements.length === 0 ? "" : this.#idOf({ requirements }, imageDigest);
+  }
+
   /** Undefined when it is not there for this image (any more): the task has to be queued again. */
   take(task: Task, imageDigest: string): TakenEnvironment | undefined {
     if (task.environment === null) return { environment: undefined, note: "" };
@@ -381,7 +388,7 @@ export class Environments {
     await this.#deps.store.remove(id);
   }
 
-  #idOf({ requirements }: Wanted, imageDigest: string): string {
+  #idOf({ requirements }: Pick<Wanted, "requirements">, imageDigest: string): string {
     const identity = this.#deps.kit?.identity ?? "";
     return createHash("sha256")
       .update(JSON.stringify([identity, imageDigest, normalRequirements(requirements)]))

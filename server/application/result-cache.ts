@@ -32,6 +32,8 @@ export interface ResultCacheDeps {
   readonly policy: Policy;
   readonly log: Log;
   readonly clock: () => Date;
+  /** Hash of the environment that a task would run with in this image now. */
+  readonly environmentOf: (task: Task, imageDigest: string) => string;
   /** Nothing answers the task; it has to run. */
   readonly miss: (task: Task) => void;
 }
@@ -225,14 +227,15 @@ export class ResultCache {
     }
   }
 
-  /** What its key does not say: that the source ran in the image of now, and that all it left is still there. */
+  /** What its key does not say: that the source ran in the image and environment of now, and that all it left is still there. */
   async #isGood(task: Task, source: Task): Promise<boolean> {
     if (source.tenant !== task.tenant || source.state !== "SUCCEEDED" || source.cachedFrom !== "")
       return false;
     if (source.result === null || source.result.artifactsError !== "") return false;
-    const { hosts, artifacts, blobs } = this.#deps;
+    const { hosts, artifacts, blobs, environmentOf } = this.#deps;
     const { digest } = await hosts.get(task.spec.engine).engine.resolveImage(task.image);
-    if (source.attempts.at(-1)?.imageDigest !== digest) return false;
+    const last = source.attempts.at(-1);
+    if (last?.imageDigest !== digest || last.environmentId !== environmentOf(task, digest)) return false;
     for (let after: string | undefined = ""; after !== undefined; ) {
       const page = await artifacts.list(source.id, after, ARTIFACTS_PER_PAGE);
       for (const { sha256, sizeBytes } of page) if ((await blobs.size(sha256)) !== sizeBytes) return false;

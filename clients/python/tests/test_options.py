@@ -44,7 +44,7 @@ def test_everything_that_can_be_asked_arrives() -> None:
             "expected_duration": "500ms",
             "depends_on": ["01J"],
             "max_attempts": 2,
-            "use_result_cache": True,
+            "cache": True,
             "max_processes": 10,
             "max_log_bytes": 2**40,
             "name": "n",

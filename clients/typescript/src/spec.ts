@@ -59,11 +59,14 @@ export interface TaskOptions extends ResourceOptions {
   };
   /** -100 to 100, higher first. */
   readonly priority?: number;
+  /** An estimate of the run, which lets the shorter go first; without it the server goes by earlier runs. */
   readonly expectedDuration?: DurationText;
-  readonly dependsOn?: readonly string[];
+  /** Tasks, or their ids, that must succeed first; when one does not, this one ends at once. */
+  readonly dependsOn?: readonly (string | { readonly id: string })[];
   /** Tries after faults of the system; failures of your code are never retried. */
   readonly maxAttempts?: number;
-  readonly useResultCache?: boolean;
+  /** Takes the result of an equal earlier task, at once and free of charge, where there is one. */
+  readonly cache?: boolean;
   readonly maxProcesses?: number;
   readonly maxOpenFiles?: number;
   readonly maxInodes?: number;
@@ -136,9 +139,9 @@ function translate(options: TaskOptions, violations: FieldViolation[]): CreateTa
     placement: options.placement,
     priority: options.priority,
     expectedDuration: duration("expected_duration", options.expectedDuration),
-    dependsOn: [...(options.dependsOn ?? [])],
+    dependsOn: (options.dependsOn ?? []).map((task) => (typeof task === "string" ? task : task.id)),
     maxAttempts: options.maxAttempts,
-    useResultCache: options.useResultCache,
+    useResultCache: options.cache,
     displayName: options.name,
     labels: { ...options.labels },
     webhooks: (options.webhooks ?? []).map((url) => ({ url, states: [] })),

@@ -57,6 +57,11 @@ export class Task {
     return this.#latest?.cost;
   }
 
+  /** Id of the task whose result answered this one; empty while this handle has not seen that, and for a task that runs itself. */
+  get cachedFrom(): string {
+    return this.#latest?.cachedFrom ?? "";
+  }
+
   /** Reads the record. */
   async get(options: GetOptions = {}): Promise<TaskRecord> {
     const request = { id: this.id, view: options.view === "basic" ? TaskView.BASIC : TaskView.FULL };

@@ -26,7 +26,13 @@ export function addDescribe(program: Command, context: Context): void {
 
 function describe(record: TaskRecord, now: Date, terminal: Terminal): string[] {
   const lines = [headline(record), ...timeline(record.stages, now)];
-  if (record.wait !== undefined) lines.push(statusLine("waits", describeWait(record.wait)));
+  if (record.wait !== undefined) {
+    lines.push(statusLine("waits", describeWait(record.wait)));
+    const { blockingTaskIds: ids } = record.wait;
+    if (ids.length > 1) lines.push(...ids.map((id) => continuation(printable(id))));
+  }
+  const needs = record.spec?.dependsOn ?? [];
+  if (needs.length > 0) lines.push(statusLine("depends on", printable(needs.join(", "))));
   const placement = describePlacement(record);
   if (placement !== undefined) lines.push(statusLine("placement", placement));
   const run = describeExperiment(record);
@@ -50,6 +56,7 @@ function headline(record: TaskRecord): string {
   const name = printable(record.spec?.displayName ?? "");
   if (name !== "") parts.push(name);
   if (record.archiveSha256 !== "") parts.push(`archive ${record.archiveSha256.slice(0, 12)}`);
+  if (record.cachedFrom !== "") parts.push(`cached from ${record.cachedFrom}`);
   if (record.rerunOf !== "") parts.push(`rerun of ${record.rerunOf}`);
   return parts.join("   ");
 }

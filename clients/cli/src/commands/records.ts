@@ -83,6 +83,7 @@ function rowOf(record: TaskRecord): string[] {
 }
 
 function whyOf(record: TaskRecord): string {
+  if (record.cachedFrom !== "") return `cached from ${record.cachedFrom}`;
   if (isTerminal(record)) return record.result?.message ?? "";
   return record.wait === undefined ? "" : describeWait(record.wait);
 }

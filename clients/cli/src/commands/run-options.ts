@@ -33,6 +33,9 @@ export interface RunFlags {
   readonly out: readonly string[];
   readonly stdin?: string;
   readonly priority?: string;
+  readonly expectedDuration?: string;
+  readonly dependsOn: readonly string[];
+  readonly cache?: boolean;
   readonly name?: string;
   readonly workdir?: string;
   readonly maxAttempts?: string;
@@ -84,6 +87,9 @@ export async function readRunRequest(
     network: flags.network as TaskOptions["network"],
     isolation: flags.isolation as TaskOptions["isolation"],
     requireEnforced: flags.requireEnforced as readonly LimitName[],
+    expectedDuration: flags.expectedDuration,
+    dependsOn: flags.dependsOn,
+    cache: flags.cache,
     priority: readWhole("priority", flags.priority, violations),
     maxAttempts: readWhole("max_attempts", flags.maxAttempts, violations),
     stdin,

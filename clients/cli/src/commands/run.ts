@@ -111,6 +111,17 @@ function addTaskOptions(command: Command): void {
     .option("-l, --label <KEY=VALUE>", "label to find it by (repeatable)", collect, [])
     .option("--name <text>", "name for people")
     .option("--priority <number>", "-100 to 100, higher first")
+    .option(
+      "--expected-duration <duration>",
+      "estimate of the run; the shorter go first (learnt from earlier runs)",
+    )
+    .option(
+      "--depends-on <id>",
+      "start when this task has succeeded, end when it has not (repeatable)",
+      collect,
+      [],
+    )
+    .option("--cache", "take the result of an equal earlier task where there is one")
     .option("--max-attempts <number>", "tries after faults of the system")
     .option(
       "--request-id <uuid>",

@@ -95,6 +95,8 @@ export function describeEnd(record: TaskRecord, terminal: Terminal): string[] {
 }
 
 function describeUse(record: TaskRecord): string[] {
+  // Nothing was used.
+  if (record.cachedFrom !== "") return [`cached from ${record.cachedFrom}`];
   const parts: string[] = [];
   const { elapsed, usage, cost, effectiveResources } = record;
   if (elapsed !== undefined) parts.push(`in ${formatMillis(durationToMillis(elapsed))}`);

@@ -6,7 +6,7 @@ import datetime
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, Protocol, TypedDict
 
 # A time: "30s", "10m", "1h30m", "500ms", a number of seconds, or a timedelta.
 TimeSpan = str | int | float | datetime.timedelta
@@ -18,6 +18,12 @@ BlobFormatName = Literal["raw", "tar", "tar.gz", "zip"]
 ViewName = Literal["basic", "full"]
 LogStream = Literal["stdout", "stderr", "build"]
 PathLike = str | os.PathLike[str]
+
+
+class NamedTask(Protocol):
+    """A task by its handle."""
+
+    id: str
 
 
 @dataclass(frozen=True)
@@ -112,12 +118,14 @@ class FunctionOptions(ResourceOptions, total=False):
     placement: Placement
     # -100 to 100, higher first.
     priority: int
+    # An estimate of the run, which lets the shorter go first; without it the server goes by earlier runs.
     expected_duration: TimeSpan
-    # Ids of tasks that must succeed first.
-    depends_on: Sequence[str]
+    # Tasks, or their ids, that must succeed first; when one does not, this one ends at once.
+    depends_on: Sequence[str | NamedTask]
     # Tries after faults of the system; failures of your code are never retried.
     max_attempts: int
-    use_result_cache: bool
+    # Takes the result of an equal earlier task, at once and free of charge, where there is one.
+    cache: bool
     max_processes: int
     max_open_files: int
     max_inodes: int

@@ -17,10 +17,10 @@ from .errors import FieldViolation, InvalidRequest
 from .options import ArtifactInput, BlobInput, RerunOptions, SubmitOptions
 
 _TEXTS = ("entrypoint", "working_directory", "image")
-_LISTS = ("args", "command", "outputs", "depends_on")
+_LISTS = ("args", "command", "outputs")
 _MAPS = ("env", "secret_env", "labels")
 _SPANS = ("timeout", "queue_timeout", "total_timeout", "expected_duration", "retention")
-_NUMBERS = ("priority", "max_attempts", "use_result_cache")
+_NUMBERS = ("priority", "max_attempts")
 _BUDGETS = ("max_processes", "max_open_files", "max_inodes", "max_log_bytes", "max_artifact_bytes")
 _RESOURCES = ("cpu", "gpu", "gpu_model", "ram", "storage")
 
@@ -52,6 +52,8 @@ def request_of(options: Mapping[str, Any]) -> task_pb2.CreateTaskRequest:
         reader.into(request, field, reader.duration(field))
     for field in _NUMBERS:
         reader.into(request, field, options.get(field))
+    reader.into(request, "use_result_cache", options.get("cache"), named="cache")
+    reader.into(request, "depends_on", reader.task_ids("depends_on"))
     stdin = options.get("stdin")
     reader.into(request, "stdin", stdin.encode() if isinstance(stdin, str) else stdin)
     reader.into(request, "resources", resources_of(options))
@@ -142,7 +144,16 @@ class _Reader:
         return value
 
     def texts(self, field: str) -> list[str] | None:
+        return self._texts_of(field, self.options.get(field))
+
+    def task_ids(self, field: str) -> list[str] | None:
+        """Tasks are given by their ids or as handles."""
         value = self.options.get(field)
+        if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+            value = [getattr(item, "id", item) for item in value]
+        return self._texts_of(field, value)
+
+    def _texts_of(self, field: str, value: object) -> list[str] | None:
         if value is None:
             return None
         # A string is a sequence of strings too, and never what is meant.

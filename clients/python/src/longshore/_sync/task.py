@@ -52,6 +52,11 @@ class Task:
         record = self._latest
         return money_of(record.cost) if record is not None and record.HasField("cost") else None
 
+    @property
+    def cached_from(self) -> str:
+        """Id of the task whose result answered this one; empty while this handle has not seen that, and for a task that runs."""
+        return "" if self._latest is None else self._latest.cached_from
+
     def get(self, view: ViewName = "full") -> task_pb2.Task:
         """Reads the record; "basic" leaves out the code, stdin and the tails of the output. Raises NotFound."""
         views = {"full": task_service_pb2.TASK_VIEW_FULL, "basic": task_service_pb2.TASK_VIEW_BASIC}
