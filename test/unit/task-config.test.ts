@@ -10,7 +10,10 @@ import { badRequest, richError, ScriptedServer } from "../support/scripted-serve
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
 /** As the seeds have it, character for character. */
-const CONFIG = await readFile(join(import.meta.dirname, "../fixtures/ml-task/task.json"), "utf8");
+const CONFIG = await readFile(
+  join(import.meta.dirname, "../../clients/python/examples/ml_task/task.json"),
+  "utf8",
+);
 const CSV = "alcohol,class\n14.2,0\n";
 const SCRIPT = "print('hello')\n";
 

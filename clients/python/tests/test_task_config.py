@@ -13,7 +13,7 @@ from longshore import BadSource, InvalidRequest
 from longshore._core.task_config import Dataset, TaskConfig, parse_datasets, read_task_config, source_of
 
 # As the seeds have it, character for character.
-SEEDS = Path(__file__).parents[3] / "test/fixtures/ml-task/task.json"
+SEEDS = Path(__file__).parents[1] / "examples/ml_task/task.json"
 
 
 def write(folder: Path, config: Any) -> Path:

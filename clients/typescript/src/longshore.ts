@@ -117,13 +117,13 @@ export class Longshore implements AsyncDisposable {
     const config = await readTaskConfig(path, { datasets });
     const program = sourceOf(config, path, source);
     const upload = (content: string | Uint8Array) => this.blobs.upload(content, options);
-    const inputs = await uploadInputs(config, upload);
-    const folder = config.script !== undefined && (await isFolder(program));
+    const folder = (await isFolder(program)) ? program : undefined;
+    const inputs = await uploadInputs(config, folder, upload);
     const merged = mergeOptions(config, asked, inputs);
     try {
       return await this.submit(program, {
         ...merged,
-        ...(folder && merged.entrypoint === undefined && { entrypoint: config.script }),
+        ...(folder !== undefined && merged.entrypoint === undefined && { entrypoint: config.script }),
       });
     } catch (error) {
       throw inWordsOfConfig(error, config);

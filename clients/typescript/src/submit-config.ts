@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { InvalidRequest } from "./errors.ts";
 import type { InputOption, TaskOptions } from "./spec.ts";
 import { MODEL_PARAMS_PATH, type TaskConfig } from "./task-config.ts";
@@ -18,14 +19,17 @@ export function mergeOptions<O extends TaskOptions>(
   };
 }
 
-/** Uploads what the configuration brings beside the program. */
+/** Uploads what the configuration brings beside the program; a dataset at the top of the program's folder goes with it anyway. */
 export async function uploadInputs(
   config: TaskConfig,
+  folder: string | undefined,
   upload: (content: string | Uint8Array) => Promise<{ readonly sha256: string }>,
 ): Promise<InputOption[]> {
   const { dataset, modelParams } = config;
   const params = { path: MODEL_PARAMS_PATH, blobSha256: (await upload(modelParams)).sha256 };
   if (dataset === undefined) return [params];
+  if ("file" in dataset && folder !== undefined && resolve(dataset.file) === resolve(folder, dataset.path))
+    return [params];
   const blobSha256 = "file" in dataset ? (await upload(dataset.file)).sha256 : dataset.blobSha256;
   return [params, { path: dataset.path, blobSha256 }];
 }

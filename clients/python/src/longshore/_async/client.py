@@ -35,7 +35,7 @@ from .._core.options import (
 )
 from .._core.source import OpenProgram, open_program
 from .._core.spec import enum_values, request_of
-from .._core.task_config import MODEL_PARAMS_PATH, read_task_config, source_of
+from .._core.task_config import MODEL_PARAMS_PATH, goes_along, read_task_config, source_of
 from .._core.terminal import progress_shown, show_output
 from .._core.upload_source import CHUNK_BYTES
 from .._core.usage import UsageReport, filter_of, grouping_of, timestamp_of
@@ -140,7 +140,7 @@ class Client:
         read = await in_thread(read_task_config, config, datasets)
         program = source_of(read, config, source)
         inputs = [BlobInput(MODEL_PARAMS_PATH, (await self.blobs.upload(read.model_params)).sha256)]
-        if read.dataset is not None:
+        if read.dataset is not None and not goes_along(read.dataset, program):
             sha256 = read.dataset.sha256 or (await self.blobs.upload(read.dataset.file)).sha256
             inputs.append(BlobInput(read.dataset.path, sha256))
         merged = read.merged(options, inputs)

@@ -128,6 +128,11 @@ def source_of(config: TaskConfig, path: PathLike, given: PathLike | None) -> str
     return source
 
 
+def goes_along(dataset: Dataset, program: str) -> bool:
+    """Whether the dataset lies at the top of the program's folder, with which it is sent anyway."""
+    return bool(dataset.file) and os.path.abspath(dataset.file) == os.path.abspath(os.path.join(program, dataset.path))
+
+
 def _read(path: str) -> str:
     try:
         if os.stat(path).st_size > _MOST_CONFIG_BYTES:
