@@ -10,17 +10,18 @@ import { TemporaryFolder } from "../support/temporary-folder.ts";
 const BENCH = join(import.meta.dirname, "../../scripts/bench");
 
 /** What it measures is not looked at: a machine that runs tests is in no state to be measured. */
-test("scripts/bench --quick measures starts and logs, and prints and stores every row", {
+test("scripts/bench --quick measures starts, logs and tracing, and prints and stores every row", {
   skip: (await whyNoServer()) ?? false,
 }, async () => {
   await using folder = await TemporaryFolder.create();
   const json = folder.at("bench.json");
-  const { stdout } = await promisify(execFile)(BENCH, ["a", "b", "--quick", "--json", json]);
+  const { stdout } = await promisify(execFile)(BENCH, ["a", "b", "i", "--quick", "--json", json]);
   for (const row of [
     "warm, p50 / docker run",
     "20 clients, p95 / 20 docker run",
     "changed shape, p50 / docker run",
     "cold, p50 / docker run",
+    "warm, p50 with / without tracing",
     "docker run | cat, none",
     "docker run | cat, local",
     "docker run | cat, json-file",
