@@ -45,7 +45,7 @@ async function deadPort(): Promise<number> {
 }
 
 /** What a server does with telemetry, as a process of its own: it must end by itself and silently. */
-async function liveAndEnd(endpoint: string): Promise<void> {
+async function liveAndEnd(endpoint: string, protocol = "grpc"): Promise<void> {
   const module = JSON.stringify(import.meta.resolve("#server/adapters/telemetry/telemetry.ts"));
   const script = `
     const { openTelemetry } = await import(${module});
@@ -61,7 +61,14 @@ async function liveAndEnd(endpoint: string): Promise<void> {
   const { stdout, stderr } = await promisify(execFile)(
     process.execPath,
     ["--unhandled-rejections=strict", "--input-type=module", "--eval", script],
-    { env: { ...process.env, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }, timeout: 60_000 },
+    {
+      env: {
+        ...process.env,
+        OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
+        OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
+      },
+      timeout: 60_000,
+    },
   );
   assert.deepEqual({ stdout, stderr }, { stdout: "ended", stderr: "" });
 }
@@ -88,6 +95,20 @@ describe("OpenTelemetry", () => {
     const [resource] = collector.resources;
     assert.equal(resource?.["service.name"], "longshore");
     assert.equal(resource?.["service.version"], "1.2.3");
+  });
+
+  test("over HTTP it reaches the signal's path below the common endpoint, or the signal's own endpoint", async () => {
+    await using collector = await OtlpCollector.listenHttp();
+    const own = { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${collector.endpoint}/v1/traces` };
+    for (const endpoint of [{ OTEL_EXPORTER_OTLP_ENDPOINT: `${collector.endpoint}/` }, own]) {
+      const telemetry = open({ OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf", ...endpoint });
+      telemetry.record(span);
+      await telemetry.close();
+    }
+    assert.deepEqual(
+      collector.spans.map(({ spanId, startMicros }) => [spanId, startMicros]),
+      Array(2).fill([span.spanId, span.startMicros]),
+    );
   });
 
   test("events of a span arrive with their times", async () => {
@@ -161,7 +182,8 @@ describe("OpenTelemetry", () => {
   });
 
   test("a process whose collector is away records and ends as ever", async () => {
-    await liveAndEnd(`http://127.0.0.1:${await deadPort()}`);
+    const endpoint = `http://127.0.0.1:${await deadPort()}`;
+    await Promise.all([liveAndEnd(endpoint), liveAndEnd(endpoint, "http/protobuf")]);
   });
 
   test("a process whose collector never answers records and ends as ever", async () => {

@@ -1,5 +1,11 @@
-import { OTLPMetricExporter } from "@opentelemetry/exporter-metrics-otlp-grpc";
-import { MeterProvider, type MetricReader, PeriodicExportingMetricReader } from "@opentelemetry/sdk-metrics";
+import { OTLPMetricExporter as GrpcExporter } from "@opentelemetry/exporter-metrics-otlp-grpc";
+import { OTLPMetricExporter as HttpExporter } from "@opentelemetry/exporter-metrics-otlp-proto";
+import {
+  MeterProvider,
+  type MetricReader,
+  PeriodicExportingMetricReader,
+  type PushMetricExporter,
+} from "@opentelemetry/sdk-metrics";
 import { SystemFault } from "../../domain/errors.ts";
 import type { Metrics } from "../../domain/ports/metrics.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
@@ -57,7 +63,10 @@ export const NO_METRICS: Metrics = {
 };
 
 function otlpReader(env: Environment): MetricReader {
-  const exporter = openExporter(env, "METRICS", (settings) => new OTLPMetricExporter(settings));
+  const exporter = openExporter<PushMetricExporter>(env, "METRICS", {
+    grpc: (settings) => new GrpcExporter(settings),
+    "http/protobuf": (settings) => new HttpExporter(settings),
+  });
   const exportIntervalMillis = millisOf(env, "OTEL_METRIC_EXPORT_INTERVAL", 60_000);
   const exportTimeoutMillis = Math.min(EXPORT_MILLIS, exportIntervalMillis);
   return new PeriodicExportingMetricReader({ exporter, exportIntervalMillis, exportTimeoutMillis });

@@ -24,21 +24,30 @@ export function isExported(env: Environment, signal: Signal): boolean {
   return exporters.includes("otlp") || endpoint(env, signal) !== undefined;
 }
 
-/** What an exporter of this signal is made with; headers and certificates it reads from the process itself. Throws SystemFault. */
+const PROTOCOLS = ["grpc", "http/protobuf"] as const;
+type Protocol = (typeof PROTOCOLS)[number];
+
+interface ExporterSettings {
+  readonly url?: string;
+  readonly timeoutMillis: number;
+}
+
+/** Makes the exporter that the protocol asks for; headers and certificates it reads from the process itself. Throws SystemFault. */
 export function openExporter<T>(
   env: Environment,
   signal: Signal,
-  open: (options: { url?: string; timeoutMillis: number }) => T,
+  open: Readonly<Record<Protocol, (settings: ExporterSettings) => T>>,
 ): T {
-  const protocol = env[`OTEL_EXPORTER_OTLP_${signal}_PROTOCOL`] || env.OTEL_EXPORTER_OTLP_PROTOCOL || "grpc";
-  if (protocol !== "grpc") {
+  const asked = env[`OTEL_EXPORTER_OTLP_${signal}_PROTOCOL`] || env.OTEL_EXPORTER_OTLP_PROTOCOL || "grpc";
+  const protocol = PROTOCOLS.find((known) => known === asked);
+  if (protocol === undefined) {
     throw new SystemFault(
-      `the OTLP protocol ${protocol} is not supported; set OTEL_EXPORTER_OTLP_PROTOCOL=grpc and the collector's gRPC port, 4317 as a rule`,
+      `the OTLP protocol ${asked} is not supported; set OTEL_EXPORTER_OTLP_PROTOCOL=grpc (the collector's port 4317 as a rule) or http/protobuf (4318)`,
     );
   }
-  const url = endpoint(env, signal);
+  const url = endpoint(env, signal, protocol);
   try {
-    return open({ ...(url === undefined ? {} : { url }), timeoutMillis: EXPORT_MILLIS });
+    return open[protocol]({ ...(url === undefined ? {} : { url }), timeoutMillis: EXPORT_MILLIS });
   } catch (error) {
     throw new SystemFault(
       `OTEL_EXPORTER_OTLP_ENDPOINT is not an endpoint such as http://127.0.0.1:4317: ${error}`,
@@ -48,10 +57,10 @@ export function openExporter<T>(
   }
 }
 
-function endpoint(env: Environment, signal: Signal): string | undefined {
-  return (
-    env[`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`]?.trim() ||
-    env.OTEL_EXPORTER_OTLP_ENDPOINT?.trim() ||
-    undefined
-  );
+/** Over HTTP the common endpoint is a base that the signal's path is put to; a signal's own endpoint stands as it is. */
+function endpoint(env: Environment, signal: Signal, protocol: Protocol = "grpc"): string | undefined {
+  const own = env[`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`]?.trim();
+  const common = env.OTEL_EXPORTER_OTLP_ENDPOINT?.trim();
+  if (own || !common) return own || undefined;
+  return protocol === "grpc" ? common : `${common.replace(/\/+$/, "")}/v1/${signal.toLowerCase()}`;
 }

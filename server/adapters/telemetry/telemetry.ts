@@ -1,5 +1,6 @@
 import { ROOT_CONTEXT, SpanStatusCode, TraceFlags, type Tracer, trace } from "@opentelemetry/api";
-import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
+import { OTLPTraceExporter as GrpcExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
+import { OTLPTraceExporter as HttpExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import type { Resource } from "@opentelemetry/resources";
 import {
   AlwaysOnSampler,
@@ -25,13 +26,16 @@ const FLUSH_EVERY_MILLIS = 1_000;
 const MOST_QUEUED = 8_192;
 const MOST_QUEUED_OF_TASKS = 4_096;
 
-/** Exports spans by OTLP over gRPC when a collector is configured, and nothing otherwise. */
+/** Exports spans by OTLP when a collector is configured, and nothing otherwise. */
 export function openTelemetry(options: TelemetryOptions): Telemetry {
   const { env, serviceVersion, log } = options;
   if (!isExported(env, "TRACES")) return new NoTelemetry();
   const resource = describeResource(env, serviceVersion);
   return new OtlpTelemetry((name, queued) => {
-    const exporter = openExporter(env, "TRACES", (settings) => new OTLPTraceExporter(settings));
+    const exporter = openExporter<SpanExporter>(env, "TRACES", {
+      grpc: (settings) => new GrpcExporter(settings),
+      "http/protobuf": (settings) => new HttpExporter(settings),
+    });
     return new SpanLane(new ToldExporter(exporter, log), resource, { name, version: serviceVersion }, queued);
   });
 }

@@ -1,5 +1,7 @@
 import { EventEmitter, once } from "node:events";
+import { createServer } from "node:http";
 import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedHandleCall } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { z } from "zod";
@@ -58,16 +60,16 @@ const request = z.object({
 
 export type ReceivedSpan = z.infer<typeof span>;
 
-/** A collector: an OTLP receiver over real gRPC that keeps what it was sent. */
+/** A collector: an OTLP receiver over real gRPC or HTTP that keeps what it was sent. */
 export class OtlpCollector implements AsyncDisposable {
   readonly spans: ReceivedSpan[] = [];
   readonly resources: Record<string, unknown>[] = [];
   readonly port: number;
-  readonly #server: Server;
+  readonly #stop: () => void;
   readonly #arrivals: EventEmitter;
 
-  private constructor(server: Server, port: number, arrivals: EventEmitter) {
-    this.#server = server;
+  private constructor(stop: () => void, port: number, arrivals: EventEmitter) {
+    this.#stop = stop;
     this.port = port;
     this.#arrivals = arrivals;
     arrivals.on("export", (message: unknown) => this.#keep(message));
@@ -90,7 +92,27 @@ export class OtlpCollector implements AsyncDisposable {
         error === null ? resolve(chosen) : reject(error),
       ),
     );
-    return new OtlpCollector(server, bound, arrivals);
+    return new OtlpCollector(() => server.forceShutdown(), bound, arrivals);
+  }
+
+  /** The same by protobuf over HTTP, under the path that the standard names. */
+  static async listenHttp(): Promise<OtlpCollector> {
+    const arrivals = new EventEmitter();
+    const read = service().Export?.requestDeserialize;
+    if (read === undefined) throw new Error(`${PROTO} has no Export`);
+    const server = createServer(async (call, answer) => {
+      const body = await buffer(call);
+      if (call.method === "POST" && call.url === "/v1/traces") arrivals.emit("export", read(body));
+      answer.writeHead(call.url === "/v1/traces" ? 200 : 404).end();
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const address = server.address();
+    if (address === null || typeof address === "string") throw new Error("the collector has no port");
+    const stop = () => {
+      server.close();
+      server.closeAllConnections();
+    };
+    return new OtlpCollector(stop, address.port, arrivals);
   }
 
   get endpoint(): string {
@@ -109,7 +131,7 @@ export class OtlpCollector implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#server.forceShutdown();
+    this.#stop();
   }
 }
 
