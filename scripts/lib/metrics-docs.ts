@@ -27,6 +27,8 @@ process.stdout.write(
     "Figures count from the start of the server; what a restart finds again is not counted twice. The queue's wait is",
     '`longshore_stage_duration_seconds{stage="queue"}`, and the hits of the warm pool are `longshore_start_duration_seconds_count{pool="hit"}`.',
     "",
+    "A dashboard for Grafana is `deploy/grafana/longshore.json`, alerts are in `deploy/prometheus/alerts.yaml`, and what to do about each in [runbook.md](runbook.md).",
+    "",
     "A histogram has the three series `_bucket`, `_sum` and `_count`.",
     "",
     "| Prometheus | OpenTelemetry | kind | labels | what |",

@@ -91,7 +91,8 @@ export const METRICS = {
     kind: "gauge",
     unit: "s",
     labels: [],
-    about: "How long the longest waiting task has waited; 0 when none waits",
+    about:
+      "How long the longest waiting task has waited, but for what waits for other tasks; 0 when none waits",
   },
   "longshore.starts.paused": {
     kind: "gauge",
