@@ -44,6 +44,8 @@ export interface Config {
   readonly access: AccessConfig;
   readonly dataDirectory: string;
   readonly databaseUrl: string;
+  /** Waits for the other server's end. */
+  readonly standby: boolean;
   readonly docker: string;
   readonly traceUrl: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
@@ -114,6 +116,7 @@ export function readConfig(env: Environment): Config {
     ...egressProblems(values),
     ...buildProblems(values),
     ...bucketProblems(values),
+    ...databaseProblems(values),
   );
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({ ...toConfig(values, env), prices });
@@ -189,6 +192,18 @@ function egressProblems(v: Values): string[] {
   return problems;
 }
 
+function databaseProblems({ LONGSHORE_DATABASE_URL: url, LONGSHORE_STANDBY: standby }: Values): string[] {
+  const problems =
+    url === "" || /^(sqlite|postgres(ql)?):/.test(url)
+      ? []
+      : ["LONGSHORE_DATABASE_URL begins with neither sqlite: nor postgres:"];
+  if (standby && !/^postgres(ql)?:/.test(url))
+    problems.push(
+      "LONGSHORE_STANDBY needs a PostgreSQL database that both servers reach; set LONGSHORE_DATABASE_URL",
+    );
+  return problems;
+}
+
 /** Null where no file is named; what is wrong with it is added to the problems. */
 function readFile<T>(setting: string, path: string, read: (path: string) => T, problems: string[]): T | null {
   if (path === "") return null;
@@ -211,6 +226,7 @@ function toConfig(v: Values, env: Environment): Omit<Config, "prices"> {
       v.LONGSHORE_DATABASE_URL === ""
         ? `sqlite://${v.LONGSHORE_DATA_DIR}/longshore.db`
         : v.LONGSHORE_DATABASE_URL,
+    standby: v.LONGSHORE_STANDBY,
     docker: v.LONGSHORE_DOCKER,
     traceUrl: v.LONGSHORE_TRACE_URL,
     logLevel: v.LONGSHORE_LOG_LEVEL,

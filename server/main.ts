@@ -5,13 +5,13 @@ import type { AccessConfig } from "./access-config.ts";
 import { FileArchiveReader } from "./adapters/archive/file-archive-reader.ts";
 import { TarArtifactReader } from "./adapters/archive/tar-artifact-reader.ts";
 import { FileBlobStore } from "./adapters/blobs/file-blob-store.ts";
-import { openDatabase } from "./adapters/database/database.ts";
+import { type Database, openDatabase } from "./adapters/database/database.ts";
 import { openDockerEngine } from "./adapters/docker/docker-engine.ts";
 import { DEFAULT_POOL, DEFAULT_RUNTIMES } from "./adapters/docker/options.ts";
 import { openBuildKit } from "./adapters/environments/build-kit.ts";
 import { FileEnvironmentStore } from "./adapters/environments/file-environment-store.ts";
 import { FolderDisk } from "./adapters/host/data-disk.ts";
-import { takeLease } from "./adapters/lease/file-lease.ts";
+import { awaitLease, type Lease, takeLease } from "./adapters/lease/file-lease.ts";
 import { MlflowTracker } from "./adapters/mlflow/mlflow-tracker.ts";
 import { OidcAuthenticator } from "./adapters/oidc/oidc-authenticator.ts";
 import { openSecretBox } from "./adapters/secrets/aes-secret-box.ts";
@@ -32,6 +32,8 @@ import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
 import { TlsCredentials } from "./transport/tls.ts";
 
+/** EX_TEMPFAIL of sysexits.h: a supervisor may start it again, as a standby. */
+const EXIT_DEPOSED = 75;
 const DRAIN_MILLIS = 5_000;
 /**
  * Starts and removals in flight. Measured on two cores, containers a second: 3.9 with one, 5.0 with two, 6.7 with four, 6.6 with six;
@@ -47,8 +49,8 @@ const RUNNER_DIRECTORY = join(import.meta.dirname, "../executor-image/runner");
 async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   const log = createLog({ level: config.logLevel });
   await mkdir(config.dataDirectory, { recursive: true, mode: 0o700 });
-  await using lease = await takeLease(config.dataDirectory);
   await using stack = new AsyncDisposableStack();
+  const { lease, database } = await hold(config, stack, stopped, log);
   // Before anything that takes time: a wrong path is told at once.
   const tls = config.access.tls && stack.use(await TlsCredentials.open(config.access.tls, log));
   const telemetry = openTelemetry({ serviceVersion: packageJson.version, env: process.env, log });
@@ -62,7 +64,6 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     }),
   );
   if (metricsAddress !== undefined) log.info("metrics", { prometheus: `http://${metricsAddress}/metrics` });
-  const database = stack.use(await openDatabase({ url: config.databaseUrl }));
   const engine = await openDockerEngine({
     name: "docker",
     connection: dockerConnection(config.docker),
@@ -193,6 +194,41 @@ function authenticatorsOf({ auth, oidc, certificateScopes }: AccessConfig, clock
     ...(oidc === null ? [] : [new OidcAuthenticator(oidc, clock)]),
     ...(certificateScopes === null ? [] : [new CertificateAuthenticator(certificateScopes)]),
   ];
+}
+
+interface Held {
+  readonly lease: Lease;
+  readonly database: Database;
+}
+
+/** The data folder and the database, against every other server. A standby waits here for the other one's end. */
+async function hold(
+  config: Config,
+  stack: AsyncDisposableStack,
+  stopped: Promise<string>,
+  log: Log,
+): Promise<Held> {
+  const options = {
+    url: config.databaseUrl,
+    onDeposed: (reason: string) => {
+      log.error("another server has taken over; this one ends at once", { reason });
+      // Nothing may be tidied up any more: all of it belongs to the other one.
+      process.exit(EXIT_DEPOSED);
+    },
+  };
+  if (!config.standby) {
+    const lease = stack.use(await takeLease(config.dataDirectory));
+    const database = stack.use(await openDatabase(options));
+    await database.claim(lease.installationId);
+    return { lease, database };
+  }
+  const giveUp = new AbortController();
+  void stopped.then((signal) => giveUp.abort(new SystemFault(`stopped by ${signal} while standing by`)));
+  const waiting = () => log.info("standing by", { data: config.dataDirectory });
+  const database = stack.use(await openDatabase({ ...options, standby: { waiting, signal: giveUp.signal } }));
+  const lease = stack.use(await awaitLease(config.dataDirectory, giveUp.signal));
+  await database.claim(lease.installationId);
+  return { lease, database };
 }
 
 function dockerConnection(address: string): { socketPath: string } {

@@ -181,7 +181,12 @@ export const SETTINGS = {
   LONGSHORE_DATABASE_URL: setting(
     z.string(),
     "",
-    "database; empty means SQLite in the data folder (sqlite:///path/to/file.db)",
+    "database; empty means SQLite in the data folder (sqlite:///path/to/file.db); or postgres://user:password@host/database",
+  ),
+  LONGSHORE_STANDBY: setting(
+    flag,
+    "false",
+    "true waits for the server that holds the PostgreSQL database to end, and takes over; it has the same data folder. Until then it does not listen",
   ),
   LONGSHORE_DOCKER: setting(
     text,

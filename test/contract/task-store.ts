@@ -60,7 +60,7 @@ export function taskStoreContract(name: string, open: () => Promise<TaskStores>)
 function recordTests(open: () => Promise<TaskStores>): void {
   test("a task comes back as it was inserted; an unknown id does not", async () => {
     await using stores = await open();
-    const task = sampleTask(1, {}, { env: { NAME: "wörld 🚢", ["__proto__"]: "kept" } });
+    const task = sampleTask(1, {}, { code: "'a\0b'", env: { NAME: "wörld 🚢", ["__proto__"]: "kept" } });
     await stores.tasks.insert(task);
     assert.deepEqual(await stores.tasks.get(task.id), task);
     assert.equal(await stores.tasks.get(sampleId(2)), undefined);

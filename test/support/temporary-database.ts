@@ -13,6 +13,7 @@ export async function openTemporaryDatabase(): Promise<Database> {
     ledger: database.ledger,
     tokens: database.tokens,
     audit: database.audit,
+    claim: database.claim,
     async [Symbol.asyncDispose]() {
       await database[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();

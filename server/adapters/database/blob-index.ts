@@ -70,7 +70,15 @@ export class SqlBlobIndex implements BlobIndex {
     return this.#writer.run(`use blob ${sha256}`, async (connection) => {
       const { numUpdatedRows } = await connection
         .updateTable("blob")
-        .set((row) => ({ use_time: row.fn<number>("max", ["use_time", row.val(time.getTime())]) }))
+        .set((row) => ({
+          // Not max or greatest: each dialect knows only one of them.
+          use_time: row
+            .case()
+            .when("use_time", "<", time.getTime())
+            .then(time.getTime())
+            .else(row.ref("use_time"))
+            .end(),
+        }))
         .where("tenant", "=", tenant)
         .where("sha256", "=", sha256)
         .executeTakeFirstOrThrow();

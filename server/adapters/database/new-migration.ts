@@ -1,37 +1,45 @@
 /*
- * Writes the migration that takes the tables from where the listed migrations leave them to what schema.ts says, and lists it:
- *   node server/adapters/database/new-migration.ts NAME
+ * Writes the migrations, one for each dialect, that take the tables from where the listed ones leave them to what schema.ts says:
+ *   node server/adapters/database/new-migration.ts NAME EMPTY_POSTGRES_DATABASE_URL
  */
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createOrm } from "./orm.ts";
+import { parseIntoClientConfig } from "pg-connection-string";
+import { createPostgresOrm, createSqliteOrm, type Orm } from "./orm.ts";
+import { PostgresSession } from "./postgres-session.ts";
 
-const FOLDER = join(import.meta.dirname, "migrations", "sqlite");
+const MIGRATIONS = join(import.meta.dirname, "migrations");
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
-
-const [name, ...rest] = process.argv.slice(2);
-if (name === undefined || !NAME.test(name) || rest.length > 0) {
-  console.error("usage: new-migration.ts NAME, where NAME is like add-task-cost");
-  process.exit(2);
-}
-
-const statements = await changes();
-if (statements.up.length === 0) {
-  console.log("schema.ts and the migrations agree; nothing to write");
-} else {
-  const stem = `${new Date().toISOString().replace(/\D/g, "").slice(0, 14)}-${name}`;
-  await writeFile(join(FOLDER, `${stem}.ts`), migration(statements), { flag: "wx" });
-  await writeFile(join(FOLDER, "index.ts"), await list());
-  console.log(`wrote ${join(FOLDER, `${stem}.ts`)}; read it before you commit it`);
-}
 
 interface Statements {
   readonly up: readonly string[];
   readonly down: readonly string[];
 }
 
-async function changes(): Promise<Statements> {
-  const orm = createOrm(":memory:");
+async function main(name: string, postgresUrl: string): Promise<void> {
+  const stem = `${new Date().toISOString().replace(/\D/g, "").slice(0, 14)}-${name}`;
+  await using session = new PostgresSession({
+    config: parseIntoClientConfig(postgresUrl),
+    onDeposed: () => undefined,
+  });
+  if (!(await session.tryOpen())) throw new Error("the PostgreSQL database is in use; give an empty one");
+  await write("sqlite", stem, createSqliteOrm(":memory:"));
+  await write("postgres", stem, createPostgresOrm(session));
+}
+
+async function write(dialect: string, stem: string, orm: Orm): Promise<void> {
+  const folder = join(MIGRATIONS, dialect);
+  const statements = await changes(orm);
+  if (statements.up.length === 0) {
+    console.log(`${dialect}: schema.ts and the migrations agree; nothing to write`);
+    return;
+  }
+  await writeFile(join(folder, `${stem}.ts`), migration(statements), { flag: "wx" });
+  await writeFile(join(folder, "index.ts"), await list(folder));
+  console.log(`wrote ${join(folder, `${stem}.ts`)}; read it before you commit it`);
+}
+
+async function changes(orm: Orm): Promise<Statements> {
   try {
     await orm.migrator.up();
     const { up, down } = await orm.schema.getUpdateSchemaMigrationSQL({ wrap: false });
@@ -63,8 +71,8 @@ function literal(statement: string): string {
   return `\`${statement.replace(/[`$\\]/g, "\\$&")}\``;
 }
 
-async function list(): Promise<string> {
-  const stems = (await readdir(FOLDER))
+async function list(folder: string): Promise<string> {
+  const stems = (await readdir(folder))
     .filter((file) => /^\d{14}-.*\.ts$/.test(file))
     .sort()
     .map((file) => file.replace(/\.ts$/, ""));
@@ -80,3 +88,10 @@ async function list(): Promise<string> {
     "",
   ].join("\n");
 }
+
+const [name, postgresUrl, ...rest] = process.argv.slice(2);
+if (name === undefined || !NAME.test(name) || postgresUrl === undefined || rest.length > 0) {
+  console.error("usage: new-migration.ts NAME EMPTY_POSTGRES_DATABASE_URL, where NAME is like add-task-cost");
+  process.exit(2);
+}
+await main(name, postgresUrl);

@@ -275,32 +275,52 @@ export const AccessTokenTable = defineEntity({
   indexes: [{ name: "access_token_page", properties: ["tenant", "id"] }],
 });
 
-/** Append-only, whoever asks. */
-export const AuditEventTable = defineEntity({
-  name: "AuditEvent",
-  tableName: "audit_event",
-  properties: {
-    id: p.text().primary(),
-    time: time(),
-    tenant: p.text(),
-    subject: p.text(),
-    credential: p.text(),
-    action: p.text(),
-    resource: p.text(),
-    detail: p.text(),
-    peer: p.text(),
-    count: p.bigint("number"),
-  },
-  indexes: [{ name: "audit_event_page", properties: ["tenant", "id"] }],
-  triggers: [
-    {
-      name: "audit_event_append_only",
-      timing: "before",
-      events: ["update", "delete"],
-      forEach: "row",
-      body: "select raise(abort, 'what is in the audit log stays as it is')",
+/** Append-only, whoever asks: the statement that refuses a change is the dialect's. */
+const auditEventTable = (refusal: string) =>
+  defineEntity({
+    name: "AuditEvent",
+    tableName: "audit_event",
+    properties: {
+      id: p.text().primary(),
+      time: time(),
+      tenant: p.text(),
+      subject: p.text(),
+      credential: p.text(),
+      action: p.text(),
+      resource: p.text(),
+      detail: p.text(),
+      peer: p.text(),
+      count: p.bigint("number"),
     },
-  ],
+    indexes: [{ name: "audit_event_page", properties: ["tenant", "id"] }],
+    triggers: [
+      {
+        name: "audit_event_append_only",
+        timing: "before",
+        events: ["update", "delete"],
+        forEach: "row",
+        body: refusal,
+      },
+    ],
+  });
+
+export const AuditEventTable = auditEventTable(
+  "select raise(abort, 'what is in the audit log stays as it is')",
+);
+const PostgresAuditEventTable = auditEventTable("raise exception 'what is in the audit log stays as it is'");
+
+/** PostgreSQL only: who holds the database. One row. */
+export const ServerTermTable = defineEntity({
+  name: "ServerTerm",
+  tableName: "server_term",
+  properties: {
+    /** Always 1. */
+    id: p.integer().primary().autoincrement(false),
+    /** Raised by each server when it begins to hold the database, so that one that lost it can tell. */
+    term: p.bigint("number"),
+    /** The data folder whose journals and artifacts the tasks are in; empty before the first server. */
+    installation: p.text(),
+  },
 });
 
 export const ENTITIES = [
@@ -317,7 +337,13 @@ export const ENTITIES = [
   LedgerLabelTable,
   AccessTokenTable,
   AuditEventTable,
+  ServerTermTable,
 ] as const;
+
+/** The same tables, with what each dialect says in its own way. */
+export const POSTGRES_ENTITIES = ENTITIES.map((table) =>
+  table === AuditEventTable ? PostgresAuditEventTable : table,
+);
 
 /** Column names and types of every table, as queries see them. */
 export type Tables = InferKyselyDB<(typeof ENTITIES)[number]>;

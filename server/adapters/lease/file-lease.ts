@@ -3,7 +3,12 @@ import { readFile, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { setTimeout as delay } from "node:timers/promises";
 import { SystemFault } from "../../domain/errors.ts";
+
+const POLL_MILLIS = 200;
+
+class LeaseTaken extends SystemFault {}
 
 /** One server per data folder. The kernel gives the lease back when its holder dies, however it dies. */
 export interface Lease extends AsyncDisposable {
@@ -23,7 +28,7 @@ export async function takeLease(dataDirectory: string): Promise<Lease> {
   } catch (error) {
     lock.close();
     const holder = await readFile(holderFile, "utf8").catch(() => "a server that left no word of itself");
-    throw new SystemFault(
+    throw new LeaseTaken(
       `another server uses the data folder ${dataDirectory}: ${holder.trim()}. Stop it first, or set LONGSHORE_DATA_DIR to another folder`,
       {},
       { cause: error },
@@ -37,6 +42,18 @@ export async function takeLease(dataDirectory: string): Promise<Lease> {
       lock.close();
     },
   };
+}
+
+/** Waits while another server holds the lease, which tells nobody of its end. Rejects with the abort's reason. */
+export async function awaitLease(dataDirectory: string, signal: AbortSignal): Promise<Lease> {
+  for (;;) {
+    try {
+      return await takeLease(dataDirectory);
+    } catch (error) {
+      if (!(error instanceof LeaseTaken)) throw error;
+    }
+    await delay(POLL_MILLIS, undefined, { signal });
+  }
 }
 
 async function installationId(dataDirectory: string): Promise<string> {

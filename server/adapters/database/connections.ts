@@ -1,0 +1,24 @@
+import type { Kysely } from "kysely";
+import { SystemFault } from "../../domain/errors.ts";
+import type { Orm } from "./orm.ts";
+import type { Tables } from "./schema.ts";
+
+/** A database whose tables are up to date. */
+export interface Connections extends AsyncDisposable {
+  readonly reader: Kysely<Tables>;
+  /** All changes go through this one, one transaction at a time. */
+  readonly writer: Kysely<Tables>;
+  claim(installationId: string): Promise<void>;
+}
+
+/** Brings the tables up to date. Throws SystemFault where a newer server has written to them. */
+export async function migrate(orm: Orm, known: readonly { readonly name: string }[]): Promise<void> {
+  const names = new Set(known.map(({ name }) => name));
+  const unknown = (await orm.migrator.getExecuted()).filter(({ name }) => !names.has(name));
+  if (unknown.length > 0) {
+    throw new SystemFault(
+      `the database was written by a newer server (${unknown.map(({ name }) => name).join(", ")}); run that version or restore a backup`,
+    );
+  }
+  await orm.migrator.up();
+}

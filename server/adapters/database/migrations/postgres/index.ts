@@ -1,0 +1,7 @@
+import type { MigrationObject } from "@mikro-orm/core";
+import _20261121140631 from "./20261121140631-initial.ts";
+
+/** Oldest first. A migration that was released never changes. */
+export const MIGRATIONS: readonly MigrationObject[] = [
+  { name: "20261121140631-initial", class: _20261121140631 },
+];
