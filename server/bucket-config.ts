@@ -9,6 +9,9 @@ export interface BucketConfig {
   readonly publicEndpoint: string | null;
   readonly region: string;
   readonly pathStyle: boolean;
+  /** Of presigned addresses. */
+  readonly lifetimeMillis: number;
+  readonly maxLifetimeMillis: number;
 }
 
 export function bucketProblems(v: Values): string[] {
@@ -28,6 +31,8 @@ export function bucketOf(v: Values): BucketConfig | null {
     endpoint: orNull(v.LONGSHORE_S3_ENDPOINT),
     publicEndpoint: orNull(v.LONGSHORE_S3_PUBLIC_ENDPOINT),
     region: v.LONGSHORE_S3_REGION,
+    lifetimeMillis: v.LONGSHORE_URL_LIFETIME,
+    maxLifetimeMillis: v.LONGSHORE_MAX_URL_LIFETIME,
     pathStyle:
       v.LONGSHORE_S3_PATH_STYLE === "auto"
         ? v.LONGSHORE_S3_ENDPOINT !== ""

@@ -20,12 +20,11 @@ import { createLog } from "./adapters/telemetry/log.ts";
 import { openMetrics } from "./adapters/telemetry/metrics.ts";
 import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
 import { CertificateAuthenticator } from "./application/certificate-authenticator.ts";
-import { composeApplication } from "./application/compose.ts";
+import { composeApplication, type Parts } from "./application/compose.ts";
 import { composeAccess } from "./application/compose-access.ts";
 import { createIds } from "./application/identity.ts";
 import { type BuildConfig, type Config, ConfigError, readConfig } from "./config.ts";
 import { StoreAway, SystemFault } from "./domain/errors.ts";
-import type { BlobStore } from "./domain/ports/blob-store.ts";
 import type { Engine } from "./domain/ports/engine.ts";
 import type { Log } from "./domain/ports/telemetry.ts";
 import { helpText } from "./settings.ts";
@@ -110,7 +109,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     artifacts: database.artifacts,
     index: database.blobs,
     ledger: database.ledger,
-    blobs: await openBlobs(config, stack, log),
+    ...(await openBlobs(config, stack, log)),
     archives: new FileArchiveReader({ directory: config.dataDirectory, limits: config.archiveLimits }),
     artifactReader: new TarArtifactReader(config.archiveLimits),
     tracker: new MlflowTracker(clock),
@@ -171,12 +170,13 @@ async function openBlobs(
   { bucket: options, dataDirectory: directory }: Config,
   stack: AsyncDisposableStack,
   log: Log,
-): Promise<BlobStore> {
-  if (options === null) return new FileBlobStore({ directory });
+): Promise<Pick<Parts, "blobs" | "addresses">> {
+  if (options === null) return { blobs: new FileBlobStore({ directory }) };
   // Only where it is used: loading the SDK takes a tenth of a second and 30 MB.
-  const [{ S3Bucket }, { S3BlobStore }] = await Promise.all([
+  const [{ S3Bucket }, { S3BlobStore }, { S3Addresses }] = await Promise.all([
     import("./adapters/blobs/s3-bucket.ts"),
     import("./adapters/blobs/s3-blob-store.ts"),
+    import("./adapters/blobs/s3-addresses.ts"),
   ]);
   const bucket = stack.adopt(new S3Bucket(options), (opened) => opened.close());
   await bucket.probe().catch((error: unknown) => {
@@ -184,7 +184,12 @@ async function openBlobs(
     if (!(error instanceof StoreAway)) throw error;
     log.warn("the store of blobs is away", { error: error.message });
   });
-  return new S3BlobStore({ bucket, directory });
+  const blobs = new S3BlobStore({ bucket, directory });
+  const { lifetimeMillis, maxLifetimeMillis } = options;
+  return {
+    blobs,
+    addresses: { of: new S3Addresses({ bucket, store: blobs }), lifetimeMillis, maxLifetimeMillis },
+  };
 }
 
 /** Besides the server's own tokens; null where nobody is asked. */

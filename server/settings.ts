@@ -365,6 +365,12 @@ export const SETTINGS = {
     "auto",
     "https://host/bucket/key in place of https://bucket.host/key; auto means where an endpoint is set",
   ),
+  LONGSHORE_URL_LIFETIME: setting(
+    duration,
+    "15m",
+    "how long a presigned address works when its request says nothing",
+  ),
+  LONGSHORE_MAX_URL_LIFETIME: setting(duration, "12h", "longest that it may be asked for"),
   LONGSHORE_METRICS_ADDRESS: setting(
     z.union([z.literal(""), z.string().regex(ADDRESS)], "is not host:port"),
     "",

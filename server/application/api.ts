@@ -113,13 +113,36 @@ export interface UploadHeader {
 /** How much of a digest is here, for the caller's tenant. */
 export interface BlobStatus {
   readonly sha256: string;
-  readonly state: "MISSING" | "PARTIAL" | "STORED" | "REFUSED";
+  readonly state: "MISSING" | "PARTIAL" | "CHECKING" | "STORED" | "REFUSED";
   /** 0 where unknown. */
   readonly sizeBytes: number;
   readonly committedBytes: number;
   readonly format: BlobFormat | null;
   readonly refusal: string;
   readonly expireTime: Date | null;
+}
+
+export interface DownloadUrlRequest extends Checked {
+  readonly sha256: string;
+  /** Null takes the server's default. */
+  readonly lifetimeMillis: number | null;
+}
+
+export interface UploadUrlRequest extends DownloadUrlRequest {
+  readonly sizeBytes: number;
+  /** Null: told by the first bytes. */
+  readonly format: BlobFormat | null;
+}
+
+/** Where a client reaches the store of blobs by itself. */
+export interface DownloadUrl {
+  readonly url: string;
+  readonly expireTime: Date;
+}
+
+export interface UploadUrl extends DownloadUrl {
+  /** To be sent along, or the store refuses the bytes. */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** Which rows of the ledger. */
@@ -198,6 +221,8 @@ export interface Application {
     signal: AbortSignal,
   ): Promise<BlobStatus>;
   downloadBlob(caller: Caller, sha256: string, offset: number, signal: AbortSignal): AsyncIterable<Chunk>;
+  createUploadUrl(caller: Caller, request: UploadUrlRequest): Promise<UploadUrl>;
+  createDownloadUrl(caller: Caller, request: DownloadUrlRequest): Promise<DownloadUrl>;
 
   /** `total` is null on all pages but the first. */
   getUsage(

@@ -14,7 +14,7 @@ const MOST_NAMED = 5;
 export interface CheckInputsDeps {
   readonly book: TaskBook;
   readonly artifacts: ArtifactStore;
-  readonly blobs: BlobIndex;
+  readonly blobs: Pick<BlobIndex, "find" | "touch">;
   readonly clock: () => Date;
 }
 

@@ -42,6 +42,7 @@ import { MeasureHost } from "./measure-host.ts";
 import { MeasureTasks } from "./measure-tasks.ts";
 import { MeasuredEngine } from "./measured-engine.ts";
 import { Meter } from "./meter.ts";
+import { PresignedBlobs, type PresignedBlobsDeps } from "./presigned-blobs.ts";
 import { ReadArtifacts } from "./read-artifacts.ts";
 import { ReadTasks } from "./read-tasks.ts";
 import { ReadUsage } from "./read-usage.ts";
@@ -73,6 +74,8 @@ export interface Parts {
   readonly index: BlobIndex;
   readonly ledger: UsageLedger;
   readonly blobs: BlobStore;
+  /** Where clients may reach the store of blobs themselves. */
+  readonly addresses?: PresignedBlobsDeps["addresses"];
   readonly archives: ArchiveReader;
   readonly artifactReader: ArtifactReader;
   readonly secretBox: SecretBox;
@@ -259,6 +262,15 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const events = new AuditEvents({ clock, newId });
   const audit: TaskAudit = (caller, action, id, detail) =>
     parts.auditsTasks ? events.of(caller, action, id, { detail }) : undefined;
+  const presigned = new PresignedBlobs({
+    blobs,
+    index,
+    archives,
+    addresses: parts.addresses,
+    maxUploadBytes: policy.maxUploadBytes,
+    log,
+    clock,
+  });
   const createTask = new CreateTask({
     audit,
     book,
@@ -269,9 +281,9 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     dependencies,
     history,
     cacheKeys,
-    blobs: index,
+    blobs: presigned,
     archives,
-    checkInputs: new CheckInputs({ book, artifacts, blobs: index, clock }),
+    checkInputs: new CheckInputs({ book, artifacts, blobs: presigned, clock }),
     environments: new ResolveEnvironment({ archives, blobs, builds: parts.environments.builds }),
     secretBox,
     policy,
@@ -332,7 +344,17 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     log,
     clock,
   });
-  const sweep = new Sweep({ store, blobs, deleteTask, collectBlobs, dependencies, removals, log, clock });
+  const sweep = new Sweep({
+    store,
+    blobs,
+    presigned,
+    deleteTask,
+    collectBlobs,
+    dependencies,
+    removals,
+    log,
+    clock,
+  });
   const diskGuard = new DiskGuard({ ...parts.disk, scheduler, log });
   const measureHost = new MeasureHost({
     metrics,
@@ -344,8 +366,8 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     reconcileProblems: () => reconcile.report().problems.length,
     clock,
   });
-  const getBlob = new GetBlob({ blobs, index, archives, unusedMillis });
-  const downloadBlob = new DownloadBlob({ blobs, index });
+  const getBlob = new GetBlob({ blobs, index, archives, presigned, unusedMillis });
+  const downloadBlob = new DownloadBlob({ blobs, index: presigned });
 
   const application: Application = {
     createTask: (caller, request) =>
@@ -370,6 +392,8 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     },
     downloadBlob: (caller, sha256, offset, signal) =>
       downloadBlob.execute(caller.tenant, sha256, offset, signal),
+    createUploadUrl: (caller, request) => presigned.createUploadUrl(caller.tenant, request),
+    createDownloadUrl: (caller, request) => presigned.createDownloadUrl(caller.tenant, request),
     getUsage: (caller, request) => readUsage.sums(caller, request),
     listUsage: (caller, request) => readUsage.list(caller, request),
     estimateCost: (caller, request) => estimateCost.estimate(caller, request),
@@ -398,6 +422,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await diskGuard.stop();
       await reconcile.stop();
       await sweep.stop();
+      await presigned.close();
       deadlines.close();
       await dependencies.close();
       await cache.close();

@@ -44,7 +44,7 @@ export interface CreateTaskDeps {
   readonly dependencies: Dependencies;
   readonly history: RunHistory;
   readonly cacheKeys: CacheKeys;
-  readonly blobs: BlobIndex;
+  readonly blobs: Pick<BlobIndex, "find" | "touch">;
   readonly archives: ArchiveReader;
   readonly checkInputs: CheckInputs;
   readonly environments: ResolveEnvironment;

@@ -10,9 +10,9 @@ export interface Chunk {
 
 export class DownloadBlob {
   readonly #blobs: BlobStore;
-  readonly #index: BlobIndex;
+  readonly #index: Pick<BlobIndex, "find">;
 
-  constructor({ blobs, index }: { blobs: BlobStore; index: BlobIndex }) {
+  constructor({ blobs, index }: { blobs: BlobStore; index: Pick<BlobIndex, "find"> }) {
     this.#blobs = blobs;
     this.#index = index;
   }

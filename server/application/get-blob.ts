@@ -1,13 +1,15 @@
-import type { BlobFormat } from "../domain/blob.ts";
+import type { BlobFormat, BlobRecord } from "../domain/blob.ts";
 import { InvalidRequest } from "../domain/errors.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
+import type { PresignedBlobs } from "./presigned-blobs.ts";
 import { stageKey } from "./upload-blob.ts";
 
 /** How much of a digest is here, for one tenant. */
 export interface BlobStatus {
   readonly sha256: string;
-  readonly state: "MISSING" | "PARTIAL" | "STORED" | "REFUSED";
+  /** CHECKING: a client sent it to an address by itself, and it is not known yet whether it is what was announced. */
+  readonly state: "MISSING" | "PARTIAL" | "CHECKING" | "STORED" | "REFUSED";
   /** 0 where unknown. */
   readonly sizeBytes: number;
   readonly committedBytes: number;
@@ -22,6 +24,7 @@ export class GetBlob {
   readonly #index: BlobIndex;
   readonly #archives: Pick<ArchiveReader, "version">;
 
+  readonly #presigned: Pick<PresignedBlobs, "settle">;
   readonly #unusedMillis: number;
 
   /** `unusedMillis`: how long a blob stays that no task names. */
@@ -29,34 +32,60 @@ export class GetBlob {
     blobs: BlobStore;
     index: BlobIndex;
     archives: Pick<ArchiveReader, "version">;
+    presigned: Pick<PresignedBlobs, "settle">;
     unusedMillis: number;
   }) {
     this.#unusedMillis = deps.unusedMillis;
     this.#blobs = deps.blobs;
     this.#index = deps.index;
     this.#archives = deps.archives;
+    this.#presigned = deps.presigned;
   }
 
   async execute(tenant: string, sha256: string): Promise<BlobStatus> {
     requireDigest(sha256);
     const record = await this.#index.find(tenant, sha256);
-    const nothing = { sha256, sizeBytes: 0, committedBytes: 0, format: null, refusal: "", expireTime: null };
-    if (record?.state === "STORED") {
-      const sizeBytes = await this.#blobs.size(sha256);
-      if (sizeBytes !== undefined) {
-        const expireTime = new Date(record.useTime.getTime() + this.#unusedMillis);
-        const { format } = record;
-        return { ...nothing, state: "STORED", sizeBytes, committedBytes: sizeBytes, format, expireTime };
-      }
-    }
-    // A refusal by older rules is no answer any more: the next upload is judged anew.
-    if (record?.state === "REFUSED" && record.validatorVersion === this.#archives.version) {
-      const { sizeBytes, format, refusal } = record;
-      return { ...nothing, state: "REFUSED", sizeBytes, format, refusal };
+    const known = await this.#known(sha256, record);
+    if (known !== undefined) return known;
+    const arrived = await this.#presigned.settle(tenant, sha256);
+    if (arrived.state === "STORED") {
+      const stored = await this.#known(sha256, await this.#index.find(tenant, sha256));
+      if (stored !== undefined) return stored;
+    } else if (arrived.state === "CHECKING") {
+      const { sizeBytes, format } = arrived;
+      return { ...nothingOf(sha256), state: "CHECKING", sizeBytes, committedBytes: sizeBytes, format };
     }
     const committedBytes = await this.#blobs.stagedBytes(stageKey(tenant, sha256));
-    return { ...nothing, state: committedBytes > 0 ? "PARTIAL" : "MISSING", committedBytes };
+    // What is refused at one address may be sent to another one, or by UploadBlob, which then says how far it came.
+    if (arrived.state === "REFUSED" && committedBytes === 0)
+      return { ...nothingOf(sha256), state: "REFUSED", refusal: arrived.refusal };
+    return { ...nothingOf(sha256), state: committedBytes > 0 ? "PARTIAL" : "MISSING", committedBytes };
   }
+
+  async #known(sha256: string, record: BlobRecord | undefined): Promise<BlobStatus | undefined> {
+    if (record?.state === "STORED") {
+      const sizeBytes = await this.#blobs.size(sha256);
+      if (sizeBytes === undefined) return undefined;
+      const expireTime = new Date(record.useTime.getTime() + this.#unusedMillis);
+      const { format } = record;
+      return {
+        ...nothingOf(sha256),
+        state: "STORED",
+        sizeBytes,
+        committedBytes: sizeBytes,
+        format,
+        expireTime,
+      };
+    }
+    // A refusal by older rules is no answer any more: the next upload is judged anew.
+    if (record?.state !== "REFUSED" || record.validatorVersion !== this.#archives.version) return undefined;
+    const { sizeBytes, format, refusal } = record;
+    return { ...nothingOf(sha256), state: "REFUSED", sizeBytes, format, refusal };
+  }
+}
+
+function nothingOf(sha256: string): Omit<BlobStatus, "state"> {
+  return { sha256, sizeBytes: 0, committedBytes: 0, format: null, refusal: "", expireTime: null };
 }
 
 export function requireDigest(sha256: string): void {

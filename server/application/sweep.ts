@@ -4,6 +4,7 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import type { CollectBlobs } from "./collect-blobs.ts";
 import type { DeleteTask } from "./delete-task.ts";
 import type { Dependencies } from "./dependencies.ts";
+import type { PresignedBlobs } from "./presigned-blobs.ts";
 import type { Removals } from "./removals.ts";
 
 const INTERVAL_MILLIS = 60_000;
@@ -13,6 +14,7 @@ const BATCH = 100;
 export interface SweepDeps {
   readonly store: TaskStore;
   readonly blobs: BlobStore;
+  readonly presigned: PresignedBlobs;
   readonly deleteTask: DeleteTask;
   readonly collectBlobs: CollectBlobs;
   readonly dependencies: Dependencies;
@@ -45,10 +47,11 @@ export class Sweep {
   }
 
   async run(): Promise<void> {
-    const { blobs, collectBlobs, removals, clock } = this.#deps;
+    const { blobs, presigned, collectBlobs, removals, clock } = this.#deps;
     const now = clock();
     await this.#removeExpired(now);
-    const uploads = await blobs.removeStagedBefore(new Date(now.getTime() - STAGED_LIFETIME_MILLIS));
+    const staged = await blobs.removeStagedBefore(new Date(now.getTime() - STAGED_LIFETIME_MILLIS));
+    const uploads = staged + (await presigned.collect());
     if (uploads > 0) removals.add("UPLOAD", String(uploads));
     await collectBlobs.run();
   }

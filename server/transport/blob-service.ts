@@ -1,5 +1,4 @@
 import { BlobFormat, type BlobServiceService } from "@longshore/proto/longshore/v1/blob_service.ts";
-import { Unsupported } from "#server/domain/errors.ts";
 import type { Application } from "./application.ts";
 import type { ServiceHandlers } from "./service-handlers.ts";
 import { blobToProto, uploadFromProto } from "./translate/blob-to-proto.ts";
@@ -33,22 +32,25 @@ export function blobService(application: Application): ServiceHandlers<typeof Bl
       for await (const { offset, chunk } of chunks) yield { offsetBytes: int64(offset), chunk };
     },
 
-    async createUploadUrl(request) {
+    async createUploadUrl(request, { caller }) {
       const check = new FieldCheck();
-      check.digest("sha256", request.sha256);
-      check.size("size_bytes", request.sizeBytes);
-      check.choice("format", BlobFormat, request.format);
-      check.duration("lifetime", request.lifetime, "above 0");
-      check.throwIfAny();
-      throw new Unsupported("this server keeps blobs in files, which have no address; use UploadBlob");
+      const { url, headers, expireTime } = await application.createUploadUrl(caller, {
+        sha256: check.digest("sha256", request.sha256),
+        sizeBytes: check.size("size_bytes", request.sizeBytes),
+        format: check.choice("format", BlobFormat, request.format),
+        lifetimeMillis: check.duration("lifetime", request.lifetime, "above 0"),
+        violations: check.violations,
+      });
+      return { url, headers: { ...headers }, expireTime };
     },
 
-    async createDownloadUrl(request) {
+    async createDownloadUrl(request, { caller }) {
       const check = new FieldCheck();
-      check.digest("sha256", request.sha256);
-      check.duration("lifetime", request.lifetime, "above 0");
-      check.throwIfAny();
-      throw new Unsupported("this server keeps blobs in files, which have no address; use DownloadBlob");
+      return await application.createDownloadUrl(caller, {
+        sha256: check.digest("sha256", request.sha256),
+        lifetimeMillis: check.duration("lifetime", request.lifetime, "above 0"),
+        violations: check.violations,
+      });
     },
   };
 }

@@ -73,7 +73,9 @@ describe("blobs in S3", { skip }, () => {
 
   test("an upload whose store is away keeps its bytes here, and ends without sending one of them again", async () => {
     const bucket = s3.bucket("away");
-    await using harbour = await Harbour.open((directory) => new S3BlobStore({ bucket, directory }));
+    await using harbour = await Harbour.open((directory) => ({
+      blobs: new S3BlobStore({ bucket, directory }),
+    }));
     const { blobs, get } = harbour;
     const bytes = randomBytes(3 * MiB);
     const sha256 = digestOf(bytes);

@@ -5,11 +5,14 @@ import { FileArchiveReader } from "#server/adapters/archive/file-archive-reader.
 import { FileBlobStore } from "#server/adapters/blobs/file-blob-store.ts";
 import { DownloadBlob } from "#server/application/download-blob.ts";
 import { GetBlob } from "#server/application/get-blob.ts";
+import { PresignedBlobs } from "#server/application/presigned-blobs.ts";
 import { RecheckArchive } from "#server/application/recheck-archive.ts";
 import { UploadBlob, type UploadHeader } from "#server/application/upload-blob.ts";
 import { DEFAULT_ARCHIVE_LIMITS } from "#server/domain/blob.ts";
+import type { BlobAddresses } from "#server/domain/ports/blob-addresses.ts";
 import type { BlobStore } from "#server/domain/ports/blob-store.ts";
 import { file, folder, tar } from "../fixtures/archives/raw-tar.ts";
+import { CollectingLog } from "./fakes/collecting-log.ts";
 import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
 import { MemoryDatabase } from "./fakes/memory-database.ts";
 import { TemporaryFolder } from "./temporary-folder.ts";
@@ -21,6 +24,13 @@ export const MAX_UPLOAD_BYTES = 8 * 2 ** 20;
 
 export const digestOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
+export interface OpenBlobs {
+  readonly blobs: BlobStore;
+  readonly addresses?: BlobAddresses;
+}
+
+const overFiles = (directory: string): OpenBlobs => ({ blobs: new FileBlobStore({ directory }) });
+
 /** The use cases over real adapters; the index alone is in memory. */
 export class Harbour implements AsyncDisposable {
   readonly folder: TemporaryFolder;
@@ -29,19 +39,18 @@ export class Harbour implements AsyncDisposable {
   readonly blobs: BlobStore;
   readonly archives: FileArchiveReader;
   readonly upload: UploadBlob;
+  readonly presigned: PresignedBlobs;
   readonly get: GetBlob;
   readonly download: DownloadBlob;
   readonly recheck: RecheckArchive;
 
-  /** Over files, unless `store` makes another one; its argument is the data folder. */
-  static async open(
-    store = (directory: string): BlobStore => new FileBlobStore({ directory }),
-  ): Promise<Harbour> {
+  /** Over files, unless `open` makes another store; its argument is the data folder. */
+  static async open(open = overFiles): Promise<Harbour> {
     const folder = await TemporaryFolder.create();
-    return new Harbour(folder, store(folder.path));
+    return new Harbour(folder, open(folder.path));
   }
 
-  private constructor(folder: TemporaryFolder, blobs: BlobStore) {
+  private constructor(folder: TemporaryFolder, { blobs, addresses }: OpenBlobs) {
     this.folder = folder;
     this.blobs = blobs;
     this.archives = new FileArchiveReader({ directory: folder.path, limits: DEFAULT_ARCHIVE_LIMITS });
@@ -54,8 +63,18 @@ export class Harbour implements AsyncDisposable {
       maxUploadBytes: MAX_UPLOAD_BYTES,
       clock: () => TIME,
     });
-    this.get = new GetBlob({ blobs, index, archives, unusedMillis: UNUSED_MILLIS });
-    this.download = new DownloadBlob({ blobs, index });
+    this.presigned = new PresignedBlobs({
+      blobs,
+      index,
+      archives,
+      addresses: addresses && { of: addresses, lifetimeMillis: 60_000, maxLifetimeMillis: 3_600_000 },
+      maxUploadBytes: MAX_UPLOAD_BYTES,
+      log: new CollectingLog(),
+      clock: () => new Date(),
+    });
+    const { presigned } = this;
+    this.get = new GetBlob({ blobs, index, archives, presigned, unusedMillis: UNUSED_MILLIS });
+    this.download = new DownloadBlob({ blobs, index: presigned });
     this.recheck = new RecheckArchive({ blobs, archives });
   }
 
@@ -98,6 +117,7 @@ export class Harbour implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.presigned.close();
     await this.folder[Symbol.asyncDispose]();
   }
 }

@@ -1,5 +1,5 @@
 import { lstat, rm } from "node:fs/promises";
-import { NotFound, OffsetBeyondEnd } from "../../domain/errors.ts";
+import { NotFound, OffsetBeyondEnd, SystemFault } from "../../domain/errors.ts";
 import type { BlobStore, StagedBlob, StoredItem } from "../../domain/ports/blob-store.ts";
 import { DigestTurns } from "./digest-turns.ts";
 import type { S3Bucket } from "./s3-bucket.ts";
@@ -88,6 +88,17 @@ export class S3BlobStore implements BlobStore {
       const sha256 = key.slice(key.lastIndexOf("/") + 1);
       if (DIGEST.test(sha256) && key === blobKey(sha256)) yield { sha256, time };
     }
+  }
+
+  /** Makes an object of the bucket the blob of this digest, which the caller has verified; the object itself stays. */
+  async takeOver(key: string, sha256: string): Promise<void> {
+    await this.#turns.run(sha256, async () => {
+      const found = await this.#bucket.head(key);
+      if (found === undefined || !(await this.#bucket.copy(key, found.etag, blobKey(sha256))))
+        throw new SystemFault(
+          `object ${key} of the store of blobs is gone although nobody else may remove it`,
+        );
+    });
   }
 
   /** Replaces an equal object on purpose: its age starts anew, so that a collector with a grace time leaves it alone. */

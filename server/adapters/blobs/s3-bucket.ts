@@ -200,7 +200,7 @@ export class S3Bucket {
     const signed = new Set(["content-length", "x-amz-checksum-sha256"]);
     const url = await this.#sign(() =>
       getSignedUrl(this.#signer, command, {
-        expiresIn: Math.floor(lifetimeMillis / 1000),
+        expiresIn: Math.ceil(lifetimeMillis / 1000),
         signableHeaders: signed,
         // Otherwise it moves into the query, where a store need not look at it.
         unhoistableHeaders: signed,
@@ -210,7 +210,7 @@ export class S3Bucket {
   }
 
   signGet(key: string, lifetimeMillis: number): Promise<string> {
-    const expiresIn = Math.floor(lifetimeMillis / 1000);
+    const expiresIn = Math.ceil(lifetimeMillis / 1000);
     return this.#sign(() => getSignedUrl(this.#signer, new GetObjectCommand(this.#at(key)), { expiresIn }));
   }
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
-import { InvalidRequest, NotFound, OffsetBeyondEnd, WrongState } from "#server/domain/errors.ts";
+import { InvalidRequest, NotFound, OffsetBeyondEnd, Unsupported, WrongState } from "#server/domain/errors.ts";
 import type { LedgerEntry, UsageSum } from "#server/domain/ledger.ts";
 import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import { isTerminal, NO_USAGE, type Task, type TaskSpec } from "#server/domain/task.ts";
@@ -236,6 +236,16 @@ export class FakeApplication implements Application {
     const blob = this.blobs.get(sha256);
     if (blob === undefined) throw new NotFound("blob", sha256);
     yield* slices(blob, offset);
+  }
+
+  async createUploadUrl(...[, request]: Parameters<Application["createUploadUrl"]>): Promise<never> {
+    refuse(request.violations);
+    throw new Unsupported("this server keeps blobs in files, which have no address");
+  }
+
+  async createDownloadUrl(...[, request]: Parameters<Application["createDownloadUrl"]>): Promise<never> {
+    refuse(request.violations);
+    throw new Unsupported("this server keeps blobs in files, which have no address");
   }
 
   async getUsage(...[, request]: Parameters<Application["getUsage"]>) {

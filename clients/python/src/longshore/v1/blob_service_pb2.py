@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flongshore/v1/blob_service.proto\x12\x0clongshore.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x02\n\x04\x42lob\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.longshore.v1.Blob.State\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x17\n\x0f\x63ommitted_bytes\x18\x04 \x01(\x03\x12(\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x18.longshore.v1.BlobFormat\x12\x0f\n\x07refusal\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"i\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_MISSING\x10\x01\x12\x11\n\rSTATE_PARTIAL\x10\x02\x12\x10\n\x0cSTATE_STORED\x10\x03\x12\x11\n\rSTATE_REFUSED\x10\x04\"r\n\x0cUploadHeader\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x03\x12(\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x18.longshore.v1.BlobFormat\" \n\x0eGetBlobRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"3\n\x0fGetBlobResponse\x12 \n\x04\x62lob\x18\x01 \x01(\x0b\x32\x12.longshore.v1.Blob\"Z\n\x11UploadBlobRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.longshore.v1.UploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"6\n\x12UploadBlobResponse\x12 \n\x04\x62lob\x18\x01 \x01(\x0b\x32\x12.longshore.v1.Blob\";\n\x13\x44ownloadBlobRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x03\";\n\x14\x44ownloadBlobResponse\x12\x14\n\x0coffset_bytes\x18\x01 \x01(\x03\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"\x93\x01\n\x16\x43reateUploadUrlRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12(\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x18.longshore.v1.BlobFormat\x12+\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xcc\x01\n\x17\x43reateUploadUrlResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x43\n\x07headers\x18\x02 \x03(\x0b\x32\x32.longshore.v1.CreateUploadUrlResponse.HeadersEntry\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"W\n\x18\x43reateDownloadUrlRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12+\n\x08lifetime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x19\x43reateDownloadUrlResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x80\x01\n\nBlobFormat\x12\x1b\n\x17\x42LOB_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42LOB_FORMAT_RAW\x10\x01\x12\x13\n\x0f\x42LOB_FORMAT_TAR\x10\x02\x12\x16\n\x12\x42LOB_FORMAT_TAR_GZ\x10\x03\x12\x13\n\x0f\x42LOB_FORMAT_ZIP\x10\x04\x32\xc7\x03\n\x0b\x42lobService\x12\x46\n\x07GetBlob\x12\x1c.longshore.v1.GetBlobRequest\x1a\x1d.longshore.v1.GetBlobResponse\x12Q\n\nUploadBlob\x12\x1f.longshore.v1.UploadBlobRequest\x1a .longshore.v1.UploadBlobResponse(\x01\x12W\n\x0c\x44ownloadBlob\x12!.longshore.v1.DownloadBlobRequest\x1a\".longshore.v1.DownloadBlobResponse0\x01\x12^\n\x0f\x43reateUploadUrl\x12$.longshore.v1.CreateUploadUrlRequest\x1a%.longshore.v1.CreateUploadUrlResponse\x12\x64\n\x11\x43reateDownloadUrl\x12&.longshore.v1.CreateDownloadUrlRequest\x1a\'.longshore.v1.CreateDownloadUrlResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1flongshore/v1/blob_service.proto\x12\x0clongshore.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x02\n\x04\x42lob\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.longshore.v1.Blob.State\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x17\n\x0f\x63ommitted_bytes\x18\x04 \x01(\x03\x12(\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x18.longshore.v1.BlobFormat\x12\x0f\n\x07refusal\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"}\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_MISSING\x10\x01\x12\x11\n\rSTATE_PARTIAL\x10\x02\x12\x10\n\x0cSTATE_STORED\x10\x03\x12\x11\n\rSTATE_REFUSED\x10\x04\x12\x12\n\x0eSTATE_CHECKING\x10\x05\"r\n\x0cUploadHeader\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x03\x12(\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x18.longshore.v1.BlobFormat\" \n\x0eGetBlobRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\"3\n\x0fGetBlobResponse\x12 \n\x04\x62lob\x18\x01 \x01(\x0b\x32\x12.longshore.v1.Blob\"Z\n\x11UploadBlobRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.longshore.v1.UploadHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"6\n\x12UploadBlobResponse\x12 \n\x04\x62lob\x18\x01 \x01(\x0b\x32\x12.longshore.v1.Blob\";\n\x13\x44ownloadBlobRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x03\";\n\x14\x44ownloadBlobResponse\x12\x14\n\x0coffset_bytes\x18\x01 \x01(\x03\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\"\x93\x01\n\x16\x43reateUploadUrlRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12(\n\x06\x66ormat\x18\x03 \x01(\x0e\x32\x18.longshore.v1.BlobFormat\x12+\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xcc\x01\n\x17\x43reateUploadUrlResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x43\n\x07headers\x18\x02 \x03(\x0b\x32\x32.longshore.v1.CreateUploadUrlResponse.HeadersEntry\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"W\n\x18\x43reateDownloadUrlRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12+\n\x08lifetime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x19\x43reateDownloadUrlResponse\x12\x0b\n\x03url\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x80\x01\n\nBlobFormat\x12\x1b\n\x17\x42LOB_FORMAT_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42LOB_FORMAT_RAW\x10\x01\x12\x13\n\x0f\x42LOB_FORMAT_TAR\x10\x02\x12\x16\n\x12\x42LOB_FORMAT_TAR_GZ\x10\x03\x12\x13\n\x0f\x42LOB_FORMAT_ZIP\x10\x04\x32\xc7\x03\n\x0b\x42lobService\x12\x46\n\x07GetBlob\x12\x1c.longshore.v1.GetBlobRequest\x1a\x1d.longshore.v1.GetBlobResponse\x12Q\n\nUploadBlob\x12\x1f.longshore.v1.UploadBlobRequest\x1a .longshore.v1.UploadBlobResponse(\x01\x12W\n\x0c\x44ownloadBlob\x12!.longshore.v1.DownloadBlobRequest\x1a\".longshore.v1.DownloadBlobResponse0\x01\x12^\n\x0f\x43reateUploadUrl\x12$.longshore.v1.CreateUploadUrlRequest\x1a%.longshore.v1.CreateUploadUrlResponse\x12\x64\n\x11\x43reateDownloadUrl\x12&.longshore.v1.CreateDownloadUrlRequest\x1a\'.longshore.v1.CreateDownloadUrlResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,36 +35,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEUPLOADURLRESPONSE_HEADERSENTRY']._loaded_options = None
   _globals['_CREATEUPLOADURLRESPONSE_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_BLOBFORMAT']._serialized_start=1451
-  _globals['_BLOBFORMAT']._serialized_end=1579
+  _globals['_BLOBFORMAT']._serialized_start=1471
+  _globals['_BLOBFORMAT']._serialized_end=1599
   _globals['_BLOB']._serialized_start=115
-  _globals['_BLOB']._serialized_end=438
+  _globals['_BLOB']._serialized_end=458
   _globals['_BLOB_STATE']._serialized_start=333
-  _globals['_BLOB_STATE']._serialized_end=438
-  _globals['_UPLOADHEADER']._serialized_start=440
-  _globals['_UPLOADHEADER']._serialized_end=554
-  _globals['_GETBLOBREQUEST']._serialized_start=556
-  _globals['_GETBLOBREQUEST']._serialized_end=588
-  _globals['_GETBLOBRESPONSE']._serialized_start=590
-  _globals['_GETBLOBRESPONSE']._serialized_end=641
-  _globals['_UPLOADBLOBREQUEST']._serialized_start=643
-  _globals['_UPLOADBLOBREQUEST']._serialized_end=733
-  _globals['_UPLOADBLOBRESPONSE']._serialized_start=735
-  _globals['_UPLOADBLOBRESPONSE']._serialized_end=789
-  _globals['_DOWNLOADBLOBREQUEST']._serialized_start=791
-  _globals['_DOWNLOADBLOBREQUEST']._serialized_end=850
-  _globals['_DOWNLOADBLOBRESPONSE']._serialized_start=852
-  _globals['_DOWNLOADBLOBRESPONSE']._serialized_end=911
-  _globals['_CREATEUPLOADURLREQUEST']._serialized_start=914
-  _globals['_CREATEUPLOADURLREQUEST']._serialized_end=1061
-  _globals['_CREATEUPLOADURLRESPONSE']._serialized_start=1064
-  _globals['_CREATEUPLOADURLRESPONSE']._serialized_end=1268
-  _globals['_CREATEUPLOADURLRESPONSE_HEADERSENTRY']._serialized_start=1222
-  _globals['_CREATEUPLOADURLRESPONSE_HEADERSENTRY']._serialized_end=1268
-  _globals['_CREATEDOWNLOADURLREQUEST']._serialized_start=1270
-  _globals['_CREATEDOWNLOADURLREQUEST']._serialized_end=1357
-  _globals['_CREATEDOWNLOADURLRESPONSE']._serialized_start=1359
-  _globals['_CREATEDOWNLOADURLRESPONSE']._serialized_end=1448
-  _globals['_BLOBSERVICE']._serialized_start=1582
-  _globals['_BLOBSERVICE']._serialized_end=2037
+  _globals['_BLOB_STATE']._serialized_end=458
+  _globals['_UPLOADHEADER']._serialized_start=460
+  _globals['_UPLOADHEADER']._serialized_end=574
+  _globals['_GETBLOBREQUEST']._serialized_start=576
+  _globals['_GETBLOBREQUEST']._serialized_end=608
+  _globals['_GETBLOBRESPONSE']._serialized_start=610
+  _globals['_GETBLOBRESPONSE']._serialized_end=661
+  _globals['_UPLOADBLOBREQUEST']._serialized_start=663
+  _globals['_UPLOADBLOBREQUEST']._serialized_end=753
+  _globals['_UPLOADBLOBRESPONSE']._serialized_start=755
+  _globals['_UPLOADBLOBRESPONSE']._serialized_end=809
+  _globals['_DOWNLOADBLOBREQUEST']._serialized_start=811
+  _globals['_DOWNLOADBLOBREQUEST']._serialized_end=870
+  _globals['_DOWNLOADBLOBRESPONSE']._serialized_start=872
+  _globals['_DOWNLOADBLOBRESPONSE']._serialized_end=931
+  _globals['_CREATEUPLOADURLREQUEST']._serialized_start=934
+  _globals['_CREATEUPLOADURLREQUEST']._serialized_end=1081
+  _globals['_CREATEUPLOADURLRESPONSE']._serialized_start=1084
+  _globals['_CREATEUPLOADURLRESPONSE']._serialized_end=1288
+  _globals['_CREATEUPLOADURLRESPONSE_HEADERSENTRY']._serialized_start=1242
+  _globals['_CREATEUPLOADURLRESPONSE_HEADERSENTRY']._serialized_end=1288
+  _globals['_CREATEDOWNLOADURLREQUEST']._serialized_start=1290
+  _globals['_CREATEDOWNLOADURLREQUEST']._serialized_end=1377
+  _globals['_CREATEDOWNLOADURLRESPONSE']._serialized_start=1379
+  _globals['_CREATEDOWNLOADURLRESPONSE']._serialized_end=1468
+  _globals['_BLOBSERVICE']._serialized_start=1602
+  _globals['_BLOBSERVICE']._serialized_end=2057
 # @@protoc_insertion_point(module_scope)

@@ -74,7 +74,11 @@ class Blob(_message.Message):
         STATE_STORED: Blob._State.ValueType  # 3
         """All of it."""
         STATE_REFUSED: Blob._State.ValueType  # 4
-        """An archive that broke a rule; refusal tells; sending it again is refused at once."""
+        """An archive that broke a rule: sending it again is refused at once. Or what came to an address was not what its
+        request had announced: then the right bytes may still be sent. refusal tells which.
+        """
+        STATE_CHECKING: Blob._State.ValueType  # 5
+        """All of it came to an address of CreateUploadUrl, and is being checked; ask again in a moment."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """How much is here."""
@@ -88,7 +92,11 @@ class Blob(_message.Message):
     STATE_STORED: Blob.State.ValueType  # 3
     """All of it."""
     STATE_REFUSED: Blob.State.ValueType  # 4
-    """An archive that broke a rule; refusal tells; sending it again is refused at once."""
+    """An archive that broke a rule: sending it again is refused at once. Or what came to an address was not what its
+    request had announced: then the right bytes may still be sent. refusal tells which.
+    """
+    STATE_CHECKING: Blob.State.ValueType  # 5
+    """All of it came to an address of CreateUploadUrl, and is being checked; ask again in a moment."""
 
     SHA256_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -384,10 +392,10 @@ class CreateUploadUrlResponse(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     url: _builtins.str
-    """For one PUT."""
+    """For PUT, with exactly size_bytes bytes."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Headers that must be sent with it."""
+        """Headers that must be sent with it, or the store refuses the bytes."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:

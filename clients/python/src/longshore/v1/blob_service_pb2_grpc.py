@@ -73,7 +73,8 @@ class BlobServiceServicer(object):
     """
 
     def GetBlob(self, request, context):
-        """Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+        """Tells what is stored of a digest; a missing blob is an answer, not an error. What came to an address of CreateUploadUrl
+        is checked by the first question. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,8 +97,8 @@ class BlobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateUploadUrl(self, request, context):
-        """Makes an address to PUT the bytes to; checked against the digest before first use.
-        Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+        """Makes an address in the store itself to PUT the bytes to, at most 5 GiB; they count as sent once GetBlob, or a task that
+        names them, has found them to have the digest. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

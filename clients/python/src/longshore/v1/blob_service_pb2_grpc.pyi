@@ -38,7 +38,9 @@ class BlobServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BlobServiceAsyncStub: ...
     GetBlob: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.GetBlobRequest, _blob_service_pb2.GetBlobResponse]
-    """Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
+    """Tells what is stored of a digest; a missing blob is an answer, not an error. What came to an address of CreateUploadUrl
+    is checked by the first question. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+    """
     UploadBlob: _grpc.StreamUnaryMultiCallable[_blob_service_pb2.UploadBlobRequest, _blob_service_pb2.UploadBlobResponse]
     """Stores bytes: header, then chunks of at most 1 MiB; resumes at committed_bytes; answers early when the blob is stored.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), OUT_OF_RANGE (WRONG_OFFSET),
@@ -47,8 +49,8 @@ class BlobServiceStub:
     DownloadBlob: _grpc.UnaryStreamMultiCallable[_blob_service_pb2.DownloadBlobRequest, _blob_service_pb2.DownloadBlobResponse]
     """Sends bytes from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET)."""
     CreateUploadUrl: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.CreateUploadUrlRequest, _blob_service_pb2.CreateUploadUrlResponse]
-    """Makes an address to PUT the bytes to; checked against the digest before first use.
-    Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+    """Makes an address in the store itself to PUT the bytes to, at most 5 GiB; they count as sent once GetBlob, or a task that
+    names them, has found them to have the digest. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
     """
     CreateDownloadUrl: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.CreateDownloadUrlRequest, _blob_service_pb2.CreateDownloadUrlResponse]
     """Makes an address to GET the bytes from. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), UNIMPLEMENTED (UNSUPPORTED)."""
@@ -63,7 +65,9 @@ class BlobServiceAsyncStub(BlobServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetBlob: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.GetBlobRequest, _blob_service_pb2.GetBlobResponse]  # type: ignore[assignment]
-    """Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
+    """Tells what is stored of a digest; a missing blob is an answer, not an error. What came to an address of CreateUploadUrl
+    is checked by the first question. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+    """
     UploadBlob: _aio.StreamUnaryMultiCallable[_blob_service_pb2.UploadBlobRequest, _blob_service_pb2.UploadBlobResponse]  # type: ignore[assignment]
     """Stores bytes: header, then chunks of at most 1 MiB; resumes at committed_bytes; answers early when the blob is stored.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), OUT_OF_RANGE (WRONG_OFFSET),
@@ -72,8 +76,8 @@ class BlobServiceAsyncStub(BlobServiceStub):
     DownloadBlob: _aio.UnaryStreamMultiCallable[_blob_service_pb2.DownloadBlobRequest, _blob_service_pb2.DownloadBlobResponse]  # type: ignore[assignment]
     """Sends bytes from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET)."""
     CreateUploadUrl: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.CreateUploadUrlRequest, _blob_service_pb2.CreateUploadUrlResponse]  # type: ignore[assignment]
-    """Makes an address to PUT the bytes to; checked against the digest before first use.
-    Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+    """Makes an address in the store itself to PUT the bytes to, at most 5 GiB; they count as sent once GetBlob, or a task that
+    names them, has found them to have the digest. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
     """
     CreateDownloadUrl: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.CreateDownloadUrlRequest, _blob_service_pb2.CreateDownloadUrlResponse]  # type: ignore[assignment]
     """Makes an address to GET the bytes from. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), UNIMPLEMENTED (UNSUPPORTED)."""
@@ -91,7 +95,9 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_service_pb2.GetBlobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.GetBlobResponse, _abc.Awaitable[_blob_service_pb2.GetBlobResponse]]:
-        """Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
+        """Tells what is stored of a digest; a missing blob is an answer, not an error. What came to an address of CreateUploadUrl
+        is checked by the first question. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+        """
 
     @_abc_1.abstractmethod
     def UploadBlob(
@@ -118,8 +124,8 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _blob_service_pb2.CreateUploadUrlRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.CreateUploadUrlResponse, _abc.Awaitable[_blob_service_pb2.CreateUploadUrlResponse]]:
-        """Makes an address to PUT the bytes to; checked against the digest before first use.
-        Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+        """Makes an address in the store itself to PUT the bytes to, at most 5 GiB; they count as sent once GetBlob, or a task that
+        names them, has found them to have the digest. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
         """
 
     @_abc_1.abstractmethod

@@ -120,8 +120,13 @@ export const Blob_State = {
   PARTIAL: 2,
   /** STORED - All of it. */
   STORED: 3,
-  /** REFUSED - An archive that broke a rule; refusal tells; sending it again is refused at once. */
+  /**
+   * REFUSED - An archive that broke a rule: sending it again is refused at once. Or what came to an address was not what its
+   * request had announced: then the right bytes may still be sent. refusal tells which.
+   */
   REFUSED: 4,
+  /** CHECKING - All of it came to an address of CreateUploadUrl, and is being checked; ask again in a moment. */
+  CHECKING: 5,
 } as const;
 
 export type Blob_State = typeof Blob_State[keyof typeof Blob_State];
@@ -132,6 +137,7 @@ export namespace Blob_State {
   export type PARTIAL = typeof Blob_State.PARTIAL;
   export type STORED = typeof Blob_State.STORED;
   export type REFUSED = typeof Blob_State.REFUSED;
+  export type CHECKING = typeof Blob_State.CHECKING;
 }
 
 export function blob_StateFromJSON(object: any): Blob_State {
@@ -151,6 +157,9 @@ export function blob_StateFromJSON(object: any): Blob_State {
     case 4:
     case "STATE_REFUSED":
       return Blob_State.REFUSED;
+    case 5:
+    case "STATE_CHECKING":
+      return Blob_State.CHECKING;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum Blob_State");
   }
@@ -168,6 +177,8 @@ export function blob_StateToJSON(object: Blob_State): string {
       return "STATE_STORED";
     case Blob_State.REFUSED:
       return "STATE_REFUSED";
+    case Blob_State.CHECKING:
+      return "STATE_CHECKING";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum Blob_State");
   }
@@ -246,9 +257,9 @@ export interface CreateUploadUrlRequest {
 
 /** An address to send to. */
 export interface CreateUploadUrlResponse {
-  /** For one PUT. */
+  /** For PUT, with exactly size_bytes bytes. */
   url: string;
-  /** Headers that must be sent with it. */
+  /** Headers that must be sent with it, or the store refuses the bytes. */
   headers: { [key: string]: string };
   /** When it stops working. */
   expireTime: Date | undefined;
@@ -1613,7 +1624,10 @@ export const CreateDownloadUrlResponse: MessageFns<CreateDownloadUrlResponse> = 
  */
 export type BlobServiceService = typeof BlobServiceService;
 export const BlobServiceService = {
-  /** Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
+  /**
+   * Tells what is stored of a digest; a missing blob is an answer, not an error. What came to an address of CreateUploadUrl
+   * is checked by the first question. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+   */
   getBlob: {
     path: "/longshore.v1.BlobService/GetBlob" as const,
     requestStream: false as const,
@@ -1649,8 +1663,8 @@ export const BlobServiceService = {
     responseDeserialize: (value: Buffer): DownloadBlobResponse => DownloadBlobResponse.decode(value),
   },
   /**
-   * Makes an address to PUT the bytes to; checked against the digest before first use.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   * Makes an address in the store itself to PUT the bytes to, at most 5 GiB; they count as sent once GetBlob, or a task that
+   * names them, has found them to have the digest. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   createUploadUrl: {
     path: "/longshore.v1.BlobService/CreateUploadUrl" as const,
@@ -1678,7 +1692,10 @@ export const BlobServiceService = {
 } as const;
 
 export interface BlobServiceServer extends UntypedServiceImplementation {
-  /** Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
+  /**
+   * Tells what is stored of a digest; a missing blob is an answer, not an error. What came to an address of CreateUploadUrl
+   * is checked by the first question. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+   */
   getBlob: handleUnaryCall<GetBlobRequest, GetBlobResponse>;
   /**
    * Stores bytes: header, then chunks of at most 1 MiB; resumes at committed_bytes; answers early when the blob is stored.
@@ -1689,8 +1706,8 @@ export interface BlobServiceServer extends UntypedServiceImplementation {
   /** Sends bytes from an offset. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), OUT_OF_RANGE (WRONG_OFFSET). */
   downloadBlob: handleServerStreamingCall<DownloadBlobRequest, DownloadBlobResponse>;
   /**
-   * Makes an address to PUT the bytes to; checked against the digest before first use.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   * Makes an address in the store itself to PUT the bytes to, at most 5 GiB; they count as sent once GetBlob, or a task that
+   * names them, has found them to have the digest. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   createUploadUrl: handleUnaryCall<CreateUploadUrlRequest, CreateUploadUrlResponse>;
   /** Makes an address to GET the bytes from. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND), UNIMPLEMENTED (UNSUPPORTED). */
@@ -1698,7 +1715,10 @@ export interface BlobServiceServer extends UntypedServiceImplementation {
 }
 
 export interface BlobServiceClient extends Client {
-  /** Tells what is stored of a digest; a missing blob is an answer, not an error. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
+  /**
+   * Tells what is stored of a digest; a missing blob is an answer, not an error. What came to an address of CreateUploadUrl
+   * is checked by the first question. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+   */
   getBlob(
     request: GetBlobRequest,
     callback: (error: ServiceError | null, response: GetBlobResponse) => void,
@@ -1746,8 +1766,8 @@ export interface BlobServiceClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<DownloadBlobResponse>;
   /**
-   * Makes an address to PUT the bytes to; checked against the digest before first use.
-   * Errors: INVALID_ARGUMENT (INVALID_REQUEST), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   * Makes an address in the store itself to PUT the bytes to, at most 5 GiB; they count as sent once GetBlob, or a task that
+   * names them, has found them to have the digest. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE), UNIMPLEMENTED (UNSUPPORTED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   createUploadUrl(
     request: CreateUploadUrlRequest,
