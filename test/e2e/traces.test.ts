@@ -23,14 +23,14 @@ const PYTHON_PACKAGE = fileURLToPath(new URL("../../clients/python/src", import.
 const python = process.env.LONGSHORE_TEST_PYTHON ?? "";
 const noPython = python === "" && "LONGSHORE_TEST_PYTHON names no Python with the client's packages";
 
+/** As docs/observability.md has it. */
+const HELPER = 'import sys; sys.path.append("/longshore/runner/lib")\nfrom longshore_tracing import span';
+
 const PROJECT = zip([
   {
     name: "main.py",
     content: `
-import sys
-sys.path.append("/longshore/runner/lib")
-from longshore_tracing import span
-
+${HELPER}
 with span("train", epochs=2) as training:
     for epoch in range(2):
         with span("epoch", number=epoch):
@@ -193,7 +193,14 @@ describe("in Jaeger", {
 
   test("a task that outlived its server and failed is whole, and says how it failed", async (t) => {
     const caller = newCaller();
-    const code = "import sys, time; print('up', flush=True); sys.stdin.read(); time.sleep(1); sys.exit(3)";
+    const code = `${HELPER}
+import time
+with span("before"): pass
+print("up", flush=True)
+time.sleep(2)
+with span("after"): pass
+sys.exit(3)
+`;
     const task = await within(caller, () => client.submit({ code }, { timeout: "60s" }));
     for await (const _ of task.logs()) break;
     await server.kill();
@@ -201,8 +208,10 @@ describe("in Jaeger", {
     await task.result({ reject: false });
     const record = await finished(client, task.id, t.signal);
     await tellOf(caller, record);
-    const spans = await jaeger.trace(caller.traceId, whole(record.stages.length + 2), t.signal);
+    const spans = await jaeger.trace(caller.traceId, whole(record.stages.length + 4), t.signal);
     assertTrace(spans, record, caller);
+    for (const name of ["before", "after"])
+      assert.equal(parentOf(only(spans, name)), only(spans, "run").spanID);
     for (const name of ["run", "task"]) {
       const span = only(spans, name);
       assert.equal(tag(span, "error"), true, name);
