@@ -22,7 +22,11 @@ async function liveWith(env: Record<string, string>): Promise<unknown> {
   return { reason, exitCode, stdoutTail, spoke: spoke.reason, ended, left };
 }
 
-describe("a collector in trouble", { skip: (await whyNoServer()) ?? false, timeout: 120_000 }, () => {
+describe("a collector in trouble", {
+  skip: (await whyNoServer()) ?? false,
+  timeout: 120_000,
+  concurrency: true,
+}, () => {
   const usual = { reason: "EXITED", exitCode: 3, stdoutTail: "hello\n", spoke: "EXITED", ended: 0, left: [] };
 
   test("that never answers changes nothing about tasks or the end of the server", async () => {
