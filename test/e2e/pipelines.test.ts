@@ -148,6 +148,22 @@ describe("pipelines and the result cache", { skip: skip ?? false }, () => {
     assert.match(late.stderr, new RegExp(`--depends-on .*${third}`));
   });
 
+  test("a server that is killed in the middle of it goes on with all of it", async () => {
+    const code = "import time; print('slow', flush=True); time.sleep(2); print('done')";
+    const slow = await client.submit({ code }, { cache: true });
+    const equal = await client.submit({ code }, { cache: true });
+    const next = await client.submit({ code: "print('next')" }, { dependsOn: [equal] });
+    const failing = await client.submit({ code: "import time; time.sleep(2); raise SystemExit(1)" });
+    const lost = await client.submit({ code: "print('never')" }, { dependsOn: [failing] });
+    for await (const event of slow.watch()) if (event.kind === "log") break;
+    await server.kill();
+    await server.start();
+    assert.equal((await equal.result()).record.cachedFrom, slow.id);
+    assert.equal((await equal.get()).result?.stdoutTail, "slow\ndone\n");
+    assert.ok((await next.result()).succeeded);
+    assert.equal((await lost.result({ reject: false })).reason, "DEPENDENCY_FAILED");
+  });
+
   test("Python says the same", {
     skip: python === "" && "LONGSHORE_TEST_PYTHON names no Python with the client's packages",
   }, async () => {
