@@ -9,6 +9,7 @@ export class MeasureTasks {
     this.#metrics = metrics;
     // A failure that is the first of its reason must be seen as a rise from 0, which takes a 0 before it.
     for (const reason of RESULT_REASONS) this.#ended("failed", reason, 0);
+    this.#metrics.count("longshore.tasks.cached", {}, 0);
     this.#ended("succeeded", "EXITED", 0);
     this.#ended("cancelled", "CANCELLED", 0);
   }
@@ -40,7 +41,8 @@ export class MeasureTasks {
     }
   }
 
-  #end({ state, result, createTime, endTime }: Task): void {
+  #end({ state, result, createTime, endTime, cachedFrom }: Task): void {
+    if (cachedFrom !== "") this.#metrics.count("longshore.tasks.cached", {});
     this.#ended(state.toLowerCase(), result?.reason, 1);
     if (endTime === null) return;
     const labels = { state: state.toLowerCase() };

@@ -41,6 +41,12 @@ export const METRICS = {
     labels: ["state", "reason"],
     about: "Tasks that ended, by final state and by what ended them",
   },
+  "longshore.tasks.cached": {
+    kind: "counter",
+    unit: "{task}",
+    labels: [],
+    about: "Tasks that were answered from an equal earlier one and did not run",
+  },
   "longshore.tasks.active": {
     kind: "gauge",
     unit: "{task}",

@@ -161,6 +161,20 @@ describe("the result cache", () => {
     assert.equal((await bench.create(PROGRAM)).cachedFrom, again.id);
   });
 
+  test("runs the task itself when the equal one is removed at the very moment it is to be used", async () => {
+    await using bench = await ApplicationBench.open();
+    const first = await bench.finished((await bench.create(PROGRAM)).id);
+    const { tasks } = bench.database;
+    const find = tasks.cacheSources.bind(tasks);
+    tasks.cacheSources = async (...asked) => {
+      const found = await find(...asked);
+      await tasks.remove(first.id);
+      return found;
+    };
+    const second = await bench.finished((await bench.create(PROGRAM)).id);
+    assert.deepEqual([second.state, second.cachedFrom, second.attempts.length], ["SUCCEEDED", "", 1]);
+  });
+
   test("answers a whole pipeline, step by step", async () => {
     await using bench = await ApplicationBench.open();
     const code = "print(open('in.bin').read()) if __import__('os').path.exists('in.bin') else None";

@@ -48,7 +48,12 @@ async function memoryRow(context: BenchContext, queued: number, watchers: number
 }
 
 /** A pass over a full queue in which nothing fits, the scheduler alone: from the wake to what it tells at its end. */
-async function passRow(context: BenchContext, queued: number, shapes: number, what: string): Promise<Row> {
+async function passRow(
+  context: BenchContext,
+  queued: number,
+  { shapes, tenants }: { shapes: number; tenants: number },
+  what: string,
+): Promise<Row> {
   const engine = new FakeEngine();
   const host = {
     engine,
@@ -65,7 +70,7 @@ async function passRow(context: BenchContext, queued: number, shapes: number, wh
     clock: () => new Date(),
   });
   for (let place = 0; place < queued; place++) {
-    const task = sampleTask(place);
+    const task = sampleTask(place, { tenant: `tenant ${place % tenants}` });
     scheduler.enqueue({ ...task, limits: { ...task.limits, ramBytes: 2 ** 20 + (place % shapes) } });
   }
   const passes: number[] = [];
@@ -87,8 +92,9 @@ async function measure(context: BenchContext): Promise<Row[]> {
   const watchers = context.quick ? 20 : 1000;
   return [
     await memoryRow(context, queued, watchers),
-    await passRow(context, queued, 1, "all alike"),
-    await passRow(context, queued, queued, "no two alike"),
+    await passRow(context, queued, { shapes: 1, tenants: 1 }, "all alike"),
+    await passRow(context, queued, { shapes: queued, tenants: 1 }, "no two alike"),
+    await passRow(context, queued, { shapes: queued, tenants: 100 }, "no two alike, of 100 tenants"),
   ];
 }
 
