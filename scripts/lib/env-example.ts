@@ -20,5 +20,8 @@ process.stdout.write(
     "# Where traces and metrics go (OpenTelemetry's standard variables); off when unset",
     "#OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317",
     "",
+    "# Handed to tasks with network EGRESS as OTEL_*, like every other LONGSHORE_TASK_OTEL_*; such tasks can read them",
+    "#LONGSHORE_TASK_OTEL_EXPORTER_OTLP_ENDPOINT=http://10.1.2.3:4317",
+    "",
   ].join("\n"),
 );
