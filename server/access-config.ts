@@ -25,6 +25,12 @@ export interface AccessConfig {
     readonly clientAuthorities: string | null;
   } | null;
   readonly oidc: OidcConfig | null;
+  /** Per credential; null where nobody is told apart. */
+  readonly rateLimits: {
+    readonly requestsPerSecond: number | null;
+    readonly bytesPerSecond: number | null;
+    readonly openStreams: number | null;
+  } | null;
   /** What the certificate of a client allows by itself; null where it says nothing of who calls. */
   readonly certificateScopes: readonly Scope[] | null;
 }
@@ -109,6 +115,14 @@ export function toAccessConfig(v: Values): AccessConfig {
         ? null
         : { certificate, key, clientAuthorities: authorities === "" ? null : authorities },
     oidc: toOidcConfig(v),
+    rateLimits:
+      v.LONGSHORE_AUTH === "none"
+        ? null
+        : {
+            requestsPerSecond: v.LONGSHORE_RATE_REQUESTS || null,
+            bytesPerSecond: v.LONGSHORE_RATE_BYTES || null,
+            openStreams: v.LONGSHORE_MAX_STREAMS || null,
+          },
     certificateScopes: v.LONGSHORE_CERTIFICATE_SCOPES.length === 0 ? null : v.LONGSHORE_CERTIFICATE_SCOPES,
   };
 }

@@ -144,6 +144,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     application: app.application,
     access,
     tls,
+    rateLimits: config.access.rateLimits,
     log,
     metrics,
     newId,

@@ -31,6 +31,7 @@ const size = z.string().transform((text, context) => {
   context.addIssue({ code: "custom", message: "is not a size such as 512MB or 1GB" });
   return z.NEVER;
 });
+const byteRate = z.union([z.literal("0").transform(() => 0), size]);
 const count = z
   .string()
   .regex(/^\d{1,9}$/, "is not a whole number")
@@ -130,6 +131,21 @@ export const SETTINGS = {
     z.enum(["none", "tokens"], "is neither none nor tokens"),
     "none",
     "who may call: none takes everybody for the local user, tokens asks for one; the first is written to admin.token in the data folder",
+  ),
+  LONGSHORE_RATE_REQUESTS: setting(
+    count,
+    "500",
+    "calls a second that one token may make, twice as many at once; 0 sets no limit. These limits need LONGSHORE_AUTH=tokens",
+  ),
+  LONGSHORE_RATE_BYTES: setting(
+    byteRate,
+    "0",
+    "bytes a second that the calls of one token may move, such as 50MB: streams are slowed down to it; 0 sets no limit",
+  ),
+  LONGSHORE_MAX_STREAMS: setting(
+    count,
+    "500",
+    "streams that one token may have open (watches, uploads, downloads); 0 sets no limit",
   ),
   LONGSHORE_TLS_CERT: setting(
     path,

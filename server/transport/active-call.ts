@@ -4,6 +4,7 @@ import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import type { Caller } from "./application.ts";
 import { type ErrorStatus, statusOf } from "./errors.ts";
+import { type Meter, UNMETERED } from "./rate-limits.ts";
 import type { CallContext } from "./service-handlers.ts";
 
 /** Abort reason of a call whose client cancelled, vanished or ran out of time: nobody is there to answer. */
@@ -19,6 +20,7 @@ export class ActiveCall implements CallContext {
   readonly #controller = new AbortController();
   readonly #begin = performance.now();
   #caller: Caller | undefined;
+  #meter: Meter = UNMETERED;
   #expiry: NodeJS.Timeout | undefined;
   #endsOnDrain = false;
   #draining = false;
@@ -43,6 +45,15 @@ export class ActiveCall implements CallContext {
     this.#expiry = setTimeout(() => this.#deny("expired"), Math.max(0, millis)).unref();
   }
 
+  get meter(): Meter {
+    return this.#meter;
+  }
+
+  /** Whoever calls has a limit on what calls move. */
+  measure(meter: Meter): void {
+    this.#meter = meter;
+  }
+
   /** The credential of this name was taken back. */
   revoke(credential: string): void {
     if (this.#caller?.credential === credential) this.#deny("was revoked");
@@ -51,6 +62,7 @@ export class ActiveCall implements CallContext {
   /** The call is over, however it ended. */
   release(): void {
     clearTimeout(this.#expiry);
+    this.#meter.release();
   }
 
   #deny(why: string): void {

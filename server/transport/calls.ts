@@ -12,13 +12,16 @@ import { untilAborted } from "./abort.ts";
 import { ActiveCall } from "./active-call.ts";
 import type { ErrorStatus } from "./errors.ts";
 import { type Gate, stranger, type Visitor } from "./gate.ts";
-import { type Decoded, decoder, messageOf, messagesOf } from "./messages.ts";
+import { type Decoded, decoder, encoder, messageOf, messagesOf, type Outgoing } from "./messages.ts";
+import type { RateLimits } from "./rate-limits.ts";
 import type { Need, Needs } from "./rpc-scopes.ts";
 import type { CallContext, Method, ServiceHandlers } from "./service-handlers.ts";
 
 /** Messages handed to grpc-js and not yet to the socket; one may be 1 MiB, and each slow reader costs this much memory. */
 const MAX_QUEUED_MESSAGES = 4;
 
+/** How a body reaches its call. */
+type Body = (call: ActiveCall) => Promise<void>;
 type UnaryHandler = (request: unknown, context: CallContext) => Promise<unknown>;
 type StreamHandler = (request: unknown, context: CallContext) => AsyncIterable<unknown>;
 type UploadHandler = (parts: AsyncIterable<unknown>, context: CallContext) => Promise<unknown>;
@@ -35,11 +38,13 @@ interface Route {
   /** Null: anybody may call. */
   readonly need: Need | null;
   readonly background: boolean;
+  readonly isStream: boolean;
 }
 
 /** Wraps handlers for grpc-js: caller, abort signal, errors, log and backpressure in one place; knows every call in progress. */
 export class Calls {
   readonly #gate: Gate;
+  readonly #limits: RateLimits | null;
   readonly #log: Log;
   readonly #metrics: Metrics;
   readonly #newId: () => string;
@@ -47,8 +52,10 @@ export class Calls {
   #draining = false;
   #quiet: (() => void) | undefined;
 
-  constructor(gate: Gate, log: Log, metrics: Metrics, newId: () => string) {
+  /** Without limits everybody may do as much as they like. */
+  constructor(gate: Gate, limits: RateLimits | null, log: Log, metrics: Metrics, newId: () => string) {
     this.#gate = gate;
+    this.#limits = limits;
     this.#log = log;
     this.#metrics = metrics;
     this.#newId = newId;
@@ -65,10 +72,11 @@ export class Calls {
     for (const [name, method] of Object.entries(definition)) {
       // ServiceHandlers has matched each handler to its method; grpc-js wants to be told the kind again as data.
       const handler: unknown = handlers[name];
-      const encode = method.responseSerialize as (message: unknown) => Buffer;
+      const encode = encoder(method.responseSerialize as (message: unknown) => Buffer);
       const decode = decoder(method.requestDeserialize);
       const { path } = method;
-      const route: Route = { path, need: needs === null ? null : needOf(needs, name), background };
+      const isStream = method.requestStream || method.responseStream;
+      const route: Route = { path, need: needs === null ? null : needOf(needs, name), background, isStream };
       if (method.requestStream) {
         const upload = this.#upload(route, handler as UploadHandler);
         server.register(path, upload, encode, decode, "clientStream");
@@ -103,29 +111,37 @@ export class Calls {
   }
 
   #unary(route: Route, handler: UnaryHandler) {
-    return (call: ServerUnaryCall<Decoded, unknown>, answer: sendUnaryData<unknown>): void => {
-      const body = async (context: CallContext) =>
-        answer(null, await handler(messageOf(call.request), context));
+    return (call: ServerUnaryCall<Decoded, Outgoing>, answer: sendUnaryData<Outgoing>): void => {
+      const body: Body = async (active) => {
+        const { meter } = active;
+        meter.add(call.request.size);
+        answer(null, { message: await handler(messageOf(call.request), active), meter });
+      };
       void this.#run(route, call, body, answer);
     };
   }
 
   #upload(route: Route, handler: UploadHandler) {
-    return (call: ServerReadableStream<Decoded, unknown>, answer: sendUnaryData<unknown>): void => {
-      const body = async (context: CallContext) =>
-        answer(null, await handler(messagesOf(call, context.signal), context));
+    return (call: ServerReadableStream<Decoded, Outgoing>, answer: sendUnaryData<Outgoing>): void => {
+      const body: Body = async (active) => {
+        const { meter, signal } = active;
+        answer(null, { message: await handler(messagesOf(call, signal, meter), active), meter });
+      };
       void this.#run(route, call, body, answer);
     };
   }
 
   #stream(route: Route, handler: StreamHandler) {
-    return (call: ServerWritableStream<Decoded, unknown>): void => {
-      const body = async (context: CallContext) => {
-        for await (const message of handler(messageOf(call.request), context)) {
-          await write(call, message, context.signal);
+    return (call: ServerWritableStream<Decoded, Outgoing>): void => {
+      const body: Body = async (active) => {
+        const { meter, signal } = active;
+        meter.add(call.request.size);
+        for await (const message of handler(messageOf(call.request), active)) {
+          await meter.ready(signal);
+          await write(call, { message, meter }, signal);
         }
         // A source may end quietly on abort; that is no regular end.
-        context.signal.throwIfAborted();
+        signal.throwIfAborted();
         call.end();
       };
       void this.#run(route, call, body, (status) => call.emit("error", status));
@@ -133,9 +149,9 @@ export class Calls {
   }
 
   async #run(
-    { path, need, background }: Route,
+    { path, need, background, isStream }: Route,
     surface: Surface,
-    body: (context: CallContext) => Promise<void>,
+    body: Body,
     fail: (status: ErrorStatus) => void,
   ): Promise<void> {
     const call = new ActiveCall(path, background);
@@ -146,6 +162,8 @@ export class Calls {
     try {
       if (this.#draining && !background) throw new Unavailable("the server is shutting down; try again");
       call.admit(need === null ? stranger(surface) : await this.#gate.admit(path, need, surface));
+      const { credential } = call.caller;
+      if (this.#limits !== null && credential !== "") call.measure(this.#limits.enter(credential, isStream));
       await body(call);
       call.succeeded(this.#log, this.#metrics);
     } catch (error) {
@@ -173,8 +191,8 @@ function needOf<D>(needs: Needs<D>, name: string): Need {
 
 /** Resolves when the next message may be written. */
 async function write(
-  call: ServerWritableStream<Decoded, unknown>,
-  message: unknown,
+  call: ServerWritableStream<Decoded, Outgoing>,
+  message: Outgoing,
   signal: AbortSignal,
 ): Promise<void> {
   signal.throwIfAborted();

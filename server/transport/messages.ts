@@ -2,20 +2,40 @@ import { setImmediate as afterEvents } from "node:timers/promises";
 import type { ServerReadableStream } from "@grpc/grpc-js";
 import { InvalidRequest, Unavailable } from "#server/domain/errors.ts";
 import { untilAborted } from "./abort.ts";
+import type { Meter } from "./rate-limits.ts";
 
 /** A client that stops sending must not hold its upload for ever; it can resume. */
 const MAX_SILENCE_MILLIS = 120_000;
 
 /** A request, or that its bytes are none. grpc-js would answer INTERNAL by itself if the decoder threw. */
-export type Decoded = { readonly message: unknown } | { readonly cause: unknown };
+export type Decoded = { readonly size: number } & (
+  | { readonly message: unknown }
+  | { readonly cause: unknown }
+);
 
 export function decoder(decode: (bytes: Buffer) => unknown): (bytes: Buffer) => Decoded {
   return (bytes) => {
+    const size = bytes.length;
     try {
-      return { message: decode(bytes) };
+      return { size, message: decode(bytes) };
     } catch (cause) {
-      return { cause };
+      return { size, cause };
     }
+  };
+}
+
+/** An answer on its way, and whom to tell how large it is once it is encoded. */
+export interface Outgoing {
+  readonly message: unknown;
+  readonly meter: Meter;
+}
+
+/** grpc-js encodes a message when it sends it, which may be later; an encoder may use one buffer for all. */
+export function encoder(encode: (message: unknown) => Buffer): (outgoing: Outgoing) => Buffer {
+  return ({ message, meter }) => {
+    const bytes = encode(message);
+    meter.add(bytes.length);
+    return bytes;
   };
 }
 
@@ -37,12 +57,15 @@ export function messageOf(decoded: Decoded): unknown {
 export async function* messagesOf(
   call: ServerReadableStream<Decoded, unknown>,
   signal: AbortSignal,
+  meter: Meter,
 ): AsyncGenerator<unknown, void, undefined> {
   // An early answer must leave the call open for its own status.
   const iterator: AsyncIterator<Decoded, void, undefined> = call.iterator({ destroyOnReturn: false });
   for (;;) {
     const next = await nextOf(iterator.next(), signal);
     if (next.done === true) break;
+    meter.add(next.value.size);
+    await meter.ready(signal);
     yield messageOf(next.value);
   }
   // Node ends a stream that its client has reset before it tells of the reset, and a part of an upload must not pass for the whole.

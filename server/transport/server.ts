@@ -13,6 +13,7 @@ import { blobService } from "./blob-service.ts";
 import { Calls } from "./calls.ts";
 import { Gate } from "./gate.ts";
 import { Health, healthService } from "./health.ts";
+import { type RateLimitOptions, RateLimits } from "./rate-limits.ts";
 import { Reflection, readDescriptors } from "./reflection.ts";
 import { ACCESS_NEEDS, BLOB_NEEDS, SYSTEM_NEEDS, TASK_NEEDS, USAGE_NEEDS } from "./rpc-scopes.ts";
 import { systemService } from "./system-service.ts";
@@ -33,6 +34,8 @@ export interface GrpcServerOptions {
   readonly access: Access;
   /** Null serves without TLS. */
   readonly tls?: TlsCredentials | null;
+  /** What each credential may do; null sets no limit. */
+  readonly rateLimits?: RateLimitOptions | null;
   readonly log: Log;
   readonly metrics: Metrics;
   /** Makes the ids under which faults are logged. */
@@ -66,7 +69,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     AccessServiceService,
   ];
   const health = new Health(services.map(nameOf));
-  const calls = new Calls(new Gate(access), log, metrics, newId);
+  const limits = options.rateLimits ? new RateLimits(options.rateLimits) : null;
+  const calls = new Calls(new Gate(access), limits, log, metrics, newId);
   const deaf = access.onRevoke((credential) => calls.revoke(credential));
   const watchTask = { ...TaskServiceService.watchTask, responseSerialize: watchEncoder() };
   calls.serve(server, { ...TaskServiceService, watchTask }, taskService(application), TASK_NEEDS);

@@ -8,6 +8,7 @@ import { TaskServiceClient } from "@longshore/proto/longshore/v1/task_service.ts
 import { UsageServiceClient } from "@longshore/proto/longshore/v1/usage_service.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import type { Access, Application } from "#server/transport/application.ts";
+import type { RateLimitOptions } from "#server/transport/rate-limits.ts";
 import { type GrpcServer, startGrpcServer } from "#server/transport/server.ts";
 import type { TlsCredentials } from "#server/transport/tls.ts";
 import { AccessBench } from "./access-bench.ts";
@@ -50,6 +51,7 @@ export class TransportServer implements AsyncDisposable {
     interceptors: Interceptor[] = [],
     access?: Access,
     tls: TlsCredentials | null = null,
+    rateLimits: RateLimitOptions | null = null,
   ): Promise<TransportServer> {
     const log = new LogLines();
     const metrics = new CollectingMetrics();
@@ -59,6 +61,7 @@ export class TransportServer implements AsyncDisposable {
       application,
       access: access ?? bench.access,
       tls,
+      rateLimits,
       log,
       metrics,
       newId: randomUUID,

@@ -10,7 +10,7 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { Backoff } from "./backoff.ts";
-import { fromServiceError, LongshoreError, Unavailable } from "./errors.ts";
+import { fromServiceError, LongshoreError, RateLimited, Unavailable } from "./errors.ts";
 import { TraceContext } from "./trace-context.ts";
 
 export interface ChannelOptions {
@@ -74,7 +74,7 @@ export class Channel {
     this.#client.close();
   }
 
-  /** One question, one answer. With `retry` it is asked again while the server is away: only for what may happen twice. */
+  /** One question, one answer. With `retry` it is asked again while the server is away or has enough of us: only for what may happen twice. */
   async unary<Request, Response>(
     method: MethodDefinition<Request, Response>,
     request: Request,
@@ -85,7 +85,8 @@ export class Channel {
       try {
         return await this.#ask(method, request, options);
       } catch (error) {
-        if (!options.retry || !(error instanceof Unavailable)) throw error;
+        // A call that is one too many was not made; a request that is repeated may be repeated then, too.
+        if (!options.retry || !(error instanceof Unavailable || error instanceof RateLimited)) throw error;
         await backoff.wait(error, options.signal);
       }
     }

@@ -17,7 +17,7 @@ from longshore.v1.usage_service_pb2_grpc import UsageServiceStub
 
 from .._core.backoff import Backoff
 from .._core.connection import UNARY_GIVE_UP, Connection
-from .._core.errors import ConnectionLost, Unavailable
+from .._core.errors import ConnectionLost, RateLimited, Unavailable
 from .._core.status import closed_error, error_of
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ class Channel:
     async def unary(
         self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request, *, retry: bool
     ) -> Response:
-        """One question, one answer. With `retry` it is asked again while the server is away: only for what may happen twice."""
+        """One question, one answer. With `retry` it is asked again while the server is away or has enough of us: only for what may happen twice."""
         backoff = Backoff(UNARY_GIVE_UP)
         while True:
             headers = self._connection.headers()
             try:
                 with _Explained(self):
                     return await method(request, timeout=self._connection.call_timeout, metadata=headers)
-            except Unavailable as error:
+            except (Unavailable, RateLimited) as error:
                 if not retry:
                     raise
                 await asyncio.sleep(backoff.next_delay(error))
