@@ -1,5 +1,7 @@
+import type { Limit } from "../domain/limits.ts";
 import type { Attempt, Stage, Task, TaskResult } from "../domain/task.ts";
 import { closeStages, findStage, later } from "../domain/transition.ts";
+import { nameOfLimit } from "./describe-wait.ts";
 import { stageSpanId } from "./identity.ts";
 
 /** Queueing happens once before each attempt; before the first it belongs to no attempt. */
@@ -30,8 +32,12 @@ export function environmentStage(
   };
 }
 
-/** `environmentNote` is empty where the record tells of the environment already, or there is none. */
-export function startStages(task: Task, record: Attempt, environmentNote: string): Stage[] {
+/** `environment` is empty where the record tells of the environment already, or there is none. */
+export function startStages(
+  task: Task,
+  record: Attempt,
+  notes: { readonly environment: string; readonly waitedFor: Limit | null },
+): Stage[] {
   const note = record.warm ? "warm" : "new";
   const sandbox: Stage = {
     name: "sandbox",
@@ -45,11 +51,14 @@ export function startStages(task: Task, record: Attempt, environmentNote: string
   const queue = findStage(task, "queue", record.number === 1 ? 0 : record.number);
   const { number, startTime } = record;
   const environment =
-    environmentNote === ""
+    notes.environment === ""
       ? []
-      : [environmentStage(task.id, number, { startTime, endTime: startTime, note: environmentNote })];
+      : [environmentStage(task.id, number, { startTime, endTime: startTime, note: notes.environment })];
+  const waited = notes.waitedFor === null ? "" : `waited for ${nameOfLimit(notes.waitedFor)}`;
   return [
-    ...(queue === undefined ? [] : [{ ...queue, endTime: later(startTime, queue.startTime) }]),
+    ...(queue === undefined
+      ? []
+      : [{ ...queue, endTime: later(startTime, queue.startTime), note: queue.note || waited }]),
     ...environment,
     sandbox,
   ];

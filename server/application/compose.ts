@@ -212,7 +212,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     hosts,
     fairShare: new FairShare(policy.tenantWeights, clock),
     agingMillis: policy.agingMillis,
-    launch: (task, host, hold) => attempts.launch(task, host, hold),
+    launch: (task, host, hold, waitedFor) => attempts.launch(task, host, hold, waitedFor),
     tell: (taskId) => book.tell(taskId),
     first: () => environments.startWhatFits(),
     log,

@@ -13,6 +13,13 @@ export function describeShortage({ limit, needed, available }: Shortage, foreign
   return `waiting for ${amount(limit, needed)} (${amount(limit, available)} free${held})`;
 }
 
+/** As sentences have it: "CPU", "storage". */
+export function nameOfLimit(limit: Limit): string {
+  return limit === "CPU" || limit === "RAM" || limit === "GPU"
+    ? limit
+    : limit.toLowerCase().replaceAll("_", " ");
+}
+
 function amount(limit: Limit, value: number): string {
   switch (limit) {
     case "CPU":

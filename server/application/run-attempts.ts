@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Hold } from "../domain/capacity.ts";
 import { Unavailable } from "../domain/errors.ts";
+import type { Limit } from "../domain/limits.ts";
 import { NotSent, type RunnerSpec, type Sandbox, type SandboxShape } from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
 import { trackingServerOf } from "../domain/tracking.ts";
@@ -67,8 +68,8 @@ export class RunAttempts {
   }
 
   /** Starts a new attempt of a queued task. */
-  launch(task: Task, host: EngineHost, hold: Hold): void {
-    this.#track(task, host, (active) => this.#start(active, hold));
+  launch(task: Task, host: EngineHost, hold: Hold, waitedFor: Limit | null): void {
+    this.#track(task, host, (active) => this.#start(active, hold, waitedFor));
   }
 
   /** Goes on with an attempt from before a restart. */
@@ -138,7 +139,7 @@ export class RunAttempts {
     this.#work.add(work);
   }
 
-  async #start(active: Active, hold: Hold): Promise<void> {
+  async #start(active: Active, hold: Hold, waitedFor: Limit | null): Promise<void> {
     const { task: queued, host } = active;
     const { book } = this.#deps;
     const signal = this.#closing.signal;
@@ -170,7 +171,11 @@ export class RunAttempts {
       queued.id,
       (task) =>
         task.state === "QUEUED"
-          ? { kind: "start", attempt: record, stages: startStages(task, record, taken.note) }
+          ? {
+              kind: "start",
+              attempt: record,
+              stages: startStages(task, record, { environment: taken.note, waitedFor }),
+            }
           : undefined,
       signal,
     );

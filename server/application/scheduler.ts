@@ -1,5 +1,6 @@
 import { dominantShare, type Hold, type Shortage } from "../domain/capacity.ts";
 import type { FairShare } from "../domain/fair-share.ts";
+import type { Limit } from "../domain/limits.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import { queueKey } from "../domain/queue-order.ts";
 import type { Task, Wait } from "../domain/task.ts";
@@ -17,7 +18,8 @@ const TOLD_PLACES = 100;
 /** Who asked that nothing starts; each takes back only its own word. */
 export type PausedBy = "shutdown" | "disk";
 
-export type Launch = (task: Task, host: EngineHost, hold: Hold) => void;
+/** `waitedFor` is the scarce thing that it last waited for in the queue; null when it did not. */
+export type Launch = (task: Task, host: EngineHost, hold: Hold, waitedFor: Limit | null) => void;
 
 /**
  * Starts queued tasks when what they ask for is free, in the order of domain/queue-order.ts: by priority with ageing, then the tenant
@@ -193,9 +195,10 @@ export class Scheduler {
   /** Nothing was given back: whoever waited before still does, and only newcomers may fit. */
   #startFresh(fresh: readonly Queued[]): void {
     const walk = this.#line.walkOf(fresh, this.#score);
+    const now = this.#clock();
     // Once somebody is held, what may start is for a pass over all to say.
     for (let entry = walk.entry; entry !== undefined && this.#held.size === 0; entry = walk.entry) {
-      if (this.#suspended.has(entry.host.engine.name) || this.#shortageOf(entry) !== undefined) {
+      if (this.#suspended.has(entry.host.engine.name) || this.#isShort(entry, now)) {
         walk.step();
         continue;
       }
@@ -214,6 +217,7 @@ export class Scheduler {
 
   #startWhatFits(): void {
     const pass = ++this.#passCount;
+    const now = this.#clock();
     const walk = this.#line.walk(this.#score);
     const firsts = new Map<EngineHost, Queued>();
     /** Demands found blocked in each tenant's line; once all are, so is the rest of the line. */
@@ -228,7 +232,7 @@ export class Scheduler {
       if (demand.blockedIn === pass) {
         if (this.#held.has(entry)) closed.add(host);
         walk.step();
-      } else if (passedBy || closed.has(host) || this.#shortageOf(entry) !== undefined) {
+      } else if (passedBy || closed.has(host) || this.#isShort(entry, now)) {
         demand.blockedIn = pass;
         if (!passedBy && this.#held.has(entry)) closed.add(host);
         const count = (blocked.get(task.tenant) ?? 0) + 1;
@@ -251,17 +255,25 @@ export class Scheduler {
     return true;
   }
 
+  /** Notes what of, for when it starts. */
+  #isShort(entry: Queued, now: Date): boolean {
+    const limit = this.#shortageOf(entry)?.limit;
+    if (limit !== undefined) entry.demand.short = { limit, time: now };
+    return limit !== undefined;
+  }
+
   #shortageOf({ task, host }: Queued): Shortage | undefined {
     return host.ledger.shortage(task.limits, task.spec.resources?.gpuModel);
   }
 
   #start(entry: Queued): void {
-    const { task, host } = entry;
+    const { task, host, since, demand } = entry;
+    const waitedFor = demand.short !== undefined && demand.short.time >= since ? demand.short.limit : null;
     const hold = host.ledger.hold(task.id, task.limits, task.spec.resources?.gpuModel);
     this.#fairShare.hold(task.tenant, task.id, dominantShare(task.limits, host.ledger.largest));
     this.#take(entry);
     this.#log.debug("task starts", { ...factsOf(task), engine: host.engine.name });
-    this.#launch(task, host, hold);
+    this.#launch(task, host, hold, waitedFor);
   }
 
   #take(entry: Queued): void {

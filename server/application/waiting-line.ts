@@ -1,3 +1,4 @@
+import type { Limit } from "../domain/limits.ts";
 import { compareKeys, compareUrgency, compareWithin, type QueueKey } from "../domain/queue-order.ts";
 import type { Task } from "../domain/task.ts";
 import type { EngineHost } from "./engine-host.ts";
@@ -8,6 +9,8 @@ export interface Demand {
   count: number;
   /** The latest pass that found it blocked. */
   blockedIn: number;
+  /** What it was found short of, the latest time that it was. */
+  short?: { readonly limit: Limit; readonly time: Date };
 }
 
 export interface Queued {

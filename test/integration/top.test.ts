@@ -97,6 +97,16 @@ describe("WatchTasks", () => {
     assert.equal((await bench.finished(running.id)).attempts[0]?.usage?.peakRamBytes, 0);
   });
 
+  test("leaves in the record what a task waited for", async () => {
+    const { bench, running, queued } = await openBusy();
+    await using _bench = bench;
+    await bench.application.cancelTask(CALLER, running.id, "", 0);
+    const started = await bench.until(queued.id, ({ state }) => state === "RUNNING");
+    const note = (task: Task) => task.stages.find(({ name }) => name === "queue")?.note;
+    assert.equal(note(started), "waited for CPU");
+    assert.equal(note(await bench.finished(running.id)), "");
+  });
+
   test("goes on across a restart with what the journal tells again", async () => {
     const { bench, running } = await openBusy();
     await using _bench = bench;

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { Stage, Stage_Name } from "@longshore/proto/longshore/v1/task.ts";
+import { GetCapabilitiesResponse } from "@longshore/proto/longshore/v1/system_service.ts";
+import { CreateTaskRequest, Stage, Stage_Name, Task_State } from "@longshore/proto/longshore/v1/task.ts";
 import { timeline } from "../../clients/cli/src/output/timeline.ts";
+import { runCli } from "../support/run-cli.ts";
+import { ScriptedServer } from "../support/scripted-server.ts";
 
 const at = (millis: number) => new Date(1_700_000_000_000 + millis);
 
@@ -45,4 +48,59 @@ describe("the timeline of a task", () => {
   });
 
   test("of nothing is nothing", () => assert.deepEqual(timeline([], at(0)), []));
+});
+
+describe("longshore describe", () => {
+  const MB = 2n ** 20n;
+
+  async function describeRunning(traceUrl: string) {
+    const server = await ScriptedServer.start();
+    server.capabilities = GetCapabilitiesResponse.fromPartial({ traceUrl });
+    const task = server.create(CreateTaskRequest.fromPartial({ displayName: "train.py", requestId: "1" }));
+    task.change({
+      state: Task_State.RUNNING,
+      elapsed: { seconds: 12n, nanos: 0 },
+      effectiveResources: { cpuMillis: 2000n, ramBytes: 512n * MB, storageBytes: 1024n * MB },
+      effectiveBudgets: { maxProcesses: 256, maxLogBytes: 64n * MB },
+      effectiveTimeout: { seconds: 600n, nanos: 0 },
+      usage: {
+        cpuTime: { seconds: 18n, nanos: 0 },
+        peakRamBytes: 82n * MB,
+        peakStorageBytes: 3n * MB,
+        peakProcesses: 9,
+        logBytes: 2048n,
+      },
+      stages: [
+        stage(Stage_Name.QUEUE, 0, 4100, { note: "waited for RAM" }),
+        stage(Stage_Name.RUN, 4100, undefined),
+      ],
+    });
+    return { server, task };
+  }
+
+  test("shows each limit beside what was used of it, what it waited for, and where its trace is", async () => {
+    const { server, task } = await describeRunning("http://localhost:16686/trace/{trace_id}");
+    await using _server = server;
+    const { stdout, code } = await runCli(["describe", task.id], { server: server.address });
+    assert.equal(code, 0);
+    const lines = stdout.split("\n");
+    for (const line of [
+      "limits      2 CPU (18 s used) · 512 MB RAM (82 MB) · 1 GB disk (3 MB)",
+      "            256 processes (9) · 64 MB output (2 kB) · timeout 10 min (12 s)",
+      "trace       http://localhost:16686/trace/4bf92f3577b34da6a3ce929d0e0e4736",
+    ])
+      assert.ok(lines.includes(line), `no line "${line}" in:\n${stdout}`);
+    assert.match(stdout, /^ {2}queue .* 4\.1 s {3}waited for RAM$/m);
+    const json = await runCli(["describe", task.id, "--json"], { server: server.address });
+    const record = JSON.parse(json.stdout);
+    assert.equal(record.traceUrl, "http://localhost:16686/trace/4bf92f3577b34da6a3ce929d0e0e4736");
+    assert.equal(record.effectiveTimeout, "600s");
+  });
+
+  test("shows the trace's id where nobody said where traces are", async () => {
+    const { server, task } = await describeRunning("");
+    await using _server = server;
+    const { stdout } = await runCli(["describe", task.id], { server: server.address });
+    assert.match(stdout, /^trace {7}4bf92f3577b34da6a3ce929d0e0e4736$/m);
+  });
 });

@@ -4,6 +4,7 @@ import { type EngineHost, EngineHosts } from "#server/application/engine-host.ts
 import { Scheduler } from "#server/application/scheduler.ts";
 import { CapacityLedger, NO_RESOURCES } from "#server/domain/capacity.ts";
 import { FairShare } from "#server/domain/fair-share.ts";
+import type { Limit } from "#server/domain/limits.ts";
 import type { Task } from "#server/domain/task.ts";
 import { CollectingLog } from "../support/fakes/collecting-log.ts";
 import { FakeEngine } from "../support/fakes/fake-engine.ts";
@@ -25,6 +26,7 @@ function task(
 class Harness {
   readonly started: string[] = [];
   readonly gpus: string[] = [];
+  readonly waitedFor = new Map<string, Limit | null>();
   readonly host: EngineHost;
   readonly scheduler: Scheduler;
 
@@ -34,8 +36,9 @@ class Harness {
       hosts: new EngineHosts([host]),
       fairShare: new FairShare(new Map(), () => SAMPLE_TIME),
       agingMillis: 300_000,
-      launch: (started, _host, hold) => {
+      launch: (started, _host, hold, waitedFor) => {
         this.started.push(started.id);
+        this.waitedFor.set(started.id, waitedFor);
         this.gpus.push(...hold.gpuIds);
       },
       tell: () => undefined,
@@ -74,6 +77,19 @@ describe("the queue", () => {
     assert.equal(wait?.position, 1);
     harness.scheduler.giveBack(harness.host, tasks[0]?.id ?? "");
     assert.deepEqual(await harness.pass(), [tasks[2]?.id]);
+  });
+
+  test("tells at a start what the task waited for, and nothing of one that did not wait", async () => {
+    const harness = await Harness.create();
+    const [first, second, third] = [task(1, 2000), task(2, 1000), task(3, 1000)];
+    for (const each of [first, second, third]) harness.scheduler.enqueue(each);
+    await harness.pass();
+    harness.scheduler.giveBack(harness.host, first.id);
+    assert.deepEqual(await harness.pass(), [second.id, third.id]);
+    assert.deepEqual(
+      [first, second, third].map(({ id }) => harness.waitedFor.get(id)),
+      [null, "CPU", "CPU"],
+    );
   });
 
   test("goes by priority, then age", async () => {

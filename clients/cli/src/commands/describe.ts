@@ -1,7 +1,15 @@
-import { durationToMillis, isTerminal, recordToJson, stateName, type TaskRecord } from "@longshore/client";
+import {
+  durationToMillis,
+  isTerminal,
+  type Longshore,
+  LongshoreError,
+  recordToJson,
+  stateName,
+  type TaskRecord,
+} from "@longshore/client";
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
-import { formatBytes, formatMillis, printable } from "../output/format.ts";
+import { formatBytes, formatCount, formatMillis, printable } from "../output/format.ts";
 import { describeExperiment, describePlacement } from "../output/placement.ts";
 import { continuation, statusLine } from "../output/status-line.ts";
 import { describeCharge, describeEnd, describeSandbox, describeWait } from "../output/summary.ts";
@@ -17,14 +25,29 @@ export function addDescribe(program: Command, context: Context): void {
     )
     .argument("<id>", "the task")
     .action(async (id: string) => {
-      const record = await context.client.task(id).get();
-      if (context.json) await context.terminal.print(JSON.stringify(recordToJson(record)));
-      else
-        for (const line of describe(record, new Date(), context.terminal)) await context.terminal.print(line);
+      const { client, terminal } = context;
+      const [record, address] = await Promise.all([client.task(id).get(), traceAddress(client)]);
+      const traceUrl = record.traceId === "" ? "" : address.replace("{trace_id}", record.traceId);
+      if (context.json) {
+        const link = traceUrl === "" ? {} : { traceUrl };
+        return terminal.print(JSON.stringify({ ...Object(recordToJson(record)), ...link }));
+      }
+      for (const line of describe(record, new Date(), terminal, traceUrl)) await terminal.print(line);
     });
 }
 
-function describe(record: TaskRecord, now: Date, terminal: Terminal): string[] {
+/** Where the server's operator looks at traces; empty where that is not known. */
+async function traceAddress(client: Longshore): Promise<string> {
+  try {
+    return (await client.capabilities()).traceUrl;
+  } catch (error) {
+    // The task is what was asked for; a server that cannot be reached says so there.
+    if (error instanceof LongshoreError) return "";
+    throw error;
+  }
+}
+
+function describe(record: TaskRecord, now: Date, terminal: Terminal, traceUrl: string): string[] {
   const lines = [headline(record), ...timeline(record.stages, now)];
   if (record.wait !== undefined) {
     lines.push(statusLine("waits", describeWait(record.wait)));
@@ -45,7 +68,7 @@ function describe(record: TaskRecord, now: Date, terminal: Terminal): string[] {
     const message = printable(attempt.result?.message ?? "");
     lines.push(statusLine(`attempt ${attempt.number}`, message));
   }
-  if (record.traceId !== "") lines.push(statusLine("trace", record.traceId));
+  if (record.traceId !== "") lines.push(statusLine("trace", printable(traceUrl) || record.traceId));
   if (isTerminal(record)) lines.push(...describeEnd(record, terminal));
   return lines;
 }
@@ -63,21 +86,26 @@ function headline(record: TaskRecord): string {
 
 /** Each limit with what was used of it at most. */
 function limits(record: TaskRecord): string[] {
-  const { effectiveResources: resources, usage, result } = record;
+  const { effectiveResources: resources, effectiveBudgets: budgets, effectiveTimeout, usage } = record;
   if (resources === undefined) return [];
-  const used = (text: string | undefined) => (usage === undefined || text === undefined ? "" : ` (${text})`);
-  const cpuTime =
-    usage?.cpuTime === undefined ? undefined : `${formatMillis(durationToMillis(usage.cpuTime))} used`;
+  const used = (text: string) => (usage === undefined ? "" : ` (${text})`);
+  const cpuTime = formatMillis(durationToMillis(usage?.cpuTime));
   const parts = [
-    `${Number(resources.cpuMillis) / 1000} CPU${used(cpuTime)}`,
+    `${Number(resources.cpuMillis) / 1000} CPU${used(`${cpuTime} used`)}`,
     `${formatBytes(resources.ramBytes)} RAM${used(formatBytes(usage?.peakRamBytes ?? 0n))}`,
     `${formatBytes(resources.storageBytes)} disk${used(formatBytes(usage?.peakStorageBytes ?? 0n))}`,
   ];
   if (resources.gpuCount > 0) parts.push(`${resources.gpuCount} GPU`);
-  const lines = [statusLine("limits", parts.join(" · "))];
-  if (usage !== undefined) {
-    const output = formatBytes((result?.stdoutBytes ?? 0n) + (result?.stderrBytes ?? 0n));
-    lines.push(continuation(`${usage.peakProcesses} processes at most · ${output} of output`));
+  const more: string[] = [];
+  if (budgets !== undefined) {
+    more.push(`${formatCount(budgets.maxProcesses, "process", "es")}${used(`${usage?.peakProcesses}`)}`);
+    more.push(`${formatBytes(budgets.maxLogBytes)} output${used(formatBytes(usage?.logBytes ?? 0n))}`);
   }
-  return lines;
+  if (effectiveTimeout !== undefined) {
+    const elapsed = durationToMillis(record.elapsed);
+    const ran = elapsed === 0 ? "" : ` (${formatMillis(elapsed)})`;
+    more.push(`timeout ${formatMillis(durationToMillis(effectiveTimeout))}${ran}`);
+  }
+  const lines = [statusLine("limits", parts.join(" · "))];
+  return more.length === 0 ? lines : [...lines, continuation(more.join(" · "))];
 }

@@ -44,8 +44,8 @@ export function formatOrdinal(position: number): string {
   return `${position}${ending}`;
 }
 
-export function formatCount(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+export function formatCount(count: number, noun: string, ending = "s"): string {
+  return `${count} ${noun}${count === 1 ? "" : ending}`;
 }
 
 /** Control and direction characters, which could move the cursor, change colours or reorder what a terminal shows. */

@@ -66,7 +66,8 @@ export function describeCharge(record: TaskRecord): string | undefined {
   const { cost, usage, effectiveResources: resources } = record;
   if (cost === undefined || resources === undefined) return undefined;
   const charged = durationToMillis(usage?.chargedTime);
-  if (charged === 0) return isTerminal(record) ? formatMoney(cost) : `${formatMoney(cost)} so far`;
+  if (!isTerminal(record)) return `${formatMoney(cost)} so far`;
+  if (charged === 0) return formatMoney(cost);
   const terms = describeResources(resources)
     .split(" · ")
     .map((amount) => `${amount} × ${formatMillis(charged)}`);
