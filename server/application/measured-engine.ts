@@ -13,8 +13,11 @@ import type {
 } from "../domain/ports/engine.ts";
 import type { Metrics } from "../domain/ports/metrics.ts";
 
-/** An engine whose calls are timed: those that somebody waits for. */
-export class MeasuredEngine implements Engine {
+/**
+ * An engine whose calls are timed: those that somebody waits for. It has all that an engine may have: what is forgotten here would
+ * be lost on every engine.
+ */
+export class MeasuredEngine implements Required<Engine> {
   readonly #engine: Engine;
   readonly #metrics: Metrics;
 
@@ -57,6 +60,10 @@ export class MeasuredEngine implements Engine {
 
   limitWarm(ramBytes: number): void {
     this.#engine.limitWarm(ramBytes);
+  }
+
+  async forgetEnvironment(id: string): Promise<void> {
+    await this.#engine.forgetEnvironment?.(id);
   }
 
   create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox> {

@@ -153,7 +153,7 @@ export const METRICS = {
     kind: "counter",
     unit: "By",
     labels: [],
-    about: "Bytes of uploads that came in; what was stored already is not sent",
+    about: "Bytes of uploads that came through the server; what was stored already is not sent",
   },
   "longshore.data.disk.free": {
     kind: "gauge",
