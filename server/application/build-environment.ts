@@ -119,7 +119,11 @@ export class BuildEnvironment {
 
   #spec({ id, lines, limits }: BuildOrder) {
     const { kit } = this.#deps;
-    const options = kit.sources ? [] : ["--only-binary", ":all:"];
+    const options = [
+      ...(kit.sources ? [] : ["--only-binary", ":all:"]),
+      // Without it each package would be looked for until a time-out.
+      ...(kit.network === "NONE" ? ["--no-index"] : []),
+    ];
     const hide = Object.values(kit.env).flatMap(passwordsIn);
     const stdin = Buffer.from(JSON.stringify({ requirements: lines, options, hide })).toString("base64");
     return {

@@ -33,11 +33,6 @@ const CAUSES: readonly Cause[] = [
     advice: "ask for a version that exists",
   },
   {
-    pattern: new RegExp(`only ${PACKAGE} (?:is|are) available`),
-    tell: (asked) => `only ${asked} can be had`,
-    advice: "ask for a version that exists",
-  },
-  {
     pattern: new RegExp(
       `${PACKAGE} has no wheels with a matching ([\\w ]+? tags?(?: \\(e\\.g\\., [^)]*\\))?)`,
     ),
@@ -55,6 +50,11 @@ const CAUSES: readonly Cause[] = [
     pattern: new RegExp(`[Hh]ash mismatch for \`?${PACKAGE}`),
     tell: (asked) => `${asked} is not what its --hash says`,
     advice: "take the hashes from the index again",
+  },
+  {
+    pattern: new RegExp(`only ${PACKAGE} (?:is|are) available`),
+    tell: (asked) => `only ${asked} can be had`,
+    advice: "ask for a version that exists",
   },
 ];
 

@@ -1,7 +1,7 @@
 import { isTerminal, recordToJson, stateName, type TaskEvent, type TaskRecord } from "@longshore/client";
 import { formatBytes, printable } from "./output/format.ts";
 import { statusLine } from "./output/status-line.ts";
-import { describeSandbox, describeWait, environmentStage } from "./output/summary.ts";
+import { describeEnvironment, describeSandbox, describeWait, environmentStage } from "./output/summary.ts";
 import type { Terminal } from "./output/terminal.ts";
 
 export interface TaskViewOptions {
@@ -58,7 +58,7 @@ export class TaskView {
       environment.note !== this.#environment
     ) {
       this.#environment = environment.note;
-      this.note("environment", printable(environment.note));
+      this.note("environment", printable(describeEnvironment(environment.note)));
     }
     if (state === "running") {
       const sandbox = describeSandbox(record);

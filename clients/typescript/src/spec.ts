@@ -41,7 +41,7 @@ export interface TaskOptions extends ResourceOptions {
   readonly stdin?: string | Uint8Array;
   readonly workingDirectory?: string;
   readonly image?: string;
-  /** Lines of a requirements.txt; without it the project's own is used. */
+  /** Lines of a requirements.txt; without it the project's own is used, and an empty one asks for no packages. */
   readonly requirements?: string | readonly string[];
   /** Modules that a warm sandbox imports beforehand. */
   readonly preload?: readonly string[];
@@ -208,7 +208,9 @@ function readLimit(name: string, violations: FieldViolation[]): Limit {
 function environmentOf({ requirements, preload }: TaskOptions): CreateTaskRequest["environment"] {
   if (requirements === undefined && preload === undefined) return undefined;
   const lines = typeof requirements === "string" ? requirements : (requirements ?? []).join("\n");
-  return { requirements: lines, preload: [...(preload ?? [])] };
+  // Empty beside modules to preload means the project's own file; a comment means none.
+  const none = requirements !== undefined && lines === "" && preload !== undefined && preload.length > 0;
+  return { requirements: none ? "# none" : lines, preload: [...(preload ?? [])] };
 }
 
 function inputOf(input: InputOption): CreateTaskRequest["inputs"][number] {

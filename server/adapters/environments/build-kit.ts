@@ -76,14 +76,12 @@ export async function openBuildKit(options: BuildKitOptions): Promise<OpenedBuil
 }
 
 function environmentOf(options: BuildKitOptions): Record<string, string> {
-  const { indexUrl, extraIndexUrls, wheels, caBundle, proxy, noProxy, network } = options;
+  const { indexUrl, extraIndexUrls, wheels, caBundle, proxy, noProxy } = options;
   return {
     UV_HTTP_TIMEOUT: "60",
     ...(indexUrl !== "" && { UV_DEFAULT_INDEX: indexUrl }),
     ...(extraIndexUrls.length > 0 && { UV_INDEX: extraIndexUrls.join(" ") }),
     ...(wheels !== "" && { UV_FIND_LINKS: SANDBOX_WHEELS }),
-    // Without it each package would be looked for until a time-out.
-    ...(network === "NONE" && { UV_NO_INDEX: "1" }),
     ...(caBundle !== "" && { SSL_CERT_FILE: SANDBOX_CA }),
     ...(proxy !== "" && { HTTP_PROXY: proxy, HTTPS_PROXY: proxy }),
     ...(noProxy !== "" && { NO_PROXY: noProxy }),

@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import {
   BadSource,
   type FieldViolation,
@@ -40,6 +40,9 @@ export interface RunFlags {
   readonly workdir?: string;
   readonly maxAttempts?: string;
   readonly requireEnforced: readonly string[];
+  /** Files and lines in turn; false asks for none at all. */
+  readonly requirements: readonly string[] | false;
+  readonly preload: readonly string[];
   readonly requestId?: string;
   readonly detach?: boolean;
   readonly estimate?: boolean;
@@ -54,6 +57,8 @@ export interface RunRequest {
   readonly options: TaskOptions;
 }
 
+/** More than a server takes, so that it is the one to say so. */
+const MOST_REQUIREMENTS_BYTES = 2 ** 20;
 /** The most that a task can be given on standard input. */
 const MOST_STDIN_BYTES = 2 ** 20;
 
@@ -75,6 +80,8 @@ export async function readRunRequest(
     entrypoint: flags.entrypoint,
     image: flags.image,
     workingDirectory: flags.workdir,
+    requirements: await readRequirements(flags.requirements),
+    preload: flags.preload.length === 0 ? undefined : flags.preload,
     name: flags.name,
     requestId: flags.requestId,
     outputs: flags.out,
@@ -147,6 +154,24 @@ async function readSource(
   return path === "-"
     ? { code: (await readAll(process.stdin, Number.POSITIVE_INFINITY)).toString("utf8") }
     : path;
+}
+
+/** What names a file here is read as one; anything else is a line by itself. Undefined leaves it to the project's own file. */
+async function readRequirements(given: readonly string[] | false): Promise<readonly string[] | undefined> {
+  if (given === false) return [];
+  if (given.length === 0) return undefined;
+  const texts: string[] = [];
+  for (const item of given) {
+    const isFile = await stat(item).then(
+      (stats) => stats.isFile(),
+      // Not there, or no path at all.
+      () => false,
+    );
+    if (!isFile && /^[^;@]*\.txt$/.test(item))
+      throw new BadSource(item, [{ path: item, problem: "there is no such file of requirements" }]);
+    texts.push(isFile ? (await readFileUpTo(item, MOST_REQUIREMENTS_BYTES)).toString("utf8") : item);
+  }
+  return texts;
 }
 
 /** KEY=VALUE, or for variables KEY alone: its value here. */

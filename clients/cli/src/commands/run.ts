@@ -14,6 +14,7 @@ Examples:
   longshore run train/ --cpu 2 --ram 1GB --timeout 10m --out 'model/*.bin' -- --epochs 3
   longshore run project.zip --entrypoint app.py
   longshore run --code 'print(1)'
+  longshore run --code 'import sklearn; print(sklearn.__version__)' --requirements scikit-learn --preload sklearn
   longshore run data/ --command -- bash -c 'wc -l *.csv'
   longshore submit --config task.json train.py
   sort names.txt | longshore run count.py --stdin -`;
@@ -96,6 +97,14 @@ function addTaskOptions(command: Command): void {
     .option("--stdin <file>", "standard input of the task, up to 1 MiB; - passes on what is piped in here")
     .option("-o, --out <glob>", "files to keep as artifacts, such as 'model/*.bin' (repeatable)", collect, [])
     .option("--workdir <folder>", "folder of the project to start in")
+    .option(
+      "--requirements <file|line>",
+      "packages to install: a requirements.txt, or one of its lines; without it the project's own (repeatable)",
+      collect,
+      [],
+    )
+    .option("--no-requirements", "install nothing, whatever the project's requirements.txt says")
+    .option("--preload <module>", "module that warm sandboxes import beforehand (repeatable)", collect, [])
     .option("--image <name>", "container image")
     .option(
       "--network <policy>",

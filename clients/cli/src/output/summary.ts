@@ -78,6 +78,12 @@ export function environmentStage(record: TaskRecord): Stage | undefined {
   return record.stages.find((stage) => stageName(stage.name) === "environment");
 }
 
+/** The packages first, then where they came from: "cached: six==1.16.0" is for the record. */
+export function describeEnvironment(note: string): string {
+  const [, how, packages] = /^(cached|built in [\d.]+ s): (.*)$/.exec(note) ?? [];
+  return how === undefined ? note : `${packages}  ${how}`;
+}
+
 /** How it ended and what it took, in one or a few lines. */
 export function describeEnd(record: TaskRecord, terminal: Terminal): string[] {
   const outcome = outcomeOf(record);

@@ -104,7 +104,7 @@ class FunctionOptions(ResourceOptions, total=False):
     secret_env: Mapping[str, str]
     working_directory: str
     image: str
-    # Lines of a requirements.txt; without it the project's own is used.
+    # Lines of a requirements.txt; without it the project's own is used, and an empty one asks for no packages.
     requirements: str | Sequence[str]
     # Modules that a warm sandbox imports beforehand.
     preload: Sequence[str]

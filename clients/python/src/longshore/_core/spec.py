@@ -210,7 +210,11 @@ class _Reader:
         if requirements is None and self.options.get("preload") is None:
             return None
         lines = requirements if isinstance(requirements, str) else "\n".join(self.texts("requirements") or ())
-        return task_pb2.Environment(requirements=lines, preload=self.texts("preload") or ())
+        preload = self.texts("preload") or ()
+        if requirements is not None and not lines and preload:
+            # Empty beside modules to preload means the project's own file; a comment means none.
+            lines = "# none"
+        return task_pb2.Environment(requirements=lines, preload=preload)
 
     def inputs(self) -> list[task_pb2.Input]:
         found: list[task_pb2.Input] = []
