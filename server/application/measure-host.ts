@@ -83,9 +83,10 @@ export class MeasureHost {
   #oldestWaitSeconds(): number {
     const now = this.#deps.clock().getTime();
     let oldest = now;
-    for (const { id, state, stages } of this.#deps.live()) {
+    for (const { id, state, stages, spec } of this.#deps.live()) {
+      if (state !== "QUEUED") continue;
       // What waits for other tasks waits for nothing that this server could give it.
-      if (state !== "QUEUED" || this.#deps.waitOf(id)?.kind === "DEPENDENCY") continue;
+      if (spec.dependsOn.length > 0 && this.#deps.waitOf(id)?.kind === "DEPENDENCY") continue;
       const queue = stages.findLast(({ name, endTime }) => name === "queue" && endTime === null);
       if (queue !== undefined) oldest = Math.min(oldest, queue.startTime.getTime());
     }

@@ -6,6 +6,8 @@ import type { TaskBook } from "./task-book.ts";
 
 /** At most twice a second: a busy server changes more often than anybody can read. */
 const LEAST_INTERVAL_MILLIS = 500;
+/** So many times as long as it took to make a picture passes before the next: ten thousand queued tasks take a while. */
+const SPARE = 20;
 
 export interface WatchTasksDeps {
   readonly book: TaskBook;
@@ -36,11 +38,13 @@ export class WatchTasks {
     try {
       let told = "";
       while (!signal.aborted) {
+        const begin = performance.now();
         const picture = this.#picture(tenant, request);
         const news = fingerprint(picture);
+        const interval = Math.max(LEAST_INTERVAL_MILLIS, SPARE * (performance.now() - begin));
         if (news !== told) yield picture;
         told = news;
-        await new Latch().wait(signal, LEAST_INTERVAL_MILLIS);
+        await new Latch().wait(signal, interval);
         await latch.wait(signal);
       }
       signal.throwIfAborted();
