@@ -62,6 +62,12 @@ describe("the board of top", () => {
     ]);
   });
 
+  test("shows a cell of what is held, however little", () => {
+    const little = Capacity.fromPartial({ total: { ramBytes: 8192n * MB }, held: { ramBytes: 1n * MB } });
+    const [, bar] = new Board().lines({ capacity: little, tasks: [], totalCount: 0 }, NOW);
+    assert.equal(bar, `RAM  █${"░".repeat(29)}  1 MB of 8 GB held`);
+  });
+
   test("tells the CPUs in use now, and keeps them until there is a newer sample", () => {
     const board = new Board();
     const cpus = (task: Task) =>

@@ -115,7 +115,9 @@ function bar(parts: Readonly<Record<"held" | "foreign" | "reserve", number>>, al
   let sum = 0;
   for (const name of ["held", "foreign", "reserve"] as const) {
     sum += parts[name];
-    const end = Math.min(BAR_CELLS, Math.round((sum / all) * BAR_CELLS));
+    // Little is not nothing.
+    const least = parts[name] > 0 ? text.length + 1 : 0;
+    const end = Math.min(BAR_CELLS, Math.max(least, Math.round((sum / all) * BAR_CELLS)));
     text = text.padEnd(end, CELLS[name]);
   }
   return text.padEnd(BAR_CELLS, CELLS.free);
