@@ -6,9 +6,11 @@ import { formatIpRange, type IpRange, type IpTarget, LOCAL_RANGES, overlap } fro
 import type { TaskLimits } from "./domain/limits.ts";
 import type { Policy } from "./domain/policy.ts";
 import type { PriceBook } from "./domain/price-book.ts";
+import { NO_QUOTAS, type Quotas } from "./domain/quota.ts";
 import type { Isolation } from "./domain/task.ts";
 import { FileProblems } from "./json-file.ts";
 import { readPriceFile } from "./price-file.ts";
+import { readQuotaFile } from "./quota-file.ts";
 import { SETTINGS, type Values } from "./settings.ts";
 
 /** What EGRESS tasks may reach; the adapter turns it into packet rules. */
@@ -54,6 +56,7 @@ export interface Config {
   readonly engineAliases: ReadonlyMap<string, string>;
   /** Null: nothing has a price. */
   readonly prices: PriceBook | null;
+  readonly quotas: Quotas;
   /** Null keeps them in the data folder. */
   readonly bucket: BucketConfig | null;
   readonly archiveLimits: ArchiveLimits;
@@ -111,6 +114,11 @@ export function readConfig(env: Environment): Config {
   // The shape was made of SETTINGS itself; zod cannot follow Object.fromEntries.
   const values = parsed.data as Values;
   const prices = readFile("LONGSHORE_PRICES", values.LONGSHORE_PRICES, readPriceFile, problems);
+  const quotas = readFile("LONGSHORE_QUOTAS", values.LONGSHORE_QUOTAS, readQuotaFile, problems) ?? NO_QUOTAS;
+  if (quotas.haveBudgets && values.LONGSHORE_PRICES === "")
+    problems.push(
+      `LONGSHORE_QUOTAS ${values.LONGSHORE_QUOTAS}: monthly_spend needs prices to count with; set LONGSHORE_PRICES`,
+    );
   problems.push(
     ...accessProblems(values),
     ...egressProblems(values),
@@ -119,7 +127,7 @@ export function readConfig(env: Environment): Config {
     ...databaseProblems(values),
   );
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze({ ...toConfig(values, env), prices });
+  return Object.freeze({ ...toConfig(values, env), prices, quotas });
 }
 
 /** Handed on to tasks without their prefix, so they are as many as OpenTelemetry has. */
@@ -216,7 +224,7 @@ function readFile<T>(setting: string, path: string, read: (path: string) => T, p
   }
 }
 
-function toConfig(v: Values, env: Environment): Omit<Config, "prices"> {
+function toConfig(v: Values, env: Environment): Omit<Config, "prices" | "quotas"> {
   return {
     listen: v.LONGSHORE_LISTEN,
     ...(v.LONGSHORE_METRICS_ADDRESS !== "" && { metricsListen: v.LONGSHORE_METRICS_ADDRESS }),

@@ -121,6 +121,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     auditsTasks: config.access.auth !== "none",
     policy: config.policy,
     prices: config.prices,
+    quotas: config.quotas,
     version: packageJson.version,
     traceUrl: config.traceUrl,
     clock,

@@ -323,6 +323,11 @@ export const SETTINGS = {
     "",
     "JSON file with what an hour of a CPU, a GB of memory and of disk, and a GPU costs, and from when (docs/billing.md); empty means that nothing has a price",
   ),
+  LONGSHORE_QUOTAS: setting(
+    z.string(),
+    "",
+    "JSON file with the most that tenants may hold, queue, store and spend (docs/billing.md); empty means no quotas",
+  ),
   LONGSHORE_EGRESS: setting(
     z.enum(["on", "off"], "is neither on nor off"),
     "off",

@@ -150,6 +150,11 @@ export class Attempt {
     this.#timers.push(timer);
   }
 
+  /** Ends it at once, for a reason of the server's. */
+  kill(why: ServerKill): void {
+    if (!this.#over.signal.aborted) this.#killNow(why);
+  }
+
   #killNow(kill: ServerKill): void {
     this.#kill ??= kill;
     this.#deps.log.warn("the server ends an attempt", { ...factsOf(this.task), why: kill });

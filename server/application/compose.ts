@@ -14,9 +14,11 @@ import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log, Telemetry } from "../domain/ports/telemetry.ts";
 import type { UsageLedger } from "../domain/ports/usage-ledger.ts";
 import type { PriceBook } from "../domain/price-book.ts";
+import type { Quotas } from "../domain/quota.ts";
 import { isTerminal, type Task } from "../domain/task.ts";
 import type { Application } from "./api.ts";
 import { AuditEvents, type TaskAudit } from "./audit-event.ts";
+import { Budgets } from "./budgets.ts";
 import { CacheKeys } from "./cache-keys.ts";
 import { CancelTask } from "./cancel-task.ts";
 import { CheckInputs } from "./check-inputs.ts";
@@ -54,11 +56,13 @@ import { ResultCache } from "./result-cache.ts";
 import { RunAttempts } from "./run-attempts.ts";
 import { RunHistory } from "./run-history.ts";
 import { Scheduler } from "./scheduler.ts";
+import { StoredBytes } from "./stored-bytes.ts";
 import { SubmitTask } from "./submit-task.ts";
 import { Sweep } from "./sweep.ts";
 import { TaskBook } from "./task-book.ts";
 import { TaskDeadlines } from "./task-deadlines.ts";
 import { TaskQueue } from "./task-queue.ts";
+import { TenantQuota } from "./tenant-quota.ts";
 import { TraceStages } from "./trace-stages.ts";
 import { UploadBlob } from "./upload-blob.ts";
 import { WatchTask } from "./watch-task.ts";
@@ -95,6 +99,7 @@ export interface Parts {
   readonly policy: Policy;
   /** Null: nothing has a price. */
   readonly prices: PriceBook | null;
+  readonly quotas: Quotas;
   readonly version: string;
   /** Of a task's trace, with "{trace_id}" in it; empty where it is not known. */
   readonly traceUrl: string;
@@ -151,6 +156,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const book: TaskBook = new TaskBook(store, log, (next, previous) => {
     trace.record(next, previous);
     measure.record(next, previous);
+    quota.note(next, previous);
     environments.noteChange(next);
     if (isTerminal(next.state)) {
       environments.release(next.id);
@@ -208,8 +214,19 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       trouble: (host, error) => probe.trouble(host, error),
     },
   );
+  const budgets = new Budgets({
+    quotas: parts.quotas,
+    currency: parts.prices?.currency ?? "",
+    meter,
+    ledger: parts.ledger,
+    clock,
+    changed: () => scheduler.wake(),
+    stop: (taskId) => attempts.stopUnpaid(taskId),
+  });
+  const quota = new TenantQuota({ quotas: parts.quotas, budgets });
   const scheduler = new Scheduler({
     hosts,
+    quota,
     fairShare: new FairShare(policy.tenantWeights, clock),
     agingMillis: policy.agingMillis,
     launch: (task, host, hold, waitedFor) => attempts.launch(task, host, hold, waitedFor),
@@ -262,12 +279,14 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
   const events = new AuditEvents({ clock, newId });
   const audit: TaskAudit = (caller, action, id, detail) =>
     parts.auditsTasks ? events.of(caller, action, id, { detail }) : undefined;
+  const storedBytes = new StoredBytes({ quotas: parts.quotas, index });
   const presigned = new PresignedBlobs({
     blobs,
     index,
     archives,
     addresses: parts.addresses,
     maxUploadBytes: policy.maxUploadBytes,
+    storedBytes,
     log,
     clock,
   });
@@ -278,6 +297,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     hosts,
     scheduler,
     queue,
+    quota,
     dependencies,
     history,
     cacheKeys,
@@ -297,6 +317,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     archives,
     metrics,
     maxUploadBytes: policy.maxUploadBytes,
+    storedBytes,
     clock,
   });
   const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
@@ -337,6 +358,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     queue,
     cache,
     scheduler,
+    quota,
     dependencies,
     attempts,
     environments,
@@ -408,6 +430,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await diskGuard.start();
       if (policy.countForeign) await foreign.start();
       await trace.repeat(store);
+      await budgets.open();
       await reconcile.boot();
       await environments.makeRoom();
       reconcile.start();
@@ -424,6 +447,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await sweep.stop();
       await presigned.close();
       deadlines.close();
+      budgets.close();
       await dependencies.close();
       await cache.close();
       await environments.close();

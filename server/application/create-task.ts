@@ -33,6 +33,7 @@ import type { RunHistory } from "./run-history.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
 import type { TaskQueue } from "./task-queue.ts";
+import type { TenantQuota } from "./tenant-quota.ts";
 
 export interface CreateTaskDeps {
   readonly audit: TaskAudit;
@@ -41,6 +42,7 @@ export interface CreateTaskDeps {
   readonly hosts: EngineHosts;
   readonly scheduler: Scheduler;
   readonly queue: TaskQueue;
+  readonly quota: TenantQuota;
   readonly dependencies: Dependencies;
   readonly history: RunHistory;
   readonly cacheKeys: CacheKeys;
@@ -93,6 +95,8 @@ export class CreateTask {
     const earlier = await this.findRepeated(caller, request);
     if (earlier !== undefined) return earlier;
     this.#refuseWhilePaused();
+    // Until the task is counted itself, so that many requests at once do not all take the last place.
+    using place = this.#deps.quota.enter(caller.tenant);
     const id = this.#deps.newId();
     let task: Task;
     try {
@@ -101,6 +105,7 @@ export class CreateTask {
       task = { ...made, cacheKey: await this.#deps.cacheKeys.of(made) };
       const detail = origin.rerunOf === "" ? "" : `rerun of ${origin.rerunOf}`;
       await this.#deps.book.insert(task, this.#deps.audit(caller, "task.create", id, detail));
+      place[Symbol.dispose]();
     } catch (error) {
       this.#deps.dependencies.release(id);
       if (!(error instanceof RequestIdTaken)) throw error;
@@ -117,13 +122,15 @@ export class CreateTask {
   }
 
   /** What can be said before an archive has come: a wrong field is refused before gigabytes are sent for nothing. */
-  checkForm(request: TaskRequest, more: readonly FieldViolation[]): void {
+  checkForm(caller: Caller, request: TaskRequest, more: readonly FieldViolation[]): void {
     const violations = [...request.violations, ...more];
     const spec = withSecrets(request);
     const archiveSha256 = spec.archiveSha256 === "" ? "0".repeat(64) : spec.archiveSha256;
-    checkSpec({ ...spec, archiveSha256 }, this.#deps.policy, violations);
+    const limits = checkSpec({ ...spec, archiveSha256 }, this.#deps.policy, violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
     this.#refuseWhilePaused();
+    this.#deps.quota.refuseUsedUp(caller.tenant);
+    this.#deps.quota.refuseWhatNeverFits(caller.tenant, limits);
   }
 
   /** What a request would hold and where, by its fields alone: its archive need not be there, and nothing is claimed or stored. */
@@ -186,6 +193,7 @@ export class CreateTask {
     const environment = await this.#deps.environments.resolve(spec, project !== null, violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
     const host = this.#hostFor(spec, limits);
+    this.#deps.quota.refuseWhatNeverFits(caller.tenant, limits);
     requireTracker(host, spec, policy);
     await this.#requireImage(host, this.#imageOf(spec));
     this.#deps.environments.requireBuilds(environment, host);

@@ -9,8 +9,8 @@ export function describeShortage({ limit, needed, available }: Shortage, foreign
     ["RAM", foreign.ramBytes],
     ["GPU", foreign.gpuCount],
   ]).get(limit);
-  const held = others ? `; other containers on this host hold ${amount(limit, others)}` : "";
-  return `waiting for ${amount(limit, needed)} (${amount(limit, available)} free${held})`;
+  const held = others ? `; other containers on this host hold ${describeAmount(limit, others)}` : "";
+  return `waiting for ${describeAmount(limit, needed)} (${describeAmount(limit, available)} free${held})`;
 }
 
 /** As sentences have it: "CPU", "storage". */
@@ -20,7 +20,8 @@ export function nameOfLimit(limit: Limit): string {
     : limit.toLowerCase().replaceAll("_", " ");
 }
 
-function amount(limit: Limit, value: number): string {
+/** "2 CPU", "512 MB RAM", "1 GPU". */
+export function describeAmount(limit: Limit, value: number): string {
   switch (limit) {
     case "CPU":
       return `${value / 1000} CPU`;

@@ -17,6 +17,7 @@ import { formatRefusal, parseRefusal } from "../domain/refusal.ts";
 import type { DownloadUrl, DownloadUrlRequest, UploadUrl, UploadUrlRequest } from "./api.ts";
 import { CheckArrival } from "./check-arrival.ts";
 import { requireDigest } from "./get-blob.ts";
+import type { StoredBytes } from "./stored-bytes.ts";
 
 /** Longest that a question waits for a check; small uploads are through by then, and for large ones it is asked again. */
 const PATIENCE_MILLIS = 3_000;
@@ -31,6 +32,7 @@ export interface PresignedBlobsDeps {
     | { readonly of: BlobAddresses; readonly lifetimeMillis: number; readonly maxLifetimeMillis: number }
     | undefined;
   readonly maxUploadBytes: number;
+  readonly storedBytes: StoredBytes;
   readonly log: Log;
   readonly clock: () => Date;
 }
@@ -68,6 +70,8 @@ export class PresignedBlobs {
     if (violations.length > 0) throw new InvalidRequest(violations);
     const record = await this.#deps.index.find(tenant, sha256);
     if (this.#isRefused(record, format)) throw parseRefusal(record.refusal);
+    // Only looked at: what is sent to an address counts when it has come.
+    if (record === undefined) (await this.#deps.storedBytes.take(tenant, sizeBytes))[Symbol.dispose]();
     const ticket = { tenant, sha256, sizeBytes, format, expireTime };
     return { ...(await addresses.createUpload(ticket)), expireTime };
   }

@@ -7,6 +7,7 @@ import type {
   UsageGroup,
   UsageLedger,
 } from "../domain/ports/usage-ledger.ts";
+import { monthOf } from "../domain/quota.ts";
 import type { Caller, UsageFilter, UsageListRequest, UsageSumRequest } from "./api.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 
@@ -66,11 +67,6 @@ export class ReadUsage {
   #range(tenant: string, { owner, labels, from, to }: UsageFilter): LedgerRange {
     return { tenant, owner, labels, from: from ?? monthOf(this.#clock()), to: to ?? END_OF_TIME };
   }
-}
-
-/** The first moment of its UTC month. */
-export function monthOf(time: Date): Date {
-  return new Date(Date.UTC(time.getUTCFullYear(), time.getUTCMonth()));
 }
 
 function filterViolations({ from, to }: UsageFilter): FieldViolation[] {

@@ -14,6 +14,7 @@ import type { RunAttempts } from "./run-attempts.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskBook } from "./task-book.ts";
 import type { TaskQueue } from "./task-queue.ts";
+import type { TenantQuota } from "./tenant-quota.ts";
 
 const INTERVAL_MILLIS = 15_000;
 
@@ -24,6 +25,7 @@ export interface ReconcileDeps {
   readonly queue: TaskQueue;
   readonly cache: ResultCache;
   readonly scheduler: Scheduler;
+  readonly quota: TenantQuota;
   readonly dependencies: Dependencies;
   readonly attempts: RunAttempts;
   readonly environments: Environments;
@@ -77,7 +79,10 @@ export class Reconcile {
       for (const id of await this.#filesBeside(named, host)) await this.#removeFiles(id, host);
     }
     await this.#deps.dependencies.restore(tasks);
-    for (const task of tasks) this.#deps.book.adopt(task);
+    for (const task of tasks) {
+      this.#deps.book.adopt(task);
+      this.#deps.quota.note(task, undefined);
+    }
     // What runs comes first: equal tasks in the queue may wait for its result.
     for (const task of tasks) if (currentAttempt(task) !== undefined) this.#takeUp(task);
     for (const task of tasks) if (currentAttempt(task) === undefined) this.#takeUp(task);

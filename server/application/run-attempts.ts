@@ -33,6 +33,8 @@ interface Active {
   /** Aborts when the attempt is over or the server closes. */
   readonly over: AbortController;
   cancelTimer: NodeJS.Timeout | undefined;
+  /** Once it is followed. */
+  attempt: Attempt | undefined;
 }
 
 export interface RunAttemptsEvents {
@@ -97,6 +99,11 @@ export class RunAttempts {
     active.cancelTimer ??= setTimeout(() => this.#stop(active, "kill"), grace);
   }
 
+  /** Ends a task whose tenant has no money left; does nothing when it is not running. */
+  stopUnpaid(taskId: string): void {
+    this.#active.get(taskId)?.attempt?.kill("budget");
+  }
+
   /** Stops watching; sandboxes go on and are adopted at the next start. */
   async close(): Promise<void> {
     this.#closing.abort();
@@ -119,6 +126,7 @@ export class RunAttempts {
       abortStart: new AbortController(),
       over: new AbortController(),
       cancelTimer: undefined,
+      attempt: undefined,
     };
     this.#active.set(task.id, active);
     const work = run(active)
@@ -310,6 +318,7 @@ export class RunAttempts {
   }
 
   async #finish(active: Active, attempt: Attempt): Promise<void> {
+    active.attempt = attempt;
     await this.#settle(active, attempt, await attempt.follow(this.#closing.signal));
   }
 

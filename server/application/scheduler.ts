@@ -8,6 +8,7 @@ import { Changes } from "./changes.ts";
 import { describeShortage } from "./describe-wait.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import { factsOf } from "./log-facts.ts";
+import type { TenantQuota } from "./tenant-quota.ts";
 import { type Queued, WaitingLine } from "./waiting-line.ts";
 
 /** After so many others went past a blocked one on its host, nothing goes past it there any more. */
@@ -34,6 +35,7 @@ export class Scheduler {
   readonly #hosts: EngineHosts;
   readonly #first: (() => void) | undefined;
   readonly #fairShare: FairShare;
+  readonly #quota: TenantQuota | undefined;
   readonly #agingMillis: number;
   readonly #line = new WaitingLine();
   readonly #score = (tenant: string) => this.#fairShare.score(tenant);
@@ -53,6 +55,8 @@ export class Scheduler {
   constructor(deps: {
     hosts: EngineHosts;
     fairShare: FairShare;
+    /** Without one tenants may hold what the hosts have. */
+    quota?: TenantQuota;
     agingMillis: number;
     launch: Launch;
     tell: (taskId: string) => void;
@@ -64,6 +68,7 @@ export class Scheduler {
     this.#hosts = deps.hosts;
     this.#first = deps.first;
     this.#fairShare = deps.fairShare;
+    this.#quota = deps.quota;
     this.#agingMillis = deps.agingMillis;
     this.#launch = deps.launch;
     this.#tell = deps.tell;
@@ -98,12 +103,14 @@ export class Scheduler {
   /** Takes up a hold from before a restart. */
   adopt(host: EngineHost, task: Task, hold: Hold): void {
     host.ledger.adopt(hold);
+    this.#quota?.hold(task);
     this.#fairShare.hold(task.tenant, task.id, dominantShare(hold.resources, host.ledger.largest));
   }
 
   giveBack(host: EngineHost, taskId: string): void {
     host.ledger.giveBack(taskId);
     this.#fairShare.giveBack(taskId);
+    this.#quota?.giveBack(taskId);
     this.wake();
   }
 
@@ -157,6 +164,8 @@ export class Scheduler {
     if (pausedReason !== undefined) return { ...common, kind: "PAUSED", message: pausedReason };
     const suspended = this.#suspended.get(host.engine.name);
     if (suspended !== undefined) return { ...common, kind: "ENGINE", message: suspended };
+    const quota = this.#quota?.waitOf(task);
+    if (quota !== undefined) return { ...common, kind: "QUOTA", ...quota };
     const shortage = host.ledger.shortage(task.limits, task.spec.resources?.gpuModel);
     if (shortage === undefined) {
       const message = position === 1 ? "next to start" : "waiting for its turn";
@@ -198,7 +207,7 @@ export class Scheduler {
     const now = this.#clock();
     // Once somebody is held, what may start is for a pass over all to say.
     for (let entry = walk.entry; entry !== undefined && this.#held.size === 0; entry = walk.entry) {
-      if (this.#suspended.has(entry.host.engine.name) || this.#isShort(entry, now)) {
+      if (this.#isPassedBy(entry) || this.#isShort(entry, now)) {
         walk.step();
         continue;
       }
@@ -211,7 +220,8 @@ export class Scheduler {
 
   #firstOn(host: EngineHost): Queued | undefined {
     const walk = this.#line.walk(this.#score);
-    while (walk.entry !== undefined && walk.entry.host !== host) walk.step();
+    while (walk.entry !== undefined && (walk.entry.host !== host || this.#isPassedBy(walk.entry)))
+      walk.step();
     return walk.entry;
   }
 
@@ -226,13 +236,15 @@ export class Scheduler {
     const closed = new Set<EngineHost>();
     for (let entry = walk.entry; entry !== undefined; entry = walk.entry) {
       const { host, demand, task } = entry;
-      const passedBy = this.#suspended.has(host.engine.name);
+      if (demand.blockedIn === pass) {
+        if (this.#held.has(entry) && !this.#isPassedBy(entry)) closed.add(host);
+        walk.step();
+        continue;
+      }
+      const passedBy = this.#isPassedBy(entry);
       const first = firsts.get(host) ?? entry;
       if (!passedBy) firsts.set(host, first);
-      if (demand.blockedIn === pass) {
-        if (this.#held.has(entry)) closed.add(host);
-        walk.step();
-      } else if (passedBy || closed.has(host) || this.#isShort(entry, now)) {
+      if (passedBy || closed.has(host) || this.#isShort(entry, now)) {
         demand.blockedIn = pass;
         if (!passedBy && this.#held.has(entry)) closed.add(host);
         const count = (blocked.get(task.tenant) ?? 0) + 1;
@@ -262,6 +274,11 @@ export class Scheduler {
     return limit !== undefined;
   }
 
+  /** Nothing on its host keeps it waiting, so that it keeps nobody from going past. */
+  #isPassedBy({ task, host }: Queued): boolean {
+    return this.#suspended.has(host.engine.name) || this.#quota?.waitOf(task) !== undefined;
+  }
+
   #shortageOf({ task, host }: Queued): Shortage | undefined {
     return host.ledger.shortage(task.limits, task.spec.resources?.gpuModel);
   }
@@ -271,6 +288,7 @@ export class Scheduler {
     const waitedFor = demand.short !== undefined && demand.short.time >= since ? demand.short.limit : null;
     const hold = host.ledger.hold(task.id, task.limits, task.spec.resources?.gpuModel);
     this.#fairShare.hold(task.tenant, task.id, dominantShare(task.limits, host.ledger.largest));
+    this.#quota?.hold(task);
     this.#take(entry);
     this.#log.debug("task starts", { ...factsOf(task), engine: host.engine.name });
     this.#launch(task, host, hold, waitedFor);

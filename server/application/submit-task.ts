@@ -39,7 +39,7 @@ export class SubmitTask {
       ]);
     }
     const promised = { ...request, spec: { ...request.spec, archiveSha256: upload.sha256 } };
-    this.#create.checkForm(promised, [
+    this.#create.checkForm(caller, promised, [
       ...headerViolations({ header: upload, purpose: "project" }, this.#policy.maxUploadBytes),
     ]);
     if (upload.sha256 !== "") {

@@ -15,6 +15,7 @@ import type { Metrics } from "../domain/ports/metrics.ts";
 import { formatRefusal, parseRefusal } from "../domain/refusal.ts";
 import { Intake } from "./intake.ts";
 import { RecheckArchive } from "./recheck-archive.ts";
+import type { StorageRoom, StoredBytes } from "./stored-bytes.ts";
 import { untilAborted } from "./until-aborted.ts";
 
 export const MAX_CHUNK_BYTES = 2 ** 20;
@@ -54,6 +55,7 @@ export interface UploadDependencies {
   readonly archives: ArchiveReader;
   readonly metrics: Metrics;
   readonly maxUploadBytes: number;
+  readonly storedBytes: StoredBytes;
   readonly clock: () => Date;
 }
 
@@ -100,15 +102,17 @@ export class UploadBlob {
   readonly #archives: ArchiveReader;
   readonly #metrics: Metrics;
   readonly #maxUploadBytes: number;
+  readonly #storedBytes: StoredBytes;
   readonly #clock: () => Date;
   readonly #rechecks: RecheckArchive;
 
-  constructor({ blobs, index, archives, metrics, maxUploadBytes, clock }: UploadDependencies) {
+  constructor({ blobs, index, archives, metrics, maxUploadBytes, storedBytes, clock }: UploadDependencies) {
     this.#blobs = blobs;
     this.#index = index;
     this.#archives = archives;
     this.#metrics = metrics;
     this.#maxUploadBytes = maxUploadBytes;
+    this.#storedBytes = storedBytes;
     this.#clock = clock;
     this.#rechecks = new RecheckArchive({ blobs, archives });
   }
@@ -124,6 +128,7 @@ export class UploadBlob {
     const { tenant, header, purpose } = upload;
     const known = header.sha256 === "" ? undefined : await this.#known(upload, signal);
     if (known !== undefined) return known;
+    using room = await this.#storedBytes.take(tenant, header.sizeBytes);
 
     const isResumable = header.sha256 !== "" && header.sizeBytes > 0;
     const key = isResumable ? stageKey(tenant, header.sha256) : randomUUID();
@@ -134,7 +139,7 @@ export class UploadBlob {
       mustBeArchive: purpose === "project",
     });
     try {
-      const receivedBytes = await this.#receive(upload, staged, intake, chunks, signal);
+      const receivedBytes = await this.#receive(upload, room, staged, intake, chunks, signal);
       return { ...(await this.#store(upload, staged, intake, signal)), receivedBytes };
     } catch (error) {
       if (isResumable && !spoilsStaged(error)) await staged.commit();
@@ -180,6 +185,7 @@ export class UploadBlob {
 
   async #receive(
     { tenant, header }: Upload,
+    room: StorageRoom,
     staged: StagedBlob,
     intake: Intake,
     chunks: AsyncIterable<Uint8Array>,
@@ -197,6 +203,7 @@ export class UploadBlob {
         this.#metrics.count("longshore.upload.received", {}, chunk.length);
         if (staged.committedBytes + chunk.length > most)
           throw this.#tooLong(header, staged.committedBytes + chunk.length);
+        room.require(staged.committedBytes + chunk.length);
         await bothSettled(staged.append(chunk), intake.take(chunk));
       }
     } catch (error) {

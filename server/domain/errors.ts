@@ -126,12 +126,22 @@ export class OffsetBeyondEnd extends LongshoreError {
   }
 }
 
+/** How far a quota is used; a reset time where it frees itself then. */
+export interface QuotaUse {
+  readonly used: string;
+  readonly allowed: string;
+  readonly resetTime?: Date;
+}
+
 export class QuotaExceeded extends LongshoreError {
   readonly reason = "QUOTA_EXCEEDED";
   readonly subject: string;
 
-  constructor(subject: string, message: string) {
-    super(message);
+  constructor(subject: string, message: string, use?: QuotaUse) {
+    const facts: Record<string, string> = { quota: subject };
+    if (use !== undefined) Object.assign(facts, { used: use.used, allowed: use.allowed });
+    if (use?.resetTime !== undefined) facts.reset_time = use.resetTime.toISOString();
+    super(message, facts);
     this.subject = subject;
   }
 }

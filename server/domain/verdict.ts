@@ -8,7 +8,7 @@ import type { ResultReason, TaskResult, Termination } from "./task.ts";
 const MOST_LAST_WORDS = 500;
 
 /** What the server itself did to an attempt; its own clock is believed before the runner's word. */
-export type ServerKill = "deadline" | "total_deadline" | "output";
+export type ServerKill = "deadline" | "total_deadline" | "output" | "budget";
 
 /** The streams as the server read them. */
 export interface OutputFacts {
@@ -134,6 +134,7 @@ function terminationOf(end: RunnerEnd, limits: TaskLimits): Termination | null {
 
 function fromServerKill(kill: ServerKill, facts: EndFacts): TaskResult {
   const { limits } = facts;
+  if (kill === "budget") return unpaid(facts);
   const [reason, limit, value]: [ResultReason, Limit, number] =
     kill === "output"
       ? ["OUTPUT_LIMIT", "LOG", limits.logBytes]
@@ -149,6 +150,20 @@ function fromServerKill(kill: ServerKill, facts: EndFacts): TaskResult {
     ),
     termination: { limit, limitValue: value, observedPeak: value, killer: "SERVER", process: "" },
     limitsHit: [limit],
+  };
+}
+
+/** Money is counted in no unit of Termination's: how much it was is in the tenant's usage. */
+function unpaid(facts: EndFacts): TaskResult {
+  return {
+    ...plain(
+      "BUDGET_EXCEEDED",
+      facts,
+      "ended by the server: the tenant's budget for this month is used up",
+      "see longshore usage, ask the operator for a larger budget, or rerun it next month (UTC)",
+    ),
+    termination: { limit: "QUOTA", limitValue: 0, observedPeak: 0, killer: "SERVER", process: "" },
+    limitsHit: ["QUOTA"],
   };
 }
 

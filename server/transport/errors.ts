@@ -91,7 +91,14 @@ function extraDetails(error: LongshoreError | undefined, faultId: string | undef
     return [any("RetryInfo", RetryInfo.encode({ retryDelay }).finish())];
   }
   if (error instanceof QuotaExceeded) {
-    const violation = { subject: clip(error.subject), description: clip(error.message) };
+    const { quota = "", allowed = "" } = error.metadata;
+    const violation = {
+      subject: clip(error.subject),
+      description: clip(error.message),
+      quotaId: clip(quota),
+      // Amounts of money are in the metadata alone: this field holds whole numbers.
+      quotaValue: /^\d{1,18}$/.test(allowed) ? BigInt(allowed) : 0n,
+    };
     return [
       any(
         "QuotaFailure",

@@ -55,6 +55,22 @@ export function blobIndexContract(name: string, open: () => Promise<Stores>): vo
       assert.equal(await stores.blobs.find("tenant", OTHER), undefined);
     });
 
+    test("what a tenant stores is its accepted blobs and its tasks' artifacts", async () => {
+      await using stores = await open();
+      assert.equal(await stores.blobs.storedBytes("tenant"), 0);
+      await stores.blobs.put({ ...stored, sizeBytes: 100 });
+      await stores.blobs.put({ ...refused, sha256: OTHER, sizeBytes: 1000 });
+      await stores.blobs.put({ ...stored, tenant: "other", sizeBytes: 10_000 });
+      const task = sampleTask(1);
+      await stores.tasks.insert(task);
+      await stores.artifacts.replace(task.id, task.tenant, [
+        { path: "a", sizeBytes: 7, sha256: DIGEST },
+        { path: "b", sizeBytes: 8, sha256: OTHER },
+      ]);
+      assert.equal(await stores.blobs.storedBytes("tenant"), 115);
+      assert.equal(await stores.blobs.storedBytes("other"), 10_000);
+    });
+
     test("a later verdict replaces the earlier", async () => {
       await using stores = await open();
       await stores.blobs.put(refused);

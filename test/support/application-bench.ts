@@ -7,6 +7,7 @@ import { createIds } from "#server/application/identity.ts";
 import { DEFAULT_ARCHIVE_LIMITS } from "#server/domain/blob.ts";
 import type { TaskStore } from "#server/domain/ports/task-store.ts";
 import { LOCAL_USER } from "#server/domain/principal.ts";
+import { NO_QUOTAS } from "#server/domain/quota.ts";
 import { isTerminal, type Task, type TaskSpec } from "#server/domain/task.ts";
 import { isFinished } from "#server/domain/transition.ts";
 import { CollectingLog } from "./fakes/collecting-log.ts";
@@ -85,6 +86,7 @@ export class ApplicationBench implements AsyncDisposable {
       auditsTasks: true,
       policy: samplePolicy(),
       prices: null,
+      quotas: NO_QUOTAS,
       version: "0",
       traceUrl: "",
       clock: () => new Date(Date.now() + this.aheadMillis),

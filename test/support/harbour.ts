@@ -7,10 +7,12 @@ import { DownloadBlob } from "#server/application/download-blob.ts";
 import { GetBlob } from "#server/application/get-blob.ts";
 import { PresignedBlobs } from "#server/application/presigned-blobs.ts";
 import { RecheckArchive } from "#server/application/recheck-archive.ts";
+import { StoredBytes } from "#server/application/stored-bytes.ts";
 import { UploadBlob, type UploadHeader } from "#server/application/upload-blob.ts";
 import { DEFAULT_ARCHIVE_LIMITS } from "#server/domain/blob.ts";
 import type { BlobAddresses } from "#server/domain/ports/blob-addresses.ts";
 import type { BlobStore } from "#server/domain/ports/blob-store.ts";
+import { NO_QUOTAS } from "#server/domain/quota.ts";
 import { file, folder, tar } from "../fixtures/archives/raw-tar.ts";
 import { CollectingLog } from "./fakes/collecting-log.ts";
 import { CollectingMetrics } from "./fakes/collecting-metrics.ts";
@@ -55,12 +57,14 @@ export class Harbour implements AsyncDisposable {
     this.blobs = blobs;
     this.archives = new FileArchiveReader({ directory: folder.path, limits: DEFAULT_ARCHIVE_LIMITS });
     const { index, archives } = this;
+    const storedBytes = new StoredBytes({ quotas: NO_QUOTAS, index });
     this.upload = new UploadBlob({
       blobs,
       index,
       archives,
       metrics: new CollectingMetrics(),
       maxUploadBytes: MAX_UPLOAD_BYTES,
+      storedBytes,
       clock: () => TIME,
     });
     this.presigned = new PresignedBlobs({
@@ -69,6 +73,7 @@ export class Harbour implements AsyncDisposable {
       archives,
       addresses: addresses && { of: addresses, lifetimeMillis: 60_000, maxLifetimeMillis: 3_600_000 },
       maxUploadBytes: MAX_UPLOAD_BYTES,
+      storedBytes,
       log: new CollectingLog(),
       clock: () => new Date(),
     });

@@ -126,6 +126,25 @@ export class SqlBlobIndex implements BlobIndex {
     });
   }
 
+  async storedBytes(tenant: string): Promise<number> {
+    try {
+      const blobs = await this.#database
+        .selectFrom("blob")
+        .select((row) => row.fn.sum<number | string | null>("size_bytes").as("bytes"))
+        .where("tenant", "=", tenant)
+        .where("state", "=", "STORED")
+        .executeTakeFirstOrThrow();
+      const artifacts = await this.#database
+        .selectFrom("artifact")
+        .select((row) => row.fn.sum<number | string | null>("size_bytes").as("bytes"))
+        .where("tenant", "=", tenant)
+        .executeTakeFirstOrThrow();
+      return Number(blobs.bytes ?? 0) + Number(artifacts.bytes ?? 0);
+    } catch (error) {
+      throw toDomainError(error, `add up what tenant ${tenant} stores`);
+    }
+  }
+
   async isReferenced(sha256: string): Promise<boolean> {
     const naming = (table: "blob" | "artifact" | "task_input") =>
       this.#database

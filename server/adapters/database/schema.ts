@@ -188,7 +188,11 @@ export const ArtifactTable = defineEntity({
     sizeBytes: p.bigint("number"),
     sha256: p.text().fieldName("sha256"),
   },
-  indexes: [{ name: "artifact_sha256", properties: ["sha256"] }],
+  indexes: [
+    { name: "artifact_sha256", properties: ["sha256"] },
+    // What a tenant stores is added up from the index alone.
+    { name: "artifact_tenant", properties: ["tenant", "sizeBytes"] },
+  ],
 });
 
 export const BlobTable = defineEntity({

@@ -17,6 +17,8 @@ export interface BlobIndex {
   touch(tenant: string, sha256: string, time: Date): Promise<boolean>;
   /** Removes rows last used before `time` that no task of their tenant names, at most `limit`; answers their digests. */
   removeUnused(time: Date, limit: number): Promise<string[]>;
+  /** Bytes of the tenant's stored blobs and of its tasks' artifacts, together. */
+  storedBytes(tenant: string): Promise<number>;
   /** Whether any tenant's row, any task's spec or any artifact still names the digest. */
   isReferenced(sha256: string): Promise<boolean>;
 }

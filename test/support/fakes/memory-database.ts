@@ -244,6 +244,13 @@ export class MemoryBlobIndex implements BlobIndex {
     return unused.map(({ sha256 }) => sha256);
   }
 
+  async storedBytes(tenant: string): Promise<number> {
+    const { blobs, artifacts, tasks } = this.#rows;
+    const stored = [...blobs.values()].filter((blob) => blob.tenant === tenant && blob.state === "STORED");
+    const left = [...artifacts].flatMap(([id, list]) => (tasks.get(id)?.tenant === tenant ? list : []));
+    return [...stored, ...left].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  }
+
   async isReferenced(sha256: string): Promise<boolean> {
     const { tasks, artifacts, blobs } = this.#rows;
     return (

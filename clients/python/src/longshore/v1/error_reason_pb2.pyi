@@ -45,7 +45,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_WRONG_OFFSET: _ErrorReason.ValueType  # 10
     """OUT_OF_RANGE: an upload's offset is not the committed size, or a download's lies beyond the end; metadata holds committed_bytes or size_bytes."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 11
-    """RESOURCE_EXHAUSTED with QuotaFailure."""
+    """RESOURCE_EXHAUSTED with QuotaFailure; metadata holds quota, used and allowed, and reset_time (RFC 3339) where it frees itself then."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 12
     """RESOURCE_EXHAUSTED with RetryInfo."""
     ERROR_REASON_UNAVAILABLE: _ErrorReason.ValueType  # 13
@@ -89,7 +89,7 @@ ERROR_REASON_UPLOAD_IN_PROGRESS: ErrorReason.ValueType  # 9
 ERROR_REASON_WRONG_OFFSET: ErrorReason.ValueType  # 10
 """OUT_OF_RANGE: an upload's offset is not the committed size, or a download's lies beyond the end; metadata holds committed_bytes or size_bytes."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 11
-"""RESOURCE_EXHAUSTED with QuotaFailure."""
+"""RESOURCE_EXHAUSTED with QuotaFailure; metadata holds quota, used and allowed, and reset_time (RFC 3339) where it frees itself then."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 12
 """RESOURCE_EXHAUSTED with RetryInfo."""
 ERROR_REASON_UNAVAILABLE: ErrorReason.ValueType  # 13

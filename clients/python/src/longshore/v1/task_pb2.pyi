@@ -844,7 +844,7 @@ class TaskResult(_message.Message):
         REASON_QUEUE_TIMED_OUT: TaskResult._Reason.ValueType  # 12
         """Waited longer than queue_timeout."""
         REASON_BUDGET_EXCEEDED: TaskResult._Reason.ValueType  # 13
-        """The tenant's budget was used up."""
+        """The tenant's money for this month was used up while it ran; what it ran until then is charged."""
         REASON_LOST: TaskResult._Reason.ValueType  # 14
         """The sandbox or its node vanished."""
         REASON_SYSTEM_ERROR: TaskResult._Reason.ValueType  # 15
@@ -880,7 +880,7 @@ class TaskResult(_message.Message):
     REASON_QUEUE_TIMED_OUT: TaskResult.Reason.ValueType  # 12
     """Waited longer than queue_timeout."""
     REASON_BUDGET_EXCEEDED: TaskResult.Reason.ValueType  # 13
-    """The tenant's budget was used up."""
+    """The tenant's money for this month was used up while it ran; what it ran until then is charged."""
     REASON_LOST: TaskResult.Reason.ValueType  # 14
     """The sandbox or its node vanished."""
     REASON_SYSTEM_ERROR: TaskResult.Reason.ValueType  # 15

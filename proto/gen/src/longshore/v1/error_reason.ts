@@ -34,7 +34,7 @@ export const ErrorReason = {
   UPLOAD_IN_PROGRESS: 9,
   /** WRONG_OFFSET - OUT_OF_RANGE: an upload's offset is not the committed size, or a download's lies beyond the end; metadata holds committed_bytes or size_bytes. */
   WRONG_OFFSET: 10,
-  /** QUOTA_EXCEEDED - RESOURCE_EXHAUSTED with QuotaFailure. */
+  /** QUOTA_EXCEEDED - RESOURCE_EXHAUSTED with QuotaFailure; metadata holds quota, used and allowed, and reset_time (RFC 3339) where it frees itself then. */
   QUOTA_EXCEEDED: 11,
   /** RATE_LIMITED - RESOURCE_EXHAUSTED with RetryInfo. */
   RATE_LIMITED: 12,

@@ -640,7 +640,7 @@ export const TaskResult_Reason = {
   DEPENDENCY_FAILED: 11,
   /** QUEUE_TIMED_OUT - Waited longer than queue_timeout. */
   QUEUE_TIMED_OUT: 12,
-  /** BUDGET_EXCEEDED - The tenant's budget was used up. */
+  /** BUDGET_EXCEEDED - The tenant's money for this month was used up while it ran; what it ran until then is charged. */
   BUDGET_EXCEEDED: 13,
   /** LOST - The sandbox or its node vanished. */
   LOST: 14,

@@ -9,6 +9,7 @@ import _20261121134958 from "./20261121134958-add-task-inputs.ts";
 import _20261121135238 from "./20261121135238-add-result-cache.ts";
 import _20261121135607 from "./20261121135607-add-environment.ts";
 import _20261121140631 from "./20261121140631-add-server-term.ts";
+import _20261121141615 from "./20261121141615-add-artifact-tenant.ts";
 
 /** Oldest first. A migration that was released never changes. */
 export const MIGRATIONS: readonly MigrationObject[] = [
@@ -22,4 +23,5 @@ export const MIGRATIONS: readonly MigrationObject[] = [
   { name: "20261121135238-add-result-cache", class: _20261121135238 },
   { name: "20261121135607-add-environment", class: _20261121135607 },
   { name: "20261121140631-add-server-term", class: _20261121140631 },
+  { name: "20261121141615-add-artifact-tenant", class: _20261121141615 },
 ];
