@@ -320,7 +320,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     storedBytes,
     clock,
   });
-  const submitTask = new SubmitTask({ createTask, uploadBlob, policy, clock });
+  const submitTask = new SubmitTask({ createTask, uploadBlob, dependencies, policy, clock });
   const buildOf = (taskId: string) => environments.outputOf(taskId);
   const readTasks = new ReadTasks({ book, store, present });
   const watchTask = new WatchTask({ book, journals, present, buildOf, clock });

@@ -1,6 +1,7 @@
 import {
   allowsStart,
   describeLost,
+  MAX_DEPENDENCIES,
   needsOf,
   outcomeOf,
   outcomeOfDeleted,
@@ -73,7 +74,7 @@ export class Dependencies {
    * `release` when the task does not come to be.
    */
   async claim(id: string, tenant: string, spec: TaskSpec, violations: FieldViolation[]): Promise<void> {
-    const needs = needsOf(spec);
+    const needs = boundedNeedsOf(spec);
     if (needs.length === 0) return;
     const claim = this.#hold(id, tenant, needs);
     let found: Map<string, TaskOutcome>;
@@ -84,21 +85,13 @@ export class Dependencies {
       throw error;
     }
     for (const outcome of found.values()) this.#note(claim, outcome);
-    const unknown = (need: string) => this.#leaving.has(need) || found.get(need)?.tenant !== tenant;
-    for (const [index, need] of spec.dependsOn.entries()) {
-      const outcome = claim.outcomes.get(need);
-      const field = `depends_on[${index}]`;
-      if (unknown(need)) violations.push({ field, description: `there is no task ${need.slice(0, 100)}` });
-      else if (outcome !== undefined && outcome.state !== "SUCCEEDED") {
-        const description = `${describeLost(outcome)}; rerun it, and name the new task`;
-        violations.push({ field, description });
-      }
-    }
-    for (const [index, input] of spec.inputs.entries()) {
-      if (input.kind !== "artifact" || !unknown(input.taskId)) continue;
-      const description = `there is no task ${input.taskId.slice(0, 100)}`;
-      violations.push({ field: `inputs[${index}].artifact.task_id`, description });
-    }
+    violations.push(...this.#problems(tenant, spec, found));
+  }
+
+  /** What `claim` would find wrong now. */
+  async check(tenant: string, spec: TaskSpec): Promise<FieldViolation[]> {
+    const needs = boundedNeedsOf(spec);
+    return needs.length === 0 ? [] : this.#problems(tenant, spec, await this.#outcomes(needs));
   }
 
   /** Gives up what a task claimed; does nothing when it claimed nothing. */
@@ -245,6 +238,27 @@ export class Dependencies {
     return stored;
   }
 
+  #problems(tenant: string, spec: TaskSpec, found: ReadonlyMap<string, TaskOutcome>): FieldViolation[] {
+    const isUnknown = (id: string) => this.#leaving.has(id) || found.get(id)?.tenant !== tenant;
+    const unknown = (field: string, id: string) => ({
+      field,
+      description: `there is no task ${id.slice(0, 100)}`,
+    });
+    const named = spec.dependsOn.flatMap((id, index) => {
+      const field = `depends_on[${index}]`;
+      if (isUnknown(id)) return [unknown(field, id)];
+      const outcome = found.get(id);
+      if (outcome === undefined || !isTerminal(outcome.state) || outcome.state === "SUCCEEDED") return [];
+      return [{ field, description: `${describeLost(outcome)}; rerun it, and name the new task` }];
+    });
+    const sources = spec.inputs.flatMap((input, index) =>
+      input.kind === "artifact" && isUnknown(input.taskId)
+        ? [unknown(`inputs[${index}].artifact.task_id`, input.taskId)]
+        : [],
+    );
+    return [...named, ...sources];
+  }
+
   #isReady({ needs, outcomes }: Claim, task: Task): boolean {
     return needs.every((id) => {
       const outcome = outcomes.get(id);
@@ -284,4 +298,10 @@ export class Dependencies {
       this.#closing.signal,
     );
   }
+}
+
+/** What is refused for its length is not looked up, too. */
+function boundedNeedsOf(spec: TaskSpec): string[] {
+  const longest = Math.max(spec.dependsOn.length, spec.inputs.length);
+  return longest > MAX_DEPENDENCIES ? [] : needsOf(spec);
 }

@@ -3,20 +3,29 @@ import type { Policy } from "../domain/policy.ts";
 import type { Task } from "../domain/task.ts";
 import type { Caller, TaskRequest, UploadHeader } from "./api.ts";
 import type { CreateTask } from "./create-task.ts";
+import type { Dependencies } from "./dependencies.ts";
 import { headerViolations, type UploadBlob } from "./upload-blob.ts";
 
 /** Upload and create in one call. A repeated request id is answered before its bytes are read again. */
 export class SubmitTask {
   readonly #create: CreateTask;
   readonly #upload: UploadBlob;
+  readonly #dependencies: Dependencies;
   readonly #policy: Policy;
   readonly #clock: () => Date;
   /** Request ids whose bytes are on their way; a second stream of one is sent away. */
   readonly #underWay = new Set<string>();
 
-  constructor(deps: { createTask: CreateTask; uploadBlob: UploadBlob; policy: Policy; clock: () => Date }) {
+  constructor(deps: {
+    createTask: CreateTask;
+    uploadBlob: UploadBlob;
+    dependencies: Dependencies;
+    policy: Policy;
+    clock: () => Date;
+  }) {
     this.#create = deps.createTask;
     this.#upload = deps.uploadBlob;
+    this.#dependencies = deps.dependencies;
     this.#policy = deps.policy;
     this.#clock = deps.clock;
   }
@@ -46,6 +55,9 @@ export class SubmitTask {
       const earlier = await this.#create.findRepeated(caller, promised);
       if (earlier !== undefined) return earlier;
     }
+    // Without a digest nobody knows yet whether this repeats a request that was taken before something went wrong.
+    if (upload.sha256 !== "" || request.spec.requestId === "")
+      await this.#refuseWhatCannotStart(caller, request);
     const { requestId } = request.spec;
     const key = `${caller.tenant} ${requestId}`;
     if (requestId !== "" && this.#underWay.has(key)) {
@@ -70,5 +82,11 @@ export class SubmitTask {
     } finally {
       this.#underWay.delete(key);
     }
+  }
+
+  /** Before gigabytes are sent for a task that another one's failure has decided. */
+  async #refuseWhatCannotStart(caller: Caller, { spec }: TaskRequest): Promise<void> {
+    const violations = await this.#dependencies.check(caller.tenant, spec);
+    if (violations.length > 0) throw new InvalidRequest(violations);
   }
 }

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { InvalidRequest, RequestIdReused, WrongState } from "#server/domain/errors.ts";
 import { ApplicationBench, CALLER } from "../support/application-bench.ts";
+import { unread } from "../support/harbour.ts";
+import { SAMPLE_SPEC, sampleId } from "../support/sample-task.ts";
 
 const WAITING = { code: "import time; time.sleep(3600)", timeoutMillis: 3_600_000 };
 const HELLO = { code: "print('hello')" };
@@ -53,6 +55,21 @@ describe("a pipeline", () => {
     const again = bench.create({ ...HELLO, resources, dependsOn: [second.id, "01AAAAAAAAAAAAAAAAAAAAAAAA"] });
     assert.deepEqual(await fieldsRefused(again), ["depends_on[0]", "depends_on[1]"]);
     await bench.finished(first.id);
+  });
+
+  test("that cannot start is refused before its project is sent", async () => {
+    await using bench = await ApplicationBench.open();
+    const dependsOn = ["01AAAAAAAAAAAAAAAAAAAAAAAA"];
+    const spec = { ...SAMPLE_SPEC, code: "", entrypoint: "main.py", resources, dependsOn, requestId: "r" };
+    const header = { sha256: "a".repeat(64), sizeBytes: 0, offsetBytes: 0, format: null };
+    const request = { spec, secrets: {}, violations: [] };
+    const signal = AbortSignal.timeout(30_000);
+    const submitted = bench.application.submitTask(CALLER, request, header, unread(), signal);
+    assert.deepEqual(await fieldsRefused(submitted), ["depends_on[0]"]);
+    const many = Array.from({ length: 101 }, (_, place) => sampleId(place));
+    assert.deepEqual(await fieldsRefused(bench.create({ ...HELLO, resources, dependsOn: many })), [
+      "depends_on",
+    ]);
   });
 
   test("cannot be cancelled away under those that wait, nor deleted, nor expire", async () => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_everything_that_can_be_asked_arrives() -> None:
             "placement": {"engine": "e", "instance_type": "t"},
             "priority": -3,
             "expected_duration": "500ms",
-            "depends_on": ["01J"],
+            "depends_on": ["01J", SimpleNamespace(id="01K")],
             "max_attempts": 2,
             "cache": True,
             "max_processes": 10,
@@ -67,6 +68,7 @@ def test_everything_that_can_be_asked_arrives() -> None:
     ]
     assert request.environment.requirements == "numpy\npandas==2"
     assert request.inputs[1].artifact.path == "out/m"
+    assert list(request.depends_on) == ["01J", "01K"]
     assert request.budgets.max_log_bytes == 2**40
     assert request.stdin == "ä".encode()
 
