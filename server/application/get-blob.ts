@@ -14,6 +14,7 @@ export interface BlobStatus {
   readonly sizeBytes: number;
   readonly committedBytes: number;
   readonly format: BlobFormat | null;
+  /** Of REFUSED; of MISSING and PARTIAL why what last came to an address was not taken. */
   readonly refusal: string;
   /** When it is removed unless a task names it until then; null where nothing is stored. */
   readonly expireTime: Date | null;
@@ -48,18 +49,23 @@ export class GetBlob {
     const known = await this.#known(sha256, record);
     if (known !== undefined) return known;
     const arrived = await this.#presigned.settle(tenant, sha256);
-    if (arrived.state === "STORED") {
-      const stored = await this.#known(sha256, await this.#index.find(tenant, sha256));
-      if (stored !== undefined) return stored;
-    } else if (arrived.state === "CHECKING") {
+    if (arrived.state === "CHECKING") {
       const { sizeBytes, format } = arrived;
       return { ...nothingOf(sha256), state: "CHECKING", sizeBytes, committedBytes: sizeBytes, format };
     }
+    if (arrived.state !== "NOTHING") {
+      const judged = await this.#known(sha256, await this.#index.find(tenant, sha256));
+      if (judged !== undefined) return judged;
+    }
     const committedBytes = await this.#blobs.stagedBytes(stageKey(tenant, sha256));
-    // What is refused at one address may be sent to another one, or by UploadBlob, which then says how far it came.
-    if (arrived.state === "REFUSED" && committedBytes === 0)
-      return { ...nothingOf(sha256), state: "REFUSED", refusal: arrived.refusal };
-    return { ...nothingOf(sha256), state: committedBytes > 0 ? "PARTIAL" : "MISSING", committedBytes };
+    // Not REFUSED: what came to one address was not these bytes, which may still be sent.
+    const refusal = arrived.state === "REFUSED" ? arrived.refusal : "";
+    return {
+      ...nothingOf(sha256),
+      state: committedBytes > 0 ? "PARTIAL" : "MISSING",
+      committedBytes,
+      refusal,
+    };
   }
 
   async #known(sha256: string, record: BlobRecord | undefined): Promise<BlobStatus | undefined> {

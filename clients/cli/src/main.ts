@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { addArtifacts } from "./commands/artifacts.ts";
 import { addAudit } from "./commands/audit.ts";
+import { addBlobs } from "./commands/blobs.ts";
 import { addCapabilities } from "./commands/capabilities.ts";
 import { addCancel, addRerun, addRm } from "./commands/change.ts";
 import { addDescribe } from "./commands/describe.ts";
@@ -62,6 +63,7 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addRerun(program, context);
   addRm(program, context);
   addArtifacts(program, context);
+  addBlobs(program, context);
   addUsage(program, context);
   addCapabilities(program, context);
   addDoctor(program, context);

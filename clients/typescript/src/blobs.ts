@@ -1,5 +1,6 @@
 import { type Blob, Blob_State, BlobServiceService } from "@longshore/proto/longshore/v1/blob_service";
 import type { CallOptions, Channel } from "./channel.ts";
+import { directAddress, readDirectly } from "./direct.ts";
 import { type DownloadOptions, downloadTo } from "./download.ts";
 import { NotFound } from "./errors.ts";
 import {
@@ -45,7 +46,7 @@ export class Blobs {
   async download(
     sha256: string,
     destination: string,
-    options: CallOptions & DownloadOptions = {},
+    options: CallOptions & DownloadOptions & { /** As of an upload. */ readonly direct?: boolean } = {},
   ): Promise<void> {
     const blob = await this.get(sha256, options);
     if (blob.state !== Blob_State.STORED) {
@@ -56,12 +57,12 @@ export class Blobs {
         resourceName: sha256,
       });
     }
-    const open = (offset: number) =>
-      this.#channel.serverStream(
-        BlobServiceService.downloadBlob,
-        { sha256, offsetBytes: BigInt(offset) },
-        options,
-      );
+    const url = options.direct === true ? await directAddress(this.#channel, sha256, options) : undefined;
+    const open = (offset: number) => {
+      if (url !== undefined) return readDirectly(url, offset, options);
+      const request = { sha256, offsetBytes: BigInt(offset) };
+      return this.#channel.serverStream(BlobServiceService.downloadBlob, request, options);
+    };
     await downloadTo(destination, { sha256, sizeBytes: Number(blob.sizeBytes), open }, options);
   }
 }

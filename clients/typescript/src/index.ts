@@ -30,6 +30,7 @@ export {
 export type { DownloadOptions } from "./download.ts";
 export { durationToMillis, parseDuration } from "./duration.ts";
 export * from "./errors.ts";
+export type { InputOption, InputOptions, InputSource } from "./inputs.ts";
 export {
   artifactToJson,
   auditEventToJson,

@@ -19,6 +19,7 @@ import { Blobs } from "./blobs.ts";
 import { type CallOptions, Channel } from "./channel.ts";
 import { channelOptions, type LongshoreOptions } from "./connection.ts";
 import { InvalidRequest, LongshoreError } from "./errors.ts";
+import { listInputs, sendInputs } from "./inputs.ts";
 import type { StateName } from "./names.ts";
 import type { TaskOutcome } from "./outcome.ts";
 import { followPictures, type PictureOptions } from "./pictures.ts";
@@ -103,6 +104,7 @@ export class Longshore implements AsyncDisposable {
       const blob = await uploadBlob(this.#channel, program.archive, options);
       request.archiveSha256 = blob.sha256;
     }
+    await sendInputs(this.#channel, request, listInputs(options.inputs), options);
     // Awaited here: a refusal that comes while the program is released would count as unhandled and end the process.
     return await this.#create(request, options);
   }
@@ -142,6 +144,7 @@ export class Longshore implements AsyncDisposable {
    */
   async submitStream(archive: AsyncIterable<Uint8Array>, options: SubmitStreamOptions = {}): Promise<Task> {
     const task = requestOf(options);
+    await sendInputs(this.#channel, task, listInputs(options.inputs), options);
     const format = options.format === undefined ? 0 : formatNumber(options.format);
     const messages = async function* (): AsyncGenerator<SubmitTaskRequest, void, undefined> {
       const header = { task, archive: { sha256: "", sizeBytes: 0n, offsetBytes: 0n, format } };

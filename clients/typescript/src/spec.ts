@@ -3,6 +3,7 @@ import { Limit } from "@longshore/proto/longshore/v1/resources";
 import { CreateTaskRequest, Isolation, Network } from "@longshore/proto/longshore/v1/task";
 import { millisToDuration, parseDuration } from "./duration.ts";
 import { type FieldViolation, InvalidRequest } from "./errors.ts";
+import { type InputOptions, inputOf, listInputs } from "./inputs.ts";
 
 /** A time with its unit: "30s", "10m", "1h30m", "500ms". */
 export type DurationText = string;
@@ -47,7 +48,8 @@ export interface TaskOptions extends ResourceOptions {
   readonly preload?: readonly string[];
   /** Globs below the workspace; what matches at the end becomes artifacts. */
   readonly outputs?: readonly string[];
-  readonly inputs?: readonly InputOption[];
+  /** Data by the path that it is placed at, read-only: a file here is uploaded first. */
+  readonly inputs?: InputOptions;
   readonly network?: NetworkName;
   readonly isolation?: IsolationName;
   readonly requireEnforced?: readonly LimitName[];
@@ -82,11 +84,6 @@ export interface TaskOptions extends ResourceOptions {
   /** MLflow: a tracking server that the server's configuration names, by name or URL, and the experiment's name. */
   readonly experiment?: { readonly trackingUri?: string; readonly name?: string };
 }
-
-/** Data placed in the sandbox before the run: a stored blob, or an artifact of another task. */
-export type InputOption =
-  | { readonly path: string; readonly blobSha256: string }
-  | { readonly path: string; readonly taskId: string; readonly artifact: string };
 
 const NETWORKS: Readonly<Record<NetworkName, Network>> = {
   none: Network.NONE,
@@ -127,7 +124,7 @@ function translate(options: TaskOptions, violations: FieldViolation[]): CreateTa
     workingDirectory: options.workingDirectory,
     image: options.image,
     environment: environmentOf(options),
-    inputs: (options.inputs ?? []).map(inputOf),
+    inputs: listInputs(options.inputs).map(inputOf),
     outputs: [...(options.outputs ?? [])],
     budgets: budgetsOf(options),
     timeout: duration("timeout", options.timeout),
@@ -211,15 +208,6 @@ function environmentOf({ requirements, preload }: TaskOptions): CreateTaskReques
   // Empty beside modules to preload means the project's own file; a comment means none.
   const none = requirements !== undefined && lines === "" && preload !== undefined && preload.length > 0;
   return { requirements: none ? "# none" : lines, preload: [...(preload ?? [])] };
-}
-
-function inputOf(input: InputOption): CreateTaskRequest["inputs"][number] {
-  return "blobSha256" in input
-    ? { path: input.path, source: { $case: "blobSha256", value: input.blobSha256 } }
-    : {
-        path: input.path,
-        source: { $case: "artifact", value: { taskId: input.taskId, path: input.artifact } },
-      };
 }
 
 function budgetsOf(options: TaskOptions): CreateTaskRequest["budgets"] {

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { InvalidRequest } from "./errors.ts";
-import type { InputOption, TaskOptions } from "./spec.ts";
+import { type InputOption, listInputs } from "./inputs.ts";
+import type { TaskOptions } from "./spec.ts";
 import { MODEL_PARAMS_PATH, type TaskConfig } from "./task-config.ts";
 
 /** What a caller asks for besides goes before what the file says. */
@@ -14,7 +15,7 @@ export function mergeOptions<O extends TaskOptions>(
     ...options,
     ...withoutUndefined(asked),
     env: { ...options.env, ...asked.env },
-    inputs: [...inputs, ...(asked.inputs ?? [])],
+    inputs: [...inputs, ...listInputs(asked.inputs)],
     placement: { ...options.placement, ...withoutUndefined(asked.placement ?? {}) },
   };
 }

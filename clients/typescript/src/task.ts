@@ -52,6 +52,11 @@ export class Task {
     return this.#latest;
   }
 
+  /** One file that the task leaves behind, as an input of another task, which then waits for this one. */
+  artifact(path: string): { readonly taskId: string; readonly artifact: string } {
+    return { taskId: this.id, artifact: path };
+  }
+
   /** What the task has cost so far, as this handle last saw it; undefined where nothing has a price. */
   get cost(): Money | undefined {
     return this.#latest?.cost;

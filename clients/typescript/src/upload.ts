@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Blob,
   Blob_State,
@@ -9,6 +10,7 @@ import {
 } from "@longshore/proto/longshore/v1/blob_service";
 import { Backoff } from "./backoff.ts";
 import type { CallOptions, Channel } from "./channel.ts";
+import { putDirectly } from "./direct.ts";
 import { BadArchive, isConnectionLoss, LongshoreError, UploadInProgress, WrongOffset } from "./errors.ts";
 
 /** The most the server takes in one message, and the fastest size measured. */
@@ -16,6 +18,9 @@ export const CHUNK_BYTES = 2 ** 20;
 
 /** How long an upload goes on trying without getting any further. */
 const GIVE_UP_MILLIS = 60_000;
+
+/** Between questions about an upload that is being checked. */
+const CHECKING_MILLIS = 500;
 
 export type BlobFormatName = "raw" | "tar" | "tar.gz" | "zip";
 
@@ -36,10 +41,14 @@ export type Progress =
       readonly totalBytes: number;
       /** Bytes that were there before this upload and need not be sent. */
       readonly storedBefore: number;
+      /** Of an input that goes along, the file; absent for the program itself. */
+      readonly name?: string;
       readonly done: boolean;
     };
 
 export interface UploadOptions extends CallOptions {
+  /** Sends to the server's store of blobs itself, past the server, where it has addresses for that. */
+  readonly direct?: boolean;
   readonly onProgress?: (progress: Progress) => void;
 }
 
@@ -121,9 +130,14 @@ export async function uploadBlob(
   const backoff = new Backoff({ giveUpMillis: GIVE_UP_MILLIS });
   let storedBefore: number | undefined;
   let lastCommitted = 0;
+  let direct = options.direct === true;
   for (;;) {
     const blob = await getBlob(channel, source.sha256, options);
     if (blob.state === Blob_State.REFUSED) throw refusal(blob);
+    if (blob.state === Blob_State.CHECKING) {
+      await sleep(CHECKING_MILLIS, undefined, { signal: options.signal });
+      continue;
+    }
     const stored = blob.state === Blob_State.STORED;
     const committed = stored
       ? source.sizeBytes
@@ -144,6 +158,12 @@ export async function uploadBlob(
     if (committed > lastCommitted) backoff.reset();
     lastCommitted = committed;
     try {
+      if (direct && committed === 0) {
+        const went = await putDirectly(channel, source, options, (bytes) => report(bytes, false));
+        // Once: what becomes of it is asked for next, and what does not arrive goes the usual way.
+        direct = false;
+        if (went) continue;
+      }
       const kept = await sendFrom(channel, source, committed, options, (bytes) => report(bytes, false));
       report(source.sizeBytes, true);
       return kept;

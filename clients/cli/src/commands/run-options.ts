@@ -3,6 +3,7 @@ import {
   BadSource,
   type FieldViolation,
   findViolations,
+  type InputOption,
   InvalidRequest,
   type LimitName,
   type Source,
@@ -31,6 +32,7 @@ export interface RunFlags {
   readonly network?: string;
   readonly isolation?: string;
   readonly out: readonly string[];
+  readonly input: readonly string[];
   readonly stdin?: string;
   readonly priority?: string;
   readonly expectedDuration?: string;
@@ -85,6 +87,7 @@ export async function readRunRequest(
     name: flags.name,
     requestId: flags.requestId,
     outputs: flags.out,
+    inputs: readInputs(flags.input, violations),
     args: flags.command === true ? [] : rest,
     command: flags.command === true ? rest : [],
     env: readPairs("env", flags.env, process.env, violations),
@@ -193,6 +196,24 @@ function readPairs(
     } else read[key] = value;
   }
   return read;
+}
+
+const ULID = /^[0-9A-HJKMNP-TV-Z]{26}$/;
+
+/** PATH=FILE, PATH=sha256:DIGEST or PATH=TASK:ARTIFACT. */
+function readInputs(flags: readonly string[], violations: FieldViolation[]): InputOption[] {
+  return flags.flatMap((flag): InputOption[] => {
+    const at = flag.indexOf("=");
+    const [path, source] = [flag.slice(0, Math.max(at, 0)), flag.slice(at + 1)];
+    if (path === "" || source === "") {
+      const description = `"${flag}" is not of the form PATH=FILE, PATH=sha256:DIGEST or PATH=TASK:ARTIFACT`;
+      violations.push({ field: "inputs", description });
+      return [];
+    }
+    const [, head = "", rest = ""] = /^([^:]*):(.*)$/s.exec(source) ?? [];
+    if (head === "sha256") return [{ path, blobSha256: rest }];
+    return ULID.test(head) ? [{ path, taskId: head, artifact: rest }] : [{ path, file: source }];
+  });
 }
 
 function readWhole(

@@ -17,6 +17,8 @@ Examples:
   longshore run --code 'import sklearn; print(sklearn.__version__)' --requirements scikit-learn --preload sklearn
   longshore run data/ --command -- bash -c 'wc -l *.csv'
   longshore submit --config task.json train.py
+  longshore run train.py --input data/train.parquet=train.parquet --out model.bin
+  longshore run predict.py --input model.bin=01JD3M8Q2E7V6K5ZJ9T4C8B0XW:model.bin
   sort names.txt | longshore run count.py --stdin -`;
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
@@ -96,6 +98,12 @@ function addTaskOptions(command: Command): void {
     .option("--command", "what follows -- is a program and its arguments, run instead of Python")
     .option("--stdin <file>", "standard input of the task, up to 1 MiB; - passes on what is piped in here")
     .option("-o, --out <glob>", "files to keep as artifacts, such as 'model/*.bin' (repeatable)", collect, [])
+    .option(
+      "-i, --input <PATH=SOURCE>",
+      "data placed read-only at PATH before the run: a file, sha256:DIGEST of a blob, or TASK:ARTIFACT (repeatable)",
+      collect,
+      [],
+    )
     .option("--workdir <folder>", "folder of the project to start in")
     .option(
       "--requirements <file|line>",

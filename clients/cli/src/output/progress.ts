@@ -48,15 +48,17 @@ export class ProgressView {
     return statusLine("packing", `${this.#name}  ${formatCount(files, "file")}, ${formatBytes(bytes)}`);
   }
 
-  #uploading({ bytes, totalBytes, storedBefore, done }: Progress & { phase: "uploading" }): string {
+  #uploading(progress: Progress & { phase: "uploading" }): string {
+    const { bytes, totalBytes, storedBefore, done } = progress;
+    const name = progress.name === undefined ? "" : `${printable(progress.name)}  `;
     if (done && storedBefore === totalBytes) {
-      return statusLine("uploading", `nothing to send, the server has all ${formatBytes(totalBytes)}`);
+      return statusLine("uploading", `${name}nothing to send, the server has all ${formatBytes(totalBytes)}`);
     }
     const share = totalBytes === 0 ? 1 : bytes / totalBytes;
     const full = Math.round(share * BAR_CELLS);
     const bar = this.#terminal.rewritable ? `${"█".repeat(full)}${"░".repeat(BAR_CELLS - full)} ` : "";
     const before = storedBefore > 0 ? ` (${formatBytes(storedBefore)} were there already)` : "";
     const figures = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
-    return statusLine("uploading", `${bar}${figures}${done ? "  done" : ""}${before}`);
+    return statusLine("uploading", `${name}${bar}${figures}${done ? "  done" : ""}${before}`);
   }
 }

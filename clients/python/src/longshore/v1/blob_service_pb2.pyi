@@ -74,9 +74,7 @@ class Blob(_message.Message):
         STATE_STORED: Blob._State.ValueType  # 3
         """All of it."""
         STATE_REFUSED: Blob._State.ValueType  # 4
-        """An archive that broke a rule: sending it again is refused at once. Or what came to an address was not what its
-        request had announced: then the right bytes may still be sent. refusal tells which.
-        """
+        """An archive that broke a rule; refusal tells; sending it again is refused at once."""
         STATE_CHECKING: Blob._State.ValueType  # 5
         """All of it came to an address of CreateUploadUrl, and is being checked; ask again in a moment."""
 
@@ -92,9 +90,7 @@ class Blob(_message.Message):
     STATE_STORED: Blob.State.ValueType  # 3
     """All of it."""
     STATE_REFUSED: Blob.State.ValueType  # 4
-    """An archive that broke a rule: sending it again is refused at once. Or what came to an address was not what its
-    request had announced: then the right bytes may still be sent. refusal tells which.
-    """
+    """An archive that broke a rule; refusal tells; sending it again is refused at once."""
     STATE_CHECKING: Blob.State.ValueType  # 5
     """All of it came to an address of CreateUploadUrl, and is being checked; ask again in a moment."""
 
@@ -116,7 +112,9 @@ class Blob(_message.Message):
     format: Global___BlobFormat.ValueType
     """How the bytes are read."""
     refusal: _builtins.str
-    """Which rule was broken by which entry."""
+    """Which rule was broken by which entry; while nothing is stored, why what last came to an address of CreateUploadUrl was
+    not taken: the right bytes may still be sent.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it will be removed if nothing refers to it."""

@@ -104,7 +104,10 @@ export interface Blob {
   committedBytes: bigint;
   /** How the bytes are read. */
   format: BlobFormat;
-  /** Which rule was broken by which entry. */
+  /**
+   * Which rule was broken by which entry; while nothing is stored, why what last came to an address of CreateUploadUrl was
+   * not taken: the right bytes may still be sent.
+   */
   refusal: string;
   /** When it will be removed if nothing refers to it. */
   expireTime: Date | undefined;
@@ -120,10 +123,7 @@ export const Blob_State = {
   PARTIAL: 2,
   /** STORED - All of it. */
   STORED: 3,
-  /**
-   * REFUSED - An archive that broke a rule: sending it again is refused at once. Or what came to an address was not what its
-   * request had announced: then the right bytes may still be sent. refusal tells which.
-   */
+  /** REFUSED - An archive that broke a rule; refusal tells; sending it again is refused at once. */
   REFUSED: 4,
   /** CHECKING - All of it came to an address of CreateUploadUrl, and is being checked; ask again in a moment. */
   CHECKING: 5,
