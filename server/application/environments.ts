@@ -158,7 +158,7 @@ export class Environments {
   idFor(task: Task, imageDigest: string): string {
     if (task.environment === null || task.environment.requirements === "") return "";
     const { requirements } = parseRequirements(task.environment.requirements, { urls: true });
-    return requirements.length === 0 ? "" : this.#idOf({ requirements }, imageDigest);
+    return requirements.length === 0 ? "" : this.#idOf({ task, requirements }, imageDigest);
   }
 
   /** Undefined when it is not there for this image (any more): the task has to be queued again. */
@@ -388,10 +388,11 @@ export class Environments {
     await this.#deps.store.remove(id);
   }
 
-  #idOf({ requirements }: Pick<Wanted, "requirements">, imageDigest: string): string {
+  /** The tenant goes in, too: that something was built before would tell what others work with. */
+  #idOf({ task, requirements }: Pick<Wanted, "task" | "requirements">, imageDigest: string): string {
     const identity = this.#deps.kit?.identity ?? "";
     return createHash("sha256")
-      .update(JSON.stringify([identity, imageDigest, normalRequirements(requirements)]))
+      .update(JSON.stringify([identity, imageDigest, task.tenant, normalRequirements(requirements)]))
       .digest("hex");
   }
 

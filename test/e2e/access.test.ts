@@ -3,9 +3,11 @@ import { execFile } from "node:child_process";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Longshore, NotFound, Unauthenticated } from "@longshore/client";
 import { Certificates } from "../support/certificates.ts";
+import { IdentityProvider } from "../support/identity-provider.ts";
 import { runCli } from "../support/run-cli.ts";
 import { type RunningServer, startServer, whyNoServer } from "../support/running-server.ts";
 
@@ -21,9 +23,13 @@ async function whyNoGrpcurl(): Promise<string | false> {
   }
 }
 
+const noServer = (await whyNoServer()) ?? false;
+const PYTHON_SOURCES = fileURLToPath(new URL("../../clients/python/src", import.meta.url));
+const python = process.env.LONGSHORE_TEST_PYTHON ?? "";
+const noPython = python === "" && "LONGSHORE_TEST_PYTHON names no Python with the client's packages";
 const noGrpcurl = await whyNoGrpcurl();
 
-describe("a server with tokens and TLS", { skip: (await whyNoServer()) ?? false }, () => {
+describe("a server with tokens and TLS", { skip: noServer }, () => {
   let certificates: Certificates;
   let server: RunningServer;
   let admin: string;
@@ -128,6 +134,42 @@ describe("a server with tokens and TLS", { skip: (await whyNoServer()) ?? false 
     assert.match((await run("grpcurl", health)).stdout, /SERVING/);
   });
 
+  test("answers the Python client, for threads and for asyncio", { skip: noPython }, async () => {
+    const token = await tokenFor("green", "py");
+    const script = `
+import asyncio, longshore
+with longshore.Client() as client:
+    print(client.run(code="print('sync')").outcome.state)
+async def main():
+    async with longshore.aio.Client() as client:
+        print(len([record async for record in client.list()]))
+asyncio.run(main())
+try:
+    longshore.Client(token="wrong").capabilities()
+except longshore.Unauthenticated as error:
+    print(error.reason)
+try:
+    longshore.Client("192.0.2.1:1", token="x", tls=False)
+except longshore.BadConnection as error:
+    print(error.reason)
+`;
+    const env = {
+      ...process.env,
+      PYTHONPATH: PYTHON_SOURCES,
+      LONGSHORE_SERVER: server.address,
+      LONGSHORE_TOKEN: token,
+      LONGSHORE_TLS_CA: certificates.ca,
+    };
+    const { stdout } = await run(python, ["-c", script], { env });
+    assert.deepEqual(stdout.trim().split("\n"), [
+      "sync",
+      "succeeded",
+      "1",
+      "UNAUTHENTICATED",
+      "BAD_CONNECTION",
+    ]);
+  });
+
   test("tells who did what, and no secret anywhere", async () => {
     const { stdout } = await cli(admin, "audit", "export", "--tenant", "blue");
     const events = stdout
@@ -153,7 +195,41 @@ describe("a server with tokens and TLS", { skip: (await whyNoServer()) ?? false 
   });
 });
 
-test("a server does not start where others could reach it unknown or unseen", async () => {
+test("a server takes the word of a provider and of certificates", { skip: noServer }, async () => {
+  await using certificates = await Certificates.create();
+  await using provider = await IdentityProvider.start();
+  const { certificate, key } = await certificates.issue("server");
+  await using server = await startServer({
+    LONGSHORE_AUTH: "tokens",
+    LONGSHORE_TLS_CERT: certificate,
+    LONGSHORE_TLS_KEY: key,
+    LONGSHORE_TLS_CLIENT_CA: certificates.ca,
+    LONGSHORE_CERTIFICATE_SCOPES: "tasks:read",
+    LONGSHORE_OIDC_ISSUER: provider.issuer,
+    LONGSHORE_OIDC_AUDIENCE: "longshore",
+    LONGSHORE_OIDC_TENANT_CLAIM: "org",
+  });
+  const client = await certificates.issue("client", "/O=red/CN=robot");
+  const tls = ["--tls-ca", certificates.ca, "--tls-cert", client.certificate, "--tls-key", client.key];
+  const whoami = (env: Record<string, string>) => runCli([...tls, "whoami"], { server: server.address, env });
+  assert.match(
+    (await whoami({})).stdout,
+    /^robot of red, by certificate [0-9a-f]{64} until .*: tasks:read$/m,
+  );
+  const jwt = await provider.sign({ org: "blue", sub: "ana", scope: "tasks:read blobs" });
+  assert.match(
+    (await whoami({ LONGSHORE_TOKEN: jwt })).stdout,
+    /^ana of blue, by oidc ana until .*: tasks:read, blobs$/m,
+  );
+  const foreign = await provider.sign({ org: "blue", aud: "billing" });
+  const refused = await whoami({ LONGSHORE_TOKEN: foreign });
+  assert.equal(refused.code, 77);
+  assert.match(refused.stderr, /claim aud/);
+});
+
+test("a server does not start where others could reach it unknown or unseen", {
+  skip: noServer,
+}, async () => {
   await assert.rejects(
     () => startServer({ LONGSHORE_LISTEN: "0.0.0.0:0" }),
     /LONGSHORE_AUTH=tokens.*LONGSHORE_TLS_CERT/s,

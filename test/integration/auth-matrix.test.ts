@@ -17,6 +17,7 @@ const NOTHING: Belongings = {
   runningId: "task-00",
   cursor: "x",
   requestId: "r",
+  code: "pass",
   artifactPath: "x",
   archiveSha256: "0".repeat(64),
   blobSha256: "1".repeat(64),

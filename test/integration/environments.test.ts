@@ -9,6 +9,7 @@ import { InvalidRequest, Unsupported } from "#server/domain/errors.ts";
 import type { TaskSpec } from "#server/domain/task.ts";
 import { ApplicationBench, CALLER } from "../support/application-bench.ts";
 import { fakeBuildKit } from "../support/fakes/fake-build-kit.ts";
+import { SAMPLE_SPEC } from "../support/sample-task.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
 const resources = { cpu: "0.1", gpu: "", ram: "64MB", storage: "64MB", gpuModel: "" };
@@ -101,6 +102,23 @@ describe("an environment", () => {
     assert.equal(stageOf(next)?.note, "cached: gate, six==1.0");
     assert.equal((await lab.builds()).length, 1);
     assert.equal((await lab.bench.application.getCapacity("")).held.cpuMillis, 0);
+  });
+
+  test("is each tenant's own, built for each as if nobody had asked before", async () => {
+    await using lab = await EnvironmentBench.open();
+    await lab.bench.finished((await lab.create("six==1.0")).id);
+    const stranger = { ...CALLER, tenant: "another" };
+    const spec = { ...SAMPLE_SPEC, requestId: "", labels: {}, code: "print()", resources };
+    const { id } = await lab.bench.application.createTask(stranger, {
+      spec: { ...spec, environment: { requirements: "six==1.0", preload: [] } },
+      secrets: {},
+      violations: [],
+    });
+    const watch = { id, cursor: "", follow: true, tailBytes: 0, logs: false };
+    await Array.fromAsync(lab.bench.application.watchTask(stranger, watch, AbortSignal.timeout(60_000)));
+    const ended = await lab.bench.application.getTask(stranger, id);
+    assert.match(stageOf(ended)?.note ?? "", /^built in /);
+    assert.deepEqual(await lab.builds(), ["six==1.0", "six==1.0"]);
   });
 
   test("that cannot be built ends all who wait, by their own lines, and costs nothing", async () => {

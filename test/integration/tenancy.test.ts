@@ -22,6 +22,7 @@ const NOBODY: Belongings = {
   runningId: "01JD3M8Q2E7V0000000000000B",
   cursor: "",
   requestId: "request-of-nobody",
+  code: "pass",
   artifactPath: "nothing.txt",
   archiveSha256: "a".repeat(64),
   blobSha256: "b".repeat(64),
@@ -68,7 +69,7 @@ class Tenant {
     const project = tar(file("main.py", Buffer.from("print(1)")));
     const code = `open("secret.txt", "w").write("secret"); print("${OUTPUT}")`;
     const requestId = "request-of-ours";
-    const spec = { code, requestId, outputs: ["*.txt"], labels: { shared: "label" } };
+    const spec = { code, requestId, outputs: ["*.txt"], labels: { shared: "label" }, useResultCache: true };
     const { event } = await this.get("RunTask", spec);
     const sleeper = { code: "import time; time.sleep(600)", labels: { shared: "label" } };
     const { task: running } = await this.get("CreateTask", sleeper);
@@ -87,6 +88,7 @@ class Tenant {
       runningId: running.id,
       cursor: event.cursor,
       requestId,
+      code,
       artifactPath: "secret.txt",
       archiveSha256: await this.upload(project, "BLOB_FORMAT_TAR"),
       blobSha256: await this.upload(bytes, "BLOB_FORMAT_RAW"),
@@ -119,8 +121,8 @@ function leaks(outcome: Outcome, theirs: Belongings, sent: readonly JsonValue[])
   const said = JSON.stringify([outcome.answers, outcome.error?.message, outcome.facts]);
   const asked = JSON.stringify(sent);
   const artifact = digestOf(Buffer.from("secret"));
-  // Strangers may choose the same request id, which is then theirs as well.
-  const { requestId: _, ...own } = theirs;
+  // Strangers may choose the same request id and code, which are then theirs as well.
+  const { requestId: _request, code: _code, ...own } = theirs;
   const known = [...Object.values(own), OUTPUT, Buffer.from(OUTPUT).toString("base64"), artifact];
   return known.filter((secret) => secret.length > 3 && said.includes(secret) && !asked.includes(secret));
 }
@@ -185,6 +187,13 @@ describe("what belongs to another tenant", () => {
     const again = { code: "pass", requestId: "request-of-both" };
     const [first, second] = [await owner.get("CreateTask", again), await stranger.get("CreateTask", again)];
     assert.notEqual(first.task.id, second.task.id);
+  });
+
+  test("a result is cached for its own tenant alone", async () => {
+    const again = { code: theirs.code, outputs: ["*.txt"], labels: {}, useResultCache: true };
+    const cachedFrom = async (tenant: Tenant) => (await tenant.get("RunTask", again)).event.task.cachedFrom;
+    assert.equal(await cachedFrom(owner), theirs.endedId);
+    assert.equal(await cachedFrom(stranger), undefined);
   });
 
   test("bytes that another tenant has must be sent all the same, and then count for both", async () => {

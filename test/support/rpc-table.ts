@@ -10,6 +10,8 @@ export interface Belongings {
   /** Cursor of a watch of the ended task. */
   readonly cursor: string;
   readonly requestId: string;
+  /** What the ended task ran, with the result cache. */
+  readonly code: string;
   readonly artifactPath: string;
   /** A project that is stored, a blob that is, and one of which half is here; all of `sizeBytes`. */
   readonly archiveSha256: string;
@@ -38,6 +40,7 @@ const chunk = (text: string): JsonValue => ({ chunk: Buffer.from(text).toString(
 const newTask = (theirs: Belongings): readonly { readonly [key: string]: JsonValue }[] => [
   { archiveSha256: theirs.archiveSha256, entrypoint: "main.py" },
   { code: "pass", requestId: theirs.requestId },
+  { code: theirs.code, useResultCache: true },
   { code: "pass", dependsOn: [theirs.endedId] },
   { code: "pass", inputs: [{ path: "in", blobSha256: theirs.blobSha256 }] },
   { code: "pass", inputs: [{ path: "in", artifact: { taskId: theirs.endedId, path: theirs.artifactPath } }] },

@@ -98,11 +98,13 @@ class Security:
         return None if not file else lambda: _read(file, "the token file").decode("utf-8", "replace")
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """None where nothing asks for TLS."""
+        """None where nothing asks for TLS, or `tls` is false whatever the variables say."""
+        if self.tls is False:
+            return None
         ca = self.tls_ca or os.environ.get("LONGSHORE_TLS_CA")
         certificate = self.tls_cert or os.environ.get("LONGSHORE_TLS_CLIENT_CERT")
         key = self.tls_key or os.environ.get("LONGSHORE_TLS_CLIENT_KEY")
-        asked = self.tls if self.tls is not None else os.environ.get("LONGSHORE_TLS") == "true"
+        asked = self.tls or os.environ.get("LONGSHORE_TLS") == "true"
         if bool(certificate) != bool(key):
             raise BadConnection("a client's certificate and its key belong together; give both")
         if not (asked or ca or certificate):
