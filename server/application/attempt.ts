@@ -6,6 +6,7 @@ import type { Attempt as AttemptRecord, Stage, StageName, Task } from "../domain
 import { allows, findStage, later } from "../domain/transition.ts";
 import type { ServerKill } from "../domain/verdict.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
+import { type AttemptEnd, BACKSTOP_SLACK_MILLIS } from "./attempt-end.ts";
 import { AttemptLog } from "./attempt-log.ts";
 import { AttemptSpans } from "./attempt-spans.ts";
 import { Latch } from "./changes.ts";
@@ -14,29 +15,10 @@ import { stageSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
 import { stopSandbox } from "./stop-sandbox.ts";
 
-/** Beyond the runner's own deadline: what it may need to kill, drain and collect before the server loses patience. */
-export const BACKSTOP_SLACK_MILLIS = 5_000;
 /** A runner takes its spec within milliseconds; one that never got it whole would wait for ever. */
 const ACCEPT_MILLIS = 60_000;
 /** Frame headers and coalescing make a journal a little longer than its payload. */
 const JOURNAL_SLACK_BYTES = 64 * 2 ** 20;
-
-/** What following an attempt to its end has shown. */
-export interface AttemptEnd {
-  /** When the server knew of it. */
-  readonly time: Date;
-  readonly end: RunnerEnd | null;
-  readonly exit: SandboxExit | null;
-  readonly kill: ServerKill | null;
-  readonly damage: string;
-  /** The runner took its spec: from there on the user's code may have run. */
-  readonly accepted: boolean;
-  readonly runTime: Date | null;
-  /** Stages that were seen but not committed yet. */
-  readonly stages: readonly Stage[];
-  readonly log: AttemptLog;
-  readonly spans: AttemptSpans;
-}
 
 /** A short attempt ends within this, and what it told goes into the record together with its end. */
 const COMMIT_DELAY_MILLIS = 10;

@@ -1,6 +1,6 @@
 import { InvalidRequest, NotFound } from "../domain/errors.ts";
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
-import { requireDigest } from "./get-blob.ts";
+import { requireDigest } from "./require-digest.ts";
 
 /** Bytes of a download and their place in it. */
 export interface Chunk {

@@ -18,8 +18,8 @@ import {
 } from "../domain/task.ts";
 import { closeStages, currentAttempt, type TaskChange } from "../domain/transition.ts";
 import { NO_OUTPUT, plain, verdict } from "../domain/verdict.ts";
-import type { AttemptEnd } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
+import type { AttemptEnd } from "./attempt-end.ts";
 import { lastStages, queueStage } from "./attempt-stages.ts";
 import { CollectArtifacts } from "./collect-artifacts.ts";
 import { newSpanId } from "./identity.ts";

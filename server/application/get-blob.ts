@@ -1,8 +1,8 @@
 import type { BlobFormat, BlobRecord } from "../domain/blob.ts";
-import { InvalidRequest } from "../domain/errors.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex, BlobStore } from "../domain/ports/blob-store.ts";
 import type { PresignedBlobs } from "./presigned-blobs.ts";
+import { requireDigest } from "./require-digest.ts";
 import { stageKey } from "./upload-blob.ts";
 
 /** How much of a digest is here, for one tenant. */
@@ -92,9 +92,4 @@ export class GetBlob {
 
 function nothingOf(sha256: string): Omit<BlobStatus, "state"> {
   return { sha256, sizeBytes: 0, committedBytes: 0, format: null, refusal: "", expireTime: null };
-}
-
-export function requireDigest(sha256: string): void {
-  if (/^[0-9a-f]{64}$/.test(sha256)) return;
-  throw new InvalidRequest([{ field: "sha256", description: "must be 64 lower-case hex digits" }]);
 }

@@ -10,7 +10,7 @@ import {
   type Usage,
 } from "../domain/task.ts";
 import { currentAttempt, findStage } from "../domain/transition.ts";
-import { type AttemptEnd, BACKSTOP_SLACK_MILLIS } from "./attempt.ts";
+import { type AttemptEnd, BACKSTOP_SLACK_MILLIS } from "./attempt-end.ts";
 import type { EngineHosts } from "./engine-host.ts";
 
 interface Interval {

@@ -16,7 +16,7 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import { formatRefusal, parseRefusal } from "../domain/refusal.ts";
 import type { DownloadUrl, DownloadUrlRequest, UploadUrl, UploadUrlRequest } from "./api.ts";
 import { CheckArrival } from "./check-arrival.ts";
-import { requireDigest } from "./get-blob.ts";
+import { requireDigest } from "./require-digest.ts";
 import type { StoredBytes } from "./stored-bytes.ts";
 
 /** Longest that a question waits for a check; small uploads are through by then, and for large ones it is asked again. */

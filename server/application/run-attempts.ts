@@ -6,8 +6,9 @@ import { NotSent, type RunnerSpec, type Sandbox, type SandboxShape } from "../do
 import type { Attempt as AttemptRecord, Stage, Task } from "../domain/task.ts";
 import { trackingServerOf } from "../domain/tracking.ts";
 import { currentAttempt } from "../domain/transition.ts";
-import { Attempt, type AttemptEnd } from "./attempt.ts";
+import { Attempt } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
+import type { AttemptEnd } from "./attempt-end.ts";
 import { AttemptInputs } from "./attempt-inputs.ts";
 import { startStages } from "./attempt-stages.ts";
 import { EndAttempt } from "./end-attempt.ts";

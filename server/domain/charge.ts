@@ -1,5 +1,4 @@
 import { GIBIBYTE, type Resources } from "./resources.ts";
-import type { Task } from "./task.ts";
 
 /** An amount in billionths of its currency's unit: integers alone, so that sums are exact. */
 export interface Money {
@@ -55,11 +54,17 @@ export function sumMoney(amounts: Iterable<Money>): Money[] {
     .map(([currency, nanos]) => ({ currency, nanos }));
 }
 
+/** What is charged for a task's attempts, and for the one under way. */
+export interface Charged {
+  readonly attempts: readonly { readonly usage: { readonly charge: Charge | null } | null }[];
+  readonly accrued?: Charge;
+}
+
 /**
  * What a task has cost so far, the attempt under way included where a reader was told of it; null where nothing has a price. After
  * a change of currency between two attempts it is the latest one's; the ledger has both.
  */
-export function costOf(task: Task): Money | null {
+export function costOf(task: Charged): Money | null {
   const charges = task.attempts.flatMap(({ usage }) => (usage?.charge ? [usage.charge] : []));
   if (task.accrued !== undefined) charges.push(task.accrued);
   const currency = charges.findLast((charge) => charge.currency !== "")?.currency;

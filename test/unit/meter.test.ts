@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { AttemptEnd } from "#server/application/attempt.ts";
+import type { AttemptEnd } from "#server/application/attempt-end.ts";
 import { AttemptLog } from "#server/application/attempt-log.ts";
 import { AttemptSpans } from "#server/application/attempt-spans.ts";
 import { EngineHosts } from "#server/application/engine-host.ts";

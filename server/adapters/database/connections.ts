@@ -3,6 +3,22 @@ import { SystemFault } from "../../domain/errors.ts";
 import type { Orm } from "./orm.ts";
 import type { Tables } from "./schema.ts";
 
+export interface DatabaseOptions {
+  /**
+   * sqlite:///path/to/longshore.db, sqlite::memory: for a database that ends with the process, or
+   * postgres://user:password@host:port/database with libpq's parameters, such as ?sslmode=verify-full.
+   */
+  readonly url: string;
+  /** SQLite only: how long a change waits for another process to let the database go. */
+  readonly busyTimeoutMillis?: number;
+  /** The time of the rows in task_event. */
+  readonly now?: () => Date;
+  /** PostgreSQL only: another server has begun to write; nothing that this one does can be kept any more. */
+  readonly onDeposed?: (reason: string) => void;
+  /** PostgreSQL only: waits for another server's end instead of refusing to start; called when the wait begins. */
+  readonly standby?: { readonly waiting: () => void; readonly signal: AbortSignal };
+}
+
 /** A database whose tables are up to date. */
 export interface Connections extends AsyncDisposable {
   readonly reader: Kysely<Tables>;

@@ -6,7 +6,7 @@ import type { UsageLedger } from "../../domain/ports/usage-ledger.ts";
 import { SqlArtifactStore } from "./artifact-store.ts";
 import { SqlAuditLog } from "./audit-log.ts";
 import { SqlBlobIndex } from "./blob-index.ts";
-import type { Connections } from "./connections.ts";
+import type { Connections, DatabaseOptions } from "./connections.ts";
 import { openPostgres } from "./postgres.ts";
 import { openSqlite } from "./sqlite.ts";
 import { SqlTaskStore } from "./task-store.ts";
@@ -14,21 +14,7 @@ import { SqlTokenStore } from "./token-store.ts";
 import { SqlUsageLedger } from "./usage-ledger.ts";
 import { Writer } from "./writer.ts";
 
-export interface DatabaseOptions {
-  /**
-   * sqlite:///path/to/longshore.db, sqlite::memory: for a database that ends with the process, or
-   * postgres://user:password@host:port/database with libpq's parameters, such as ?sslmode=verify-full.
-   */
-  readonly url: string;
-  /** SQLite only: how long a change waits for another process to let the database go. */
-  readonly busyTimeoutMillis?: number;
-  /** The time of the rows in task_event. */
-  readonly now?: () => Date;
-  /** PostgreSQL only: another server has begun to write; nothing that this one does can be kept any more. */
-  readonly onDeposed?: (reason: string) => void;
-  /** PostgreSQL only: waits for another server's end instead of refusing to start; called when the wait begins. */
-  readonly standby?: { readonly waiting: () => void; readonly signal: AbortSignal };
-}
+export type { DatabaseOptions };
 
 /** The records, open: disposing finishes the changes under way and closes the connections. */
 export interface Database extends AsyncDisposable {
