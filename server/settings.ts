@@ -1,115 +1,25 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { parseAliases } from "./domain/alias.ts";
+import { ACCESS_SETTINGS } from "./access-settings.ts";
 import { parseInstanceType } from "./domain/instance-type.ts";
-import { parseIpRange, parseIpTarget } from "./domain/ip-range.ts";
-import { isScope, SCOPES } from "./domain/principal.ts";
-import { parseSize } from "./domain/resources.ts";
 import { parseTrackingUrl } from "./domain/tracking.ts";
-
-const DURATION_UNITS: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
-
-const duration = z.string().transform((text, context) => {
-  const match = /^(\d+)(ms|s|m|h|d)$/.exec(text);
-  const unit = DURATION_UNITS[match?.[2] ?? ""];
-  if (match?.[1] === undefined || unit === undefined) {
-    context.addIssue({ code: "custom", message: "is not a duration such as 30s, 10m or 7d" });
-    return z.NEVER;
-  }
-  return Number(match[1]) * unit;
-});
-const size = z.string().transform((text, context) => {
-  const bytes = parseSize(text);
-  if (bytes !== undefined) return bytes;
-  context.addIssue({ code: "custom", message: "is not a size such as 512MB or 1GB" });
-  return z.NEVER;
-});
-const byteRate = z.union([z.literal("0").transform(() => 0), size]);
-const count = z
-  .string()
-  .regex(/^\d{1,9}$/, "is not a whole number")
-  .transform(Number);
-const cpus = z
-  .string()
-  .regex(/^\d{1,6}(\.\d{1,3})?$/, 'is not a number of CPUs such as "2" or "0.5"')
-  .transform((text) => Math.round(Number(text) * 1000));
-const flag = z.enum(["true", "false"], "is neither true nor false").transform((text) => text === "true");
-const list = z.string().transform((text) =>
-  text
-    .split(",")
-    .map((item) => item.trim())
-    .filter((item) => item !== ""),
-);
-const weights = list.transform((items, context) => {
-  const pairs = items.map((item) => /^(.+)=(\d{1,6}(?:\.\d{1,6})?)$/.exec(item));
-  const bad = items.filter((_, index) => !(Number(pairs[index]?.[2] ?? 0) > 0));
-  if (bad.length > 0)
-    context.addIssue({ code: "custom", message: `holds ${bad.join(", ")}, which is no NAME=WEIGHT above 0` });
-  return new Map(pairs.map((pair) => [pair?.[1] ?? "", Number(pair?.[2] ?? 1)]));
-});
-const isAddress = (item: string) => /^https?:\/\/[^\s]+$/.test(item) && URL.canParse(item);
-// The value is not repeated in what is wrong with it: it may hold a password.
-const address = z.string().refine((item) => item === "" || isAddress(item), "is no http or https address");
-const addresses = list.refine((items) => items.every(isAddress), "holds what is no http or https address");
-const text = z.string().min(1, "is empty");
-const path = z.string().transform((given) => (given === "" ? "" : resolve(given)));
-const ranges = readEach(
+import {
+  address,
+  addresses,
+  aliases,
+  count,
+  cpus,
+  duration,
+  flag,
   list,
-  parseIpRange,
-  "no IPv4 range such as 10.20.0.0/16, starting at its first address",
-);
-const targets = readEach(list, parseIpTarget, "no IPv4 range with an optional port, such as 10.1.2.3:5000");
-
-const scopes = readEach(
-  list,
-  (word) => (isScope(word) ? word : undefined),
-  `not one of ${SCOPES.join(", ")}`,
-);
-/** Public keys alone: with a shared secret whoever checks a token could make one, and "none" proves nothing. */
-const algorithms = list.refine(
-  (names) => names.length > 0 && names.every((name) => /^(RS|PS|ES)(256|384|512)$|^EdDSA$/.test(name)),
-  "holds another than RS256, PS256, ES256 (384, 512) and EdDSA, or none",
-);
-
-/** A list whose items are all read; the wrong ones are named together. */
-function readEach<T>(items: typeof list, read: (item: string) => T | undefined, wrong: string) {
-  return items.transform((texts, context) => {
-    const parsed = texts.map((item) => ({ item, value: read(item) }));
-    const bad = parsed.flatMap(({ item, value }) => (value === undefined ? [item] : []));
-    if (bad.length > 0)
-      context.addIssue({ code: "custom", message: `holds ${bad.join(", ")}, which is ${wrong}` });
-    return parsed.flatMap(({ value }) => (value === undefined ? [] : [value]));
-  });
-}
-
-/** NAME=VALUE items; the wrong ones are named together. */
-function aliases<T>(read: (value: string) => T | undefined, wrong: string) {
-  return list.transform((items, context) => {
-    const problems: string[] = [];
-    const parsed = parseAliases(items, read, problems);
-    if (problems.length > 0)
-      context.addIssue({ code: "custom", message: `holds ${problems.join(", ")}, which is ${wrong}` });
-    return parsed;
-  });
-}
-
-/** One environment variable: what it means, what it is when unset, and how it is read. */
-interface Setting<T extends z.ZodType> {
-  readonly about: string;
-  readonly fallback: string;
-  readonly schema: T;
-}
-
-function setting<T extends z.ZodType>(schema: T, fallback: string, about: string): Setting<T> {
-  return { schema, fallback, about };
-}
+  ranges,
+  setting,
+  size,
+  targets,
+  text,
+  weights,
+} from "./setting-readers.ts";
 
 const ADDRESS = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/;
 
@@ -122,73 +32,7 @@ export const SETTINGS = {
     "127.0.0.1:50051",
     "address and port of the gRPC service",
   ),
-  LONGSHORE_ALLOW_INSECURE: setting(
-    flag,
-    "false",
-    "serve on other addresses than loopback without tokens or without TLS: insecure unless the network is trusted, for whoever reaches the port can run code, and whoever reads the traffic has its tokens",
-  ),
-  LONGSHORE_AUTH: setting(
-    z.enum(["none", "tokens"], "is neither none nor tokens"),
-    "none",
-    "who may call: none takes everybody for the local user, tokens asks for one; the first is written to admin.token in the data folder",
-  ),
-  LONGSHORE_RATE_REQUESTS: setting(
-    count,
-    "500",
-    "calls a second that one token may make, twice as many at once; 0 sets no limit. These limits need LONGSHORE_AUTH=tokens",
-  ),
-  LONGSHORE_RATE_BYTES: setting(
-    byteRate,
-    "0",
-    "bytes a second that the calls of one token may move, such as 50MB: streams are slowed down to it; 0 sets no limit",
-  ),
-  LONGSHORE_MAX_STREAMS: setting(
-    count,
-    "500",
-    "streams that one token may have open (watches, uploads, downloads); 0 sets no limit",
-  ),
-  LONGSHORE_TLS_CERT: setting(
-    path,
-    "",
-    "PEM file with the server's certificate chain; with LONGSHORE_TLS_KEY it turns TLS on. Read again every minute",
-  ),
-  LONGSHORE_TLS_KEY: setting(path, "", "PEM file with its private key"),
-  LONGSHORE_TLS_CLIENT_CA: setting(
-    path,
-    "",
-    "PEM file of authorities; clients must then show a certificate of one of them, for health checks too",
-  ),
-  LONGSHORE_CERTIFICATE_SCOPES: setting(
-    scopes,
-    "",
-    "what a client may do that shows such a certificate and no token: its organization (O) is the tenant, its common name (CN) the subject; empty means that a certificate says nothing of who calls",
-  ),
-  LONGSHORE_OIDC_ISSUER: setting(
-    z.string(),
-    "",
-    "OpenID Connect provider whose JWTs count as tokens, as it stands in them; empty turns it off",
-  ),
-  LONGSHORE_OIDC_AUDIENCE: setting(z.string(), "", "audience (aud) that they must name"),
-  LONGSHORE_OIDC_JWKS_URL: setting(z.string(), "", "address of the provider's keys; empty asks the provider"),
-  LONGSHORE_OIDC_ALGORITHMS: setting(
-    algorithms,
-    "RS256,PS256,ES256,EdDSA",
-    "signatures that count, separated by commas",
-  ),
-  LONGSHORE_OIDC_CLOCK_SKEW: setting(duration, "30s", "how far the provider's clock may be from this one"),
-  LONGSHORE_OIDC_SUBJECT_CLAIM: setting(text, "sub", "claim that names who calls"),
-  LONGSHORE_OIDC_TENANT_CLAIM: setting(
-    z.string(),
-    "",
-    "claim that names the tenant; empty means that all are of LONGSHORE_OIDC_TENANT",
-  ),
-  LONGSHORE_OIDC_TENANT: setting(text, "default", "the tenant of all, where no claim names it"),
-  LONGSHORE_OIDC_SCOPES_CLAIM: setting(
-    z.string(),
-    "scope",
-    "claim with scopes, a list or one text with spaces; words that are no scope of this server are passed over",
-  ),
-  LONGSHORE_OIDC_SCOPES: setting(scopes, "", "scopes that all have besides, separated by commas"),
+  ...ACCESS_SETTINGS,
   LONGSHORE_DATA_DIR: setting(
     text.transform((path) => resolve(path)),
     isRoot ? "/var/lib/longshore" : join(homedir(), ".local/share/longshore"),
