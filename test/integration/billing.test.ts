@@ -153,4 +153,18 @@ describe("billing", () => {
     assert.equal(failures, 1);
     assert.equal((await entriesOf(bench)).length, 1);
   });
+
+  test("an answer from an earlier result is free", async () => {
+    await using bench = await ApplicationBench.open({ prices });
+    const spec = { code: "print('once')", useResultCache: true };
+    const first = await bench.create(spec);
+    await bench.finished(first.id);
+    const again = await bench.create(spec);
+    assert.equal((await bench.application.getTask(CALLER, again.id)).cachedFrom, first.id);
+    assert.deepEqual(
+      (await entriesOf(bench)).map(({ taskId }) => taskId),
+      [first.id],
+    );
+    assert.equal(costOf(await bench.application.getTask(CALLER, again.id)), null);
+  });
 });
