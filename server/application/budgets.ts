@@ -57,7 +57,12 @@ export class Budgets {
     this.#timers.clear();
   }
 
-  /** To be told of every commit, and of what runs already at the start (`previous` is then the task itself). */
+  /** Once what ran before is followed again. */
+  start(): void {
+    for (const tenant of this.#running.keys()) this.#look(tenant);
+  }
+
+  /** To be told of every commit, and of every task of before at the start (without `previous`). */
   note(next: Task, previous: Task | undefined): void {
     const { tenant } = next;
     if (this.#budgetOf(tenant) === null) return;
@@ -71,7 +76,8 @@ export class Budgets {
     const accrues = !isTerminal(next.state) && this.#accrued(next) !== undefined;
     if (accrues) running.set(next.id, next);
     else if (!running.delete(next.id)) return;
-    this.#look(tenant);
+    // At the start nobody could be stopped yet: `start` looks at them all.
+    if (previous !== undefined) this.#look(tenant);
   }
 
   /** What of its month's money a tenant has used, and when it gets new; undefined without a budget. */

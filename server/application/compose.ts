@@ -432,6 +432,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await trace.repeat(store);
       await budgets.open();
       await reconcile.boot();
+      budgets.start();
       await environments.makeRoom();
       reconcile.start();
       sweep.start();

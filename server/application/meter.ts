@@ -114,12 +114,12 @@ export class Meter {
   /** At the prices of the moment at which the charged time began. */
   #charge(task: Task, attempt: AttemptRecord, begin: Date, millis: number): Charge {
     const prices = this.#prices?.at(begin);
-    const unit = unitPrices(prices, this.#gpusOf(attempt));
+    const unit = unitPrices(prices, this.#gpusOf(task, attempt));
     const currency = prices === undefined ? "" : (this.#prices?.currency ?? "");
     return { ...unit, currency, nanos: amountOf(unit, task.limits, millis) };
   }
 
-  #gpusOf({ engine, gpuIds }: AttemptRecord): { model: string; count: number }[] {
+  #gpusOf(task: Task, { engine, gpuIds }: AttemptRecord): { model: string; count: number }[] {
     const known = this.#hosts.all().find((host) => host.engine.name === engine)?.capabilities.gpus ?? [];
     const counts = new Map<string, number>();
     for (const id of gpuIds) {
@@ -127,6 +127,10 @@ export class Meter {
       const model = known.find((gpu) => gpu.id === id)?.model ?? "";
       counts.set(model, (counts.get(model) ?? 0) + 1);
     }
+    // An engine that allocates devices by itself may not tell which; they are what was asked for.
+    const untold = task.limits.gpuCount - gpuIds.length;
+    const asked = task.spec.resources?.gpuModel ?? "";
+    if (untold > 0) counts.set(asked, (counts.get(asked) ?? 0) + untold);
     return [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([model, count]) => ({ model, count }));
   }
 }

@@ -166,6 +166,15 @@ describe("quotas of a tenant", () => {
     await cancelAll(bench, unlimited);
   });
 
+  test("on a month's money end what ran on while the server was away", async () => {
+    await using bench = await ApplicationBench.open({ prices });
+    const { id } = await bench.create(WAITING);
+    await bench.until(id, isRunning);
+    await bench.stop();
+    await bench.start(quotasOf({ monthlySpendNanos: 1n, stopsRunning: true }));
+    assert.equal((await bench.finished(id)).result?.reason, "BUDGET_EXCEEDED");
+  });
+
   test("on stored bytes refuse uploads that do not fit before and while they come, and count each once", async () => {
     await using bench = await ApplicationBench.open(quotasOf({ storedBytes: 1000 }));
     const upload = (bytes: Buffer, announced: boolean) =>

@@ -95,6 +95,14 @@ describe("the meter", () => {
     assert.equal(charge?.nanos, 10n * (2n + 2n + 2n));
   });
 
+  test("charges GPUs of an engine that does not tell which it gave", async () => {
+    await using bench = await meterOf();
+    const base = running();
+    const task = { ...base, limits: { ...base.limits, gpuCount: 2 } };
+    const { charge } = bench.meter.usageOf(result("EXITED"), seen({ time: at(15) }), task, at(60));
+    assert.deepEqual(charge?.gpus, [{ model: "", count: 2, hourNanos: 7200n }]);
+  });
+
   for (const reason of ["LOST", "SYSTEM_ERROR"] as const) {
     test(`takes nothing for ${reason} where the runner is ours`, async () => {
       await using bench = await meterOf();
