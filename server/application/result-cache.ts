@@ -49,6 +49,7 @@ export class ResultCache {
   /** Of each task here, the leader it is or follows; undefined while that is not known. */
   readonly #places = new Map<string, Leader | undefined>();
   readonly #looking = new Set<string>();
+  #followerCount = 0;
   readonly #work = new Set<Promise<void>>();
   readonly #closing = new AbortController();
 
@@ -58,7 +59,7 @@ export class ResultCache {
 
   /** Tasks that are neither in line nor started. */
   get waitingCount(): number {
-    return [...this.#leaders.values()].reduce((sum, { followers }) => sum + followers.size, 0);
+    return this.#followerCount;
   }
 
   /** It waits here. */
@@ -105,9 +106,10 @@ export class ResultCache {
   ended(task: Task): void {
     const leader = this.#places.get(task.id);
     this.#places.delete(task.id);
-    leader?.followers.delete(task.id);
+    if (leader?.followers.delete(task.id) === true) this.#followerCount--;
     if (leader?.taskId !== task.id) return;
     this.#leaders.delete(leader.key);
+    this.#followerCount -= leader.followers.size;
     const source = task.state === "SUCCEEDED" ? task.cachedFrom || task.id : undefined;
     for (const follower of leader.followers.values()) {
       this.#places.delete(follower.id);
@@ -162,6 +164,7 @@ export class ResultCache {
     if (key === "") return this.#miss(task);
     const leader = this.#leaders.get(key);
     if (leader !== undefined && leader.priority >= task.spec.priority) {
+      if (!leader.followers.has(task.id)) this.#followerCount++;
       leader.followers.set(task.id, task);
       this.#places.set(task.id, leader);
       this.#deps.book.changes.tell(task.id);

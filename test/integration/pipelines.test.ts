@@ -1,5 +1,6 @@
 /** Tasks that wait for tasks, through the whole application over a fake engine that really runs them. */
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { InvalidRequest, RequestIdReused, WrongState } from "#server/domain/errors.ts";
 import { ApplicationBench, CALLER } from "../support/application-bench.ts";
@@ -115,6 +116,38 @@ describe("a pipeline", () => {
       await bench.finished(id);
     }
     assert.equal((await bench.finished(second.id)).result?.reason, "DEPENDENCY_FAILED");
+  });
+
+  test("queue_timeout begins when the last dependency has succeeded", async () => {
+    await using bench = await ApplicationBench.open();
+    const go = bench.folder.at("go");
+    const code = "import sys, os, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)";
+    const first = await bench.create({ code, args: [go], timeoutMillis: 3_600_000, resources });
+    const hog = await bench.create({ ...WAITING, resources: { ...resources, cpu: "3.9" } });
+    const queueTimeoutMillis = 200;
+    const second = await bench.create({
+      ...HELLO,
+      resources,
+      queueTimeoutMillis,
+      dependsOn: [first.id, hog.id],
+    });
+    const third = await bench.create({
+      ...HELLO,
+      resources: { ...resources, cpu: "1" },
+      queueTimeoutMillis,
+      dependsOn: [first.id],
+    });
+    await bench.until(hog.id, ({ state }) => state === "RUNNING");
+    // Long after the timeout has passed as counted from the creation.
+    bench.aheadMillis = 60_000;
+    await writeFile(go, "");
+    const { endTime } = await bench.finished(first.id);
+    const ended = await bench.finished(third.id);
+    assert.equal(ended.result?.reason, "QUEUE_TIMED_OUT");
+    assert.ok((ended.endTime?.getTime() ?? 0) - (endTime?.getTime() ?? 0) >= queueTimeoutMillis);
+    assert.equal((await bench.application.getTask(CALLER, second.id)).state, "QUEUED");
+    for (const { id } of [second, hog]) await bench.application.cancelTask(CALLER, id, "", 0);
+    await bench.finished(hog.id);
   });
 
   test("queue_timeout counts from when nothing but its turn holds a task up, total_timeout from its creation", async (context) => {
