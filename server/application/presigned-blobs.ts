@@ -6,6 +6,7 @@ import {
   type FieldViolation,
   InvalidRequest,
   NotFound,
+  QuotaExceeded,
   Unavailable,
   Unsupported,
 } from "../domain/errors.ts";
@@ -164,13 +165,15 @@ export class PresignedBlobs {
       useTime: time,
     };
     try {
+      // Any number of addresses may have been made for the same room.
+      using _room = await this.#deps.storedBytes.take(tenant, arrival.sizeBytes);
       const taken = await this.#check.take(arrival, this.#closing.signal);
       if (taken === undefined) return { state: "NOTHING" };
       await index.put({ ...about, ...taken, state: "STORED", refusal: "" });
       await arrival.remove();
       return { state: "STORED" };
     } catch (error) {
-      if (error instanceof DigestMismatch) {
+      if (error instanceof DigestMismatch || error instanceof QuotaExceeded) {
         await arrival.refuse(error.message);
         return { state: "REFUSED", refusal: error.message };
       }

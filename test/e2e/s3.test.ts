@@ -1,7 +1,11 @@
 /** The real server over a real S3 store: inputs, artifacts, addresses, from both ends of the TypeScript client and the command line. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { BadSource, Longshore, Unavailable } from "@longshore/client";
 import { Blob_State } from "@longshore/proto/longshore/v1/blob_service.ts";
@@ -11,6 +15,8 @@ import { S3Server, whyNoS3Server } from "../support/s3-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
 const skip = (await whyNoServer()) ?? (await whyNoS3Server()) ?? false;
+const python = process.env.LONGSHORE_TEST_PYTHON ?? "";
+const PYTHON_CLIENT = join(import.meta.dirname, "../../clients/python");
 const PREFIX = "e2e/blobs";
 const digestOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const COPY = "open('copy.bin', 'wb').write(open('data/in.bin', 'rb').read())";
@@ -105,6 +111,24 @@ describe("a server that keeps its blobs in S3", { skip }, () => {
       bad.stderr,
       /"nothing" is not of the form PATH=FILE, PATH=sha256:DIGEST or PATH=TASK:ARTIFACT/,
     );
+  });
+
+  test("the Python client does the same", {
+    skip: python === "" && "Python's packages are not installed",
+  }, async (t) => {
+    const suite = spawn(python, ["-m", "pytest", "--quiet", "--no-header", "tests/test_inputs.py"], {
+      cwd: PYTHON_CLIENT,
+      env: {
+        ...process.env,
+        PYTHONPATH: join(PYTHON_CLIENT, "src"),
+        PYTHONDONTWRITEBYTECODE: "1",
+        LONGSHORE_SERVER: server.address,
+      },
+      stdio: ["ignore", "pipe", "pipe"],
+      signal: t.signal,
+    });
+    const [output, [code]] = await Promise.all([text(suite.stdout), once(suite, "close")]);
+    assert.equal(code, 0, output);
   });
 
   test("a file that is not there is named before anything is sent", async () => {

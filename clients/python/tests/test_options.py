@@ -90,7 +90,7 @@ def test_all_wrong_options_are_named_at_once() -> None:
         "secret_env": {"PASSWORD": b"hunter2"},
         "network": "internet",
         "require_enforced": ["gravity"],
-        "inputs": ["data.csv"],
+        "inputs": [7],
         "priority": "high",
         "max_inodes": -(2**70),
         "entrypoint": 3,

@@ -16,7 +16,7 @@ const INCOMING = "incoming/";
 const SEALED = "sealed/";
 const REFUSED = ".refused";
 /** A check may still be reading, and a client may still ask what became of its bytes. */
-const GRACE_MILLIS = 24 * 3_600_000;
+const GRACE_MILLIS = 2 * 3_600_000;
 /** tenant / digest / expiry - size - format - nonce, and whether it is the note of a refusal. */
 const KEY = /^incoming\/[0-9a-f]{32}\/([0-9a-f]{64})\/(\d+)-(\d+)-([A-Z_]+)-[0-9a-f-]{36}(\.refused)?$/;
 const FORMATS: readonly string[] = ["RAW", "TAR", "TAR_GZ", "ZIP"] satisfies BlobFormat[];

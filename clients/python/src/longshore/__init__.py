@@ -52,7 +52,9 @@ from ._core.events import GapEvent, HeartbeatEvent, LogEvent, TaskChanged, TaskE
 from ._core.names import level_name, limit_name, reason_name, stage_name, state_name
 from ._core.options import (
     ArtifactInput,
+    ArtifactSource,
     BlobInput,
+    FileInput,
     Progress,
     RerunOptions,
     ResourceOptions,
@@ -74,6 +76,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Artifact",
     "ArtifactInput",
+    "ArtifactSource",
     "Artifacts",
     "BadArchive",
     "BadConnection",
@@ -91,6 +94,7 @@ __all__ = [
     "EffectiveResources",
     "Estimate",
     "FieldViolation",
+    "FileInput",
     "GapEvent",
     "HeartbeatEvent",
     "ImageRefused",

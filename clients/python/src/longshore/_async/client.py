@@ -23,10 +23,12 @@ from longshore.v1 import (
 from .._core.connection import MetadataSource, Security, TokenSource, connect, default_address
 from .._core.errors import InvalidRequest
 from .._core.handler import Handler, call_options, pack_call, read_handler
+from .._core.inputs import open_files
 from .._core.options import (
     BlobFormatName,
     BlobInput,
     PathLike,
+    ProgressCallback,
     StartOptions,
     StateName,
     SubmitOptions,
@@ -181,6 +183,7 @@ class Client:
         the first bytes when left out.
         """
         request = request_of(options)
+        await self._send_inputs(request, options.get("inputs"), None)
         header = blob_service_pb2.UploadHeader(
             format=blob_service_pb2.BLOB_FORMAT_UNSPECIFIED if format is None else FORMATS[format]
         )
@@ -333,8 +336,17 @@ class Client:
                     request.entrypoint = request.entrypoint or program.entrypoint
                     blob = await upload_blob(self._channel, program.archive, on_progress)
                     request.archive_sha256 = blob.sha256
+                await self._send_inputs(request, options.get("inputs"), on_progress)
             finally:
                 program.close()
         # Safe to repeat: the request_id makes the second one answer the first task.
         answer = await self._channel.unary(self._channel.tasks.CreateTask, request, retry=True)
         return Task(self._channel, answer.task.id, answer.task)
+
+    async def _send_inputs(
+        self, request: task_pb2.CreateTaskRequest, given: Any, on_progress: ProgressCallback | None
+    ) -> None:
+        """Makes the server have the files among the inputs, and names them in the request by their digests."""
+        for index, source in await in_thread(open_files, given):
+            blob = await upload_blob(self._channel, source, on_progress)
+            request.inputs[index].blob_sha256 = blob.sha256

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from google.protobuf.duration_pb2 import Duration
+
 from longshore.v1 import blob_service_pb2
 
 from .._core.backoff import Backoff
+from .._core.direct import put
 from .._core.errors import BadArchive, LongshoreError, UploadInProgress, WrongOffset, is_connection_loss
 from .._core.options import BlobFormatName, Progress, ProgressCallback
 from .._core.upload_source import UploadSource
@@ -15,6 +18,12 @@ from .runtime import in_thread, sleep
 
 # How long an upload goes on trying without getting any further, in seconds.
 GIVE_UP = 60.0
+
+# Of an address of the store itself, in seconds: long enough for whatever one request may carry.
+LIFETIME = 3600
+
+# Between questions about an upload that is being checked, in seconds.
+CHECKING = 0.5
 
 FORMATS: dict[BlobFormatName, blob_service_pb2.BlobFormat.ValueType] = {
     "raw": blob_service_pb2.BLOB_FORMAT_RAW,
@@ -32,7 +41,7 @@ async def get_blob(channel: Channel, sha256: str) -> blob_service_pb2.Blob:
 
 
 async def upload_blob(
-    channel: Channel, source: UploadSource, on_progress: ProgressCallback | None
+    channel: Channel, source: UploadSource, on_progress: ProgressCallback | None, direct: bool = False
 ) -> blob_service_pb2.Blob:
     """Sends nothing that is there, and goes on where a lost connection left off."""
     backoff = Backoff(GIVE_UP)
@@ -44,6 +53,9 @@ async def upload_blob(
             raise BadArchive(
                 blob.refusal, code="INVALID_ARGUMENT", reason="BAD_ARCHIVE", metadata={"sha256": blob.sha256}
             )
+        if blob.state == blob_service_pb2.Blob.STATE_CHECKING:
+            await sleep(CHECKING)
+            continue
         before, committed = committed, _committed(blob, source)
         upload = upload or _Upload(channel, source, on_progress, committed)
         stored = blob.state == blob_service_pb2.Blob.STATE_STORED
@@ -53,6 +65,12 @@ async def upload_blob(
         if committed > before:
             backoff.reset()
         try:
+            if direct and committed == 0:
+                went = await upload.put_directly()
+                # Once: what becomes of it is asked for next, and what does not arrive goes the usual way.
+                direct = False
+                if went:
+                    continue
             return await upload.send_from(committed)
         except LongshoreError as error:
             # The stream that "is in progress" may be our own, whose end the server has not noticed yet.
@@ -87,6 +105,27 @@ class _Upload:
         )
         self.report(self._source.size_bytes, done=True)
         return answer.blob
+
+    async def put_directly(self) -> bool:
+        """Sends all of it to an address of the store itself; False where the server's store has none."""
+        source = self._source
+        request = blob_service_pb2.CreateUploadUrlRequest(
+            sha256=source.sha256,
+            size_bytes=source.size_bytes,
+            format=FORMATS[source.format],
+            lifetime=Duration(seconds=LIFETIME),
+        )
+        try:
+            address = await self._channel.unary(self._channel.blobs.CreateUploadUrl, request, retry=True)
+        except LongshoreError as error:
+            if error.code != "UNIMPLEMENTED":
+                raise
+            return False
+        await in_thread(put, address.url, address.headers, source, self._sent)
+        return True
+
+    def _sent(self, sent: int) -> None:
+        self.report(sent, done=False)
 
     async def _messages(self, offset: int) -> AsyncIterator[blob_service_pb2.UploadBlobRequest]:
         source = self._source

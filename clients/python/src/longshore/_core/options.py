@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict
 
+from longshore.v1.blob_service_pb2 import Blob
+
 # A time: "30s", "10m", "1h30m", "500ms", a number of seconds, or a timedelta.
 TimeSpan = str | int | float | datetime.timedelta
 
@@ -41,6 +43,26 @@ class ArtifactInput:
     path: str
     task_id: str
     artifact: str
+
+
+@dataclass(frozen=True)
+class FileInput:
+    """A file here, uploaded first and placed at `path` below the workspace before the run."""
+
+    path: str
+    file: PathLike
+
+
+@dataclass(frozen=True)
+class ArtifactSource:
+    """A file that a task leaves behind, as `task.artifact(path)` names it: an input of another task, which waits for it."""
+
+    task_id: str
+    artifact: str
+
+
+# What is placed at a path: a file here, a blob (as `client.blobs.upload` answers it), or an artifact of another task.
+InputSource = PathLike | Blob | ArtifactSource
 
 
 class Placement(TypedDict, total=False):
@@ -110,7 +132,8 @@ class FunctionOptions(ResourceOptions, total=False):
     preload: Sequence[str]
     # Globs below the workspace; what matches at the end becomes artifacts.
     outputs: Sequence[str]
-    inputs: Sequence[BlobInput | ArtifactInput]
+    # Data placed read-only before the run, by its path below the workspace: {"data/train.csv": "train.csv"}.
+    inputs: Mapping[str, InputSource] | Sequence[BlobInput | ArtifactInput | FileInput]
     network: NetworkName
     isolation: IsolationName
     # Limits that must be enforced, not advisory: "cpu", "ram", "storage", "processes" and so on.

@@ -14,7 +14,8 @@ from longshore.v1 import resources_pb2, task_pb2
 
 from .duration import parse_millis, to_duration
 from .errors import FieldViolation, InvalidRequest
-from .options import ArtifactInput, BlobInput, RerunOptions, SubmitOptions
+from .inputs import messages_of
+from .options import RerunOptions, SubmitOptions
 
 _TEXTS = ("entrypoint", "working_directory", "image")
 _LISTS = ("args", "command", "outputs")
@@ -217,13 +218,4 @@ class _Reader:
         return task_pb2.Environment(requirements=lines, preload=preload)
 
     def inputs(self) -> list[task_pb2.Input]:
-        found: list[task_pb2.Input] = []
-        for index, given in enumerate(self.options.get("inputs") or ()):
-            if isinstance(given, BlobInput):
-                found.append(task_pb2.Input(path=given.path, blob_sha256=given.blob_sha256))
-            elif isinstance(given, ArtifactInput):
-                reference = task_pb2.ArtifactRef(task_id=given.task_id, path=given.artifact)
-                found.append(task_pb2.Input(path=given.path, artifact=reference))
-            else:
-                self.wrong(f"inputs[{index}]", "must be a BlobInput or an ArtifactInput")
-        return found
+        return list(messages_of(self.options.get("inputs"), self.wrong))

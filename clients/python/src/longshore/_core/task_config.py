@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import BadSource, FieldViolation, InvalidRequest, SourceProblem
+from .inputs import list_inputs
 from .options import PathLike
 
 # Where the script finds its parameters, below its working directory.
@@ -62,7 +63,7 @@ class TaskConfig:
             **self.options,
             **given,
             "env": {**self.options["env"], **given.get("env", {})},
-            "inputs": [*inputs, *given.get("inputs", ())],
+            "inputs": [*inputs, *list_inputs(given.get("inputs"))],
             "placement": {**self.options.get("placement", {}), **given.get("placement", {})},
         }
 

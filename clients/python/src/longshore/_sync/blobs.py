@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from longshore.v1 import blob_service_pb2
 
@@ -11,9 +12,10 @@ from .._core.errors import NotFound
 from .._core.options import BlobFormatName, PathLike, ProgressCallback
 from .._core.terminal import progress_shown
 from .._core.upload_source import UploadSource, file_source
-from .channel import Channel, ServerStream
+from .channel import Channel
+from .direct import address_of, read_directly
 from .download import BytesCallback, download_to
-from .runtime import in_thread
+from .runtime import closing, in_thread
 from .upload import get_blob, upload_blob
 
 
@@ -29,24 +31,47 @@ class Blobs:
         return get_blob(self._channel, sha256)
 
     def upload(
-        self, content: PathLike | bytes, format: BlobFormatName = "raw", on_progress: ProgressCallback | None = None
+        self,
+        content: PathLike | bytes,
+        format: BlobFormatName = "raw",
+        on_progress: ProgressCallback | None = None,
+        *,
+        direct: bool = False,
     ) -> blob_service_pb2.Blob:
-        """Uploads a file (by its path) or bytes and answers the stored blob. What is there already is not sent."""
+        """Uploads a file (by its path) or bytes and answers the stored blob. What is there already is not sent.
+
+        `direct` sends it to the server's store of blobs itself, past the server, where it has addresses for that; the
+        server checks it before it counts.
+        """
         source = (
             UploadSource.of_bytes(content, format)
             if isinstance(content, bytes)
             else in_thread(file_source, content, format)
         )
         with progress_shown(on_progress, self._progress) as callback:
-            return upload_blob(self._channel, source, callback)
+            return upload_blob(self._channel, source, callback, direct)
 
-    def download(self, sha256: str, destination: PathLike, on_progress: BytesCallback | None = None) -> None:
-        """Writes a blob to the file `destination` once its digest is checked. Raises NotFound when it is not stored."""
+    def download(
+        self,
+        sha256: str,
+        destination: PathLike,
+        on_progress: BytesCallback | None = None,
+        *,
+        direct: bool = False,
+    ) -> None:
+        """Writes a blob to the file `destination` once its digest is checked; `direct` as of an upload.
+
+        Raises NotFound when it is not stored.
+        """
         blob = self.get(sha256)
         if blob.state != blob_service_pb2.Blob.STATE_STORED:
             raise NotFound(f"the server has no blob {sha256}", resource_type="blob", resource_name=sha256)
 
-        def open_at(offset: int) -> ServerStream[blob_service_pb2.DownloadBlobResponse]:
+        url = address_of(self._channel, sha256) if direct else None
+
+        def open_at(offset: int) -> Any:
+            if url is not None:
+                return closing(read_directly(url, offset))
             request = blob_service_pb2.DownloadBlobRequest(sha256=sha256, offset_bytes=offset)
             method = self._channel.blobs.DownloadBlob
             return self._channel.server_stream(method, request, blob_service_pb2.DownloadBlobResponse)

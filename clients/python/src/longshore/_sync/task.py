@@ -12,7 +12,7 @@ from longshore.v1 import task_pb2, task_service_pb2
 from .._core.errors import LongshoreError, TaskFailed
 from .._core.events import LogEvent, TaskChanged, TaskEvent
 from .._core.lines import LineJoiner
-from .._core.options import LogStream, RerunOptions, TimeSpan, ViewName
+from .._core.options import ArtifactSource, LogStream, RerunOptions, TimeSpan, ViewName
 from .._core.outcome import TaskOutcome, is_terminal, outcome_of
 from .._core.spec import duration_option, rerun_of
 from .._core.usage import Money, money_of
@@ -56,6 +56,10 @@ class Task:
     def cached_from(self) -> str:
         """Id of the task whose result answered this one; empty while this handle has not seen that, and for a task that runs."""
         return "" if self._latest is None else self._latest.cached_from
+
+    def artifact(self, path: str) -> ArtifactSource:
+        """One file that the task leaves behind, as an input of another task, which then waits for this one."""
+        return ArtifactSource(self.id, path)
 
     def get(self, view: ViewName = "full") -> task_pb2.Task:
         """Reads the record; "basic" leaves out the code, stdin and the tails of the output. Raises NotFound."""
