@@ -331,6 +331,7 @@ function toPolicy(v: Values, env: Environment): Policy {
     imageAliases: v.LONGSHORE_IMAGE_ALIASES,
     taskTelemetry: taskTelemetry(env),
     trackingServers: trackingServers(v),
+    publicTracking: v.LONGSHORE_EGRESS === "on",
     instanceTypes: v.LONGSHORE_INSTANCE_TYPES,
     defaultRetentionMillis: v.LONGSHORE_RETENTION,
     maxRetentionMillis: v.LONGSHORE_MAX_RETENTION,

@@ -175,7 +175,7 @@ export const SETTINGS = {
   LONGSHORE_EGRESS: setting(
     z.enum(["on", "off"], "is neither on nor off"),
     "off",
-    "network EGRESS: tasks that ask for it reach public addresses, and this host's address is what those see; sets up a Docker network and packet rules",
+    "network EGRESS: tasks that ask for it reach public addresses, and this host's address is what those see; sets up a Docker network and packet rules; tasks with an experiment may then name any public tracking server, which is all that they reach",
   ),
   LONGSHORE_EGRESS_ALLOW: setting(
     targets,

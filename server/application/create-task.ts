@@ -18,7 +18,7 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import { formatSize } from "../domain/resources.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
 import type { InputFile, Program, Stage, Task, TaskEnvironment, TaskSpec } from "../domain/task.ts";
-import { networkOf, trackingServerOf } from "../domain/tracking.ts";
+import { namedServerOf, networkOf } from "../domain/tracking.ts";
 import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
 import type { TaskAudit } from "./audit-event.ts";
@@ -358,7 +358,9 @@ function openingStages(id: string, origin: Origin, now: Date): Stage[] {
 /** Throws NotEnforced where sandboxes of the engine cannot be given the way to the tracking server. */
 function requireTracker({ engine, capabilities }: EngineHost, spec: TaskSpec, policy: Policy): void {
   if (networkOf(spec) !== "TRACKING") return;
-  const name = trackingServerOf(spec, policy.trackingServers)?.name ?? "";
+  const name = namedServerOf(spec, policy)?.name;
+  // An address that a client names is looked at when the task starts.
+  if (name === undefined) return;
   const whyNot = capabilities.trackers?.get(name) ?? "it has no network for it";
   if (whyNot === "") return;
   throw new NotEnforced(`engine ${engine.name} does not reach tracking server ${name}: ${whyNot}`, {

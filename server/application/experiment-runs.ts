@@ -9,7 +9,7 @@ import type {
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { Attempt, ExperimentRun, Task } from "../domain/task.ts";
-import { trackingServerOf } from "../domain/tracking.ts";
+import { namedServerOf } from "../domain/tracking.ts";
 import { factsOf } from "./log-facts.ts";
 
 /** A tracking server that is being restarted is back within these. */
@@ -37,7 +37,7 @@ export class ExperimentRuns {
   /** Null without an experiment, and for one whose server is not the operator's: this server calls no address of a client's. */
   async begin(task: Task, attempt: number, signal: AbortSignal): Promise<ExperimentRun | null> {
     const { experiment, displayName } = task.spec;
-    const server = trackingServerOf(task.spec, this.#deps.policy.trackingServers);
+    const server = namedServerOf(task.spec, this.#deps.policy);
     if (experiment === null || server === undefined) return null;
     const order = {
       server,
@@ -66,7 +66,7 @@ export class ExperimentRuns {
 
   /** Off the path of the task's answer: a script that ended well has ended its run itself. */
   finishLater(task: Task, attempt: Attempt): void {
-    const server = trackingServerOf(task.spec, this.#deps.policy.trackingServers);
+    const server = namedServerOf(task.spec, this.#deps.policy);
     const { experimentRun: run } = attempt;
     if (run === null || server === undefined) return;
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(FINISH_MILLIS)]);

@@ -167,7 +167,7 @@ export class RunAttempts {
       limits: queued.limits,
       gpuIds: hold.gpuIds,
       ...(queued.network === "TRACKING" && {
-        tracker: trackingServerOf(queued.spec, this.#deps.policy.trackingServers)?.name ?? "",
+        tracker: trackingServerOf(queued.spec, this.#deps.policy),
       }),
       ...(environment !== undefined && { environment }),
     };

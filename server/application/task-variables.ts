@@ -13,7 +13,7 @@ export function taskVariables(
   const { spec, traceId } = task;
   return {
     ...telemetryVariables(task, attempt.number, policy.taskTelemetry),
-    ...trackingVariables(spec, trackingServerOf(spec, policy.trackingServers), attempt),
+    ...trackingVariables(spec, trackingServerOf(spec, policy), attempt),
     ...spec.env,
     ...Object.fromEntries(secrets),
     TRACEPARENT: `00-${traceId}-${stageSpanId(task.id, "run", attempt.number)}-01`,

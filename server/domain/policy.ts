@@ -22,6 +22,8 @@ export interface Policy {
   readonly imageAliases: ReadonlyMap<string, string>;
   /** Experiment tracking servers by name. */
   readonly trackingServers: ReadonlyMap<string, TrackingServer>;
+  /** Whether a request may name another by its URL, which must be public. */
+  readonly publicTracking: boolean;
   /** OTEL_* variables of tasks that reach a collector of their own: those with network EGRESS. */
   readonly taskTelemetry: ReadonlyMap<string, string>;
   /** Kinds of machines; without any, a task may name what it likes. */

@@ -40,7 +40,7 @@ export function checkSpec(spec: TaskSpec, policy: Policy, violations: FieldViola
   checkInputs(spec, violations);
   checkRecord(spec, policy, refuse);
   checkPlacement(spec, policy, refuse);
-  checkExperiment(spec, policy.trackingServers, violations);
+  checkExperiment(spec, policy, violations);
   const resources = parseResources(
     withInstanceType(spec.resources, policy.instanceTypes.get(spec.instanceType)),
     policy.defaultResources,

@@ -1,10 +1,11 @@
 import { listNames } from "./alias.ts";
 import type { FieldViolation } from "./errors.ts";
+import { LOCAL_RANGES, overlap, PRIVATE_RANGES, parseIpRange } from "./ip-range.ts";
 import type { ExperimentRun, Network, TaskSpec } from "./task.ts";
 
-/** An experiment tracking server (MLflow) that the operator names; tasks reach it and nothing else. */
+/** An experiment tracking server (MLflow); tasks with an experiment reach it and nothing else. */
 export interface TrackingServer {
-  /** What requests call it. */
+  /** What requests call it; empty for one that the operator does not know of. */
   readonly name: string;
   /** Without a slash at its end. */
   readonly url: string;
@@ -39,14 +40,28 @@ export function parseTrackingUrl(text: string): Omit<TrackingServer, "name"> | u
   return { url: url.href.replace(/\/+$/, ""), host: hostname, port: port === "" ? standard : Number(port) };
 }
 
-/** The server that a task's experiment names, by its name or its URL; undefined where it names none of ours. */
-export function trackingServerOf(
+/** Which tracking servers there are: the operator's, and any public one where `publicTracking` says so. */
+export interface TrackingPolicy {
+  readonly trackingServers: ReadonlyMap<string, TrackingServer>;
+  readonly publicTracking: boolean;
+}
+
+/** The operator's server that a task's experiment names, by its name or its URL. */
+export function namedServerOf(
   { experiment }: TaskSpec,
-  servers: ReadonlyMap<string, TrackingServer>,
+  { trackingServers: servers }: TrackingPolicy,
 ): TrackingServer | undefined {
   if (experiment === null) return undefined;
   const url = parseTrackingUrl(experiment.trackingUri)?.url;
   return servers.get(experiment.trackingUri) ?? [...servers.values()].find((server) => server.url === url);
+}
+
+/** The server that a task's experiment names; undefined without an experiment, or for one that is not to be had. */
+export function trackingServerOf(spec: TaskSpec, policy: TrackingPolicy): TrackingServer | undefined {
+  const named = namedServerOf(spec, policy);
+  if (named !== undefined || spec.experiment === null || !policy.publicTracking) return named;
+  const given = parseTrackingUrl(spec.experiment.trackingUri);
+  return given === undefined ? undefined : { name: "", ...given };
 }
 
 /** What the sandbox may reach: a task with an experiment reaches its tracking server unless it asked for more. */
@@ -55,11 +70,7 @@ export function networkOf(spec: TaskSpec): Network {
 }
 
 /** Adds everything that is wrong with the experiment and the network it needs. */
-export function checkExperiment(
-  spec: TaskSpec,
-  servers: ReadonlyMap<string, TrackingServer>,
-  violations: FieldViolation[],
-): void {
+export function checkExperiment(spec: TaskSpec, policy: TrackingPolicy, violations: FieldViolation[]): void {
   const refuse = (field: string, description: string) => violations.push({ field, description });
   const { experiment } = spec;
   if (experiment === null) {
@@ -75,20 +86,27 @@ export function checkExperiment(
     if (name in spec.env || name in spec.secretEnv)
       refuse(`env[${name}]`, "is made of experiment; give one of them");
   }
-  if (trackingServerOf(spec, servers) !== undefined) return;
+  if (namedServerOf(spec, policy) !== undefined) return;
   const uri = experiment.trackingUri.slice(0, 200);
-  const known = `this server's tracking servers: ${listNames(servers.keys())}`;
+  const known = `this server's tracking servers: ${listNames(policy.trackingServers.keys())}`;
+  const given = parseTrackingUrl(experiment.trackingUri);
   if (uri === "") refuse("experiment.tracking_uri", `is empty; give a URL, or one of ${known}`);
-  else if (parseTrackingUrl(experiment.trackingUri) === undefined)
+  else if (given === undefined)
     refuse(
       "experiment.tracking_uri",
       `"${uri}" is neither the URL of a tracking server (http or https, without credentials, which go into secret_env) nor one of ${known}`,
     );
-  else if (spec.network !== "EGRESS")
+  else if ((!policy.publicTracking && spec.network !== "EGRESS") || isPrivate(given.host))
     refuse(
       "experiment.tracking_uri",
-      `"${uri}" is none of ${known}; use one of those, have the operator add it to LONGSHORE_TRACKING_ALIASES, or ask for network egress if its address is public`,
+      `"${uri}" is none of ${known}; use one of those, or have the operator add it to LONGSHORE_TRACKING_ALIASES`,
     );
+}
+
+/** Of an address itself; what a name stands for is looked up when the task starts. */
+function isPrivate(host: string): boolean {
+  const address = parseIpRange(host);
+  return address !== undefined && [...LOCAL_RANGES, ...PRIVATE_RANGES].some((one) => overlap(one, address));
 }
 
 /** What MLflow reads of its own accord. */

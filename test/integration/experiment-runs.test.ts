@@ -31,7 +31,7 @@ async function open() {
   const bench = stack.use(await ApplicationBench.open({ engines: [engine], policy, tracker }));
   const create = (changes: Partial<TaskSpec> = {}) =>
     bench.create({ code: SHOW, experiment: { trackingUri: "experiments", name: "atena_test" }, ...changes });
-  return { bench, tracker, create, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  return { bench, engine, tracker, create, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
 describe("a task with an experiment", () => {
@@ -102,6 +102,20 @@ describe("a task with an experiment", () => {
     assert.match(ended.result?.message ?? "", /was deleted; restore it/);
     assert.equal(ended.attempts.length, 0);
     assert.equal(ended.startTime, null);
+  });
+
+  test("whose sandbox cannot be given the way ends as well, and is not tried again", async () => {
+    await using lab = await open();
+    lab.engine.failNext(
+      "create",
+      new ExperimentRefused("mlflow.example has no public address", "NOT_PUBLIC"),
+    );
+    const ended = await lab.bench.finished((await lab.create({ maxAttempts: 3 })).id);
+    assert.deepEqual([ended.result?.reason, ended.attempts.length], ["INPUT_FAILED", 1]);
+    assert.match(ended.result?.message ?? "", /no public address/);
+    assert.deepEqual([ended.startTime, ended.attempts[0]?.usage?.chargedMillis], [null, 0]);
+    await lab.bench.stop();
+    assert.equal([...lab.tracker.runs.values()][0]?.status, "FAILED");
   });
 
   test("is refused where the engine does not reach the tracking server, with the reason", async () => {

@@ -30,6 +30,7 @@ export function samplePolicy(fields: Partial<Policy> = {}): Policy {
     imageAliases: new Map(),
     taskTelemetry: new Map(),
     trackingServers: new Map(),
+    publicTracking: false,
     instanceTypes: new Map(),
     defaultRetentionMillis: 3_600_000,
     maxRetentionMillis: 86_400_000,

@@ -4,23 +4,25 @@ import type { FieldViolation } from "#server/domain/errors.ts";
 import type { TaskSpec } from "#server/domain/task.ts";
 import {
   checkExperiment,
+  namedServerOf,
   networkOf,
   parseTrackingUrl,
+  type TrackingPolicy,
   trackingServerOf,
   trackingVariables,
 } from "#server/domain/tracking.ts";
 import { SAMPLE_SPEC } from "../support/sample-task.ts";
 
 const server = { name: "experiments", url: "http://10.1.2.3:5000", host: "10.1.2.3", port: 5000 };
-const servers = new Map([[server.name, server]]);
+const policy = { trackingServers: new Map([[server.name, server]]), publicTracking: false };
 
 function spec(trackingUri: string, changes: Partial<TaskSpec> = {}): TaskSpec {
   return { ...SAMPLE_SPEC, experiment: { trackingUri, name: "atena_test" }, ...changes };
 }
 
-function wrong(asked: TaskSpec): string[] {
+function wrong(asked: TaskSpec, rules: TrackingPolicy = policy): string[] {
   const violations: FieldViolation[] = [];
-  checkExperiment(asked, servers, violations);
+  checkExperiment(asked, rules, violations);
   return violations.map(({ field, description }) => `${field}: ${description}`);
 }
 
@@ -60,7 +62,7 @@ describe("a task's experiment", () => {
     for (const uri of ["experiments", "http://10.1.2.3:5000", "http://10.1.2.3:5000/"]) {
       const asked = spec(uri);
       assert.deepEqual(wrong(asked), []);
-      assert.equal(trackingServerOf(asked, servers), server);
+      assert.equal(trackingServerOf(asked, policy), server);
       assert.equal(networkOf(asked), "TRACKING");
       assert.deepEqual(trackingVariables(asked, server, { experimentRun: null }), {
         MLFLOW_TRACKING_URI: "http://10.1.2.3:5000",
@@ -74,6 +76,23 @@ describe("a task's experiment", () => {
   test("may be tracked at any address that network egress reaches", () => {
     assert.deepEqual(wrong(spec("https://mlflow.example", { network: "EGRESS" })), []);
     assert.deepEqual(wrong(spec("experiments", { network: "EGRESS" })), []);
+  });
+
+  test("may be tracked at any public address where the operator lets tasks out, and nowhere private", () => {
+    const open = { ...policy, publicTracking: true };
+    const asked = spec("https://mlflow.example");
+    assert.deepEqual(wrong(asked, open), []);
+    assert.equal(networkOf(asked), "TRACKING");
+    assert.deepEqual(trackingServerOf(asked, open), {
+      name: "",
+      url: "https://mlflow.example",
+      host: "mlflow.example",
+      port: 443,
+    });
+    assert.equal(namedServerOf(asked, open), undefined);
+    assert.equal(trackingServerOf(asked, policy), undefined);
+    for (const address of ["10.1.2.4", "169.254.169.254", "192.168.1.1"])
+      assert.equal(wrong(spec(`http://${address}:5000`), open).length, 1, address);
   });
 
   test("that cannot be tracked is refused with what to do", () => {

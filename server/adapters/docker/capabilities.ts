@@ -45,7 +45,10 @@ export async function describeCapabilities(
       networks: [
         "NONE",
         ...(egress.network === undefined ? [] : (["EGRESS"] as const)),
-        ...([...tracking.offers.values()].includes("") ? (["TRACKING"] as const) : []),
+        // Where packet rules hold, they hold for any one address.
+        ...(egress.network !== undefined || [...tracking.offers.values()].includes("")
+          ? (["TRACKING"] as const)
+          : []),
       ],
     },
   ];

@@ -259,11 +259,11 @@ export class Daemon {
     }
   }
 
-  /** Names of the networks with this label. */
-  async networks(label: string): Promise<string[]> {
+  /** Networks with this label. */
+  async networks(label: string): Promise<{ name: string; labels: Readonly<Record<string, string>> }[]> {
     try {
       const found = await this.#docker.listNetworks({ filters: { label: [label] } });
-      return found.map(({ Name }) => Name);
+      return found.map(({ Name, Labels }) => ({ name: Name, labels: Labels ?? {} }));
     } catch (error) {
       throw engineError(error, "list networks");
     }

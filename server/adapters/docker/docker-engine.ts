@@ -195,7 +195,7 @@ export class DockerEngine implements Engine {
     if (!live.waiting) return live.send(Buffer.alloc(0));
     // A warm one may have waited for long.
     if (live.shape.network === "EGRESS") await this.#parts.egress.network?.ensure();
-    if (live.shape.network === "TRACKING") await this.#parts.tracking.ensure(live.shape.tracker ?? "");
+    if (live.shape.tracker !== undefined) await this.#parts.tracking.ensure(live.shape.tracker);
     const inputBytes = await this.files.writeInput(sandbox.id, spec).catch((error: unknown) => {
       throw new NotSent(error);
     });
@@ -269,7 +269,7 @@ export class DockerEngine implements Engine {
 
   async close(): Promise<void> {
     this.#parts.egress.network?.close();
-    this.#parts.tracking.close();
+    await this.#parts.tracking.close();
     await this.#pool.close();
     await this.#finishDiscards().catch((error: unknown) =>
       this.#parts.options.log.warn("sandboxes are left for the next start", { error: String(error) }),
@@ -330,8 +330,9 @@ export class DockerEngine implements Engine {
     }
   }
 
-  async #attachment({ network, tracker = "" }: SandboxShape): Promise<EgressAttachment | undefined> {
-    if (network === "TRACKING") return await this.#parts.tracking.attachment(tracker);
+  async #attachment({ network, tracker }: SandboxShape): Promise<EgressAttachment | undefined> {
+    if (network === "TRACKING" && tracker !== undefined)
+      return await this.#parts.tracking.attachment(tracker);
     return network === "EGRESS" ? await this.#parts.egress.network?.attachment() : undefined;
   }
 

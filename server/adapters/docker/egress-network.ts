@@ -3,7 +3,7 @@ import { access, readFile, writeFile } from "node:fs/promises";
 import { isIPv4 } from "node:net";
 import type { NetworkInspectInfo } from "dockerode";
 import { SystemFault } from "../../domain/errors.ts";
-import { formatIpRange, type IpRange, overlap, parseIpRange } from "../../domain/ip-range.ts";
+import { formatIpRange, type IpRange, overlap, parseIpRange, parseIpTarget } from "../../domain/ip-range.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
 import { CommandFailed } from "./command.ts";
 import type { Daemon } from "./daemon.ts";
@@ -12,7 +12,7 @@ import { EgressRules, hasUserChain, type RuleFacts, removeRules } from "./egress
 import { errnoOf } from "./errno.ts";
 import type { EgressAttachment } from "./host-config.ts";
 import { LABELS } from "./naming.ts";
-import type { DockerEngineOptions, EgressSettings } from "./options.ts";
+import type { DockerEngineOptions, EgressSettings, OnlyTarget } from "./options.ts";
 
 /** Between two looks at the rules while sandboxes run; each start looks too. */
 const CHECK_MILLIS = 10_000;
@@ -79,7 +79,7 @@ export async function removeEgress(
 /** One bridge for the installation's EGRESS sandboxes, and the packet rules that keep them to public addresses. */
 export class EgressNetwork {
   readonly #daemon: Daemon;
-  readonly #names: NetworkNames;
+  readonly names: NetworkNames;
   readonly #installationId: string;
   readonly #settings: EgressSettings;
   readonly #log: Log;
@@ -97,7 +97,7 @@ export class EgressNetwork {
     log: Log,
   ) {
     this.#daemon = daemon;
-    this.#names = names;
+    this.names = names;
     this.#installationId = installationId;
     this.#settings = settings;
     this.#log = log;
@@ -116,7 +116,7 @@ export class EgressNetwork {
         daemon: this.#daemon,
         installationId: this.#installationId,
         imageId,
-        network: this.#names.network,
+        network: this.names.network,
         gateway,
         subnet: facts.subnet,
         open: (port) => rules.apply(facts, port),
@@ -133,17 +133,41 @@ export class EgressNetwork {
     this.#timer = setInterval(() => void this.#look(), CHECK_MILLIS).unref();
   }
 
+  /** Where the same kind of rules was proved to hold on this host, for another network. */
+  async openAsProved(): Promise<void> {
+    const { facts } = await this.#bringUp(false);
+    const rules = new EgressRules(facts, this.#iptables);
+    this.#rules = rules;
+    await rules.apply(facts);
+    this.#facts = facts;
+    await this.ensure();
+    this.#timer = setInterval(() => void this.#look(), CHECK_MILLIS).unref();
+  }
+
+  /** Whether a container is on it now. */
+  async inUse(): Promise<boolean> {
+    const found = await this.#daemon.network(this.names.network);
+    return Object.keys(found?.Containers ?? {}).length > 0;
+  }
+
+  /** What a network is for, of its label; undefined for anything else. */
+  static readOnly(label: string): OnlyTarget | undefined {
+    const [host = "", address = "", port = ""] = label.split("/");
+    const target = parseIpTarget(`${address}:${port}`);
+    return host === "" || target?.port == null ? undefined : { host, address, port: target.port };
+  }
+
   /** What a sandbox is attached to. Throws unless the rules hold at this moment; puts them back where something took them away. */
   async attachment(): Promise<EgressAttachment> {
     await this.ensure();
     const { only } = this.#settings;
     if (only !== undefined) {
       const hosts = only.host === only.address ? [] : [{ name: only.host, address: only.address }];
-      return { network: this.#names.network, nameservers: [NO_NAMESERVER], hosts, noLookups: true };
+      return { network: this.names.network, nameservers: [NO_NAMESERVER], hosts, noLookups: true };
     }
     const nameservers = this.#facts?.nameservers ?? [];
     return {
-      network: this.#names.network,
+      network: this.names.network,
       nameservers: nameservers.map((server) => formatIpRange(server).replace("/32", "")),
       hosts: [],
       noLookups: false,
@@ -167,7 +191,7 @@ export class EgressNetwork {
       await this.ensure();
     } catch (error) {
       this.#log.error("the packet rules of network EGRESS cannot be checked; no sandbox starts on it", {
-        network: this.#names.network,
+        network: this.names.network,
         error: String(error),
       });
     }
@@ -175,45 +199,45 @@ export class EgressNetwork {
 
   async #check(): Promise<void> {
     const rules = this.#rules;
-    if (rules === undefined) throw new SystemFault(`network ${this.#names.network} is not open`);
+    if (rules === undefined) throw new SystemFault(`network ${this.names.network} is not open`);
     const { facts } = await this.#bringUp(false);
     const asBefore = JSON.stringify(facts) === JSON.stringify(this.#facts);
     if (asBefore && (await rules.hold())) return;
     if (asBefore)
       // Docker itself does, whenever a network is made.
       this.#log.info("the packet rules of network EGRESS were changed from outside and are put back", {
-        network: this.#names.network,
+        network: this.names.network,
       });
     await rules.apply(facts);
     this.#facts = facts;
     if (!(await rules.hold()))
       throw new SystemFault(
-        `the packet rules of network ${this.#names.network} do not stay in place; see what else changes iptables on this host`,
+        `the packet rules of network ${this.names.network} do not stay in place; see what else changes iptables on this host`,
       );
   }
 
   /** A pruned network comes back; its rules go by the bridge's name, which is always the same. */
   async #bringUp(renew: boolean): Promise<{ gateway: string; facts: RuleFacts }> {
-    let found = await this.#daemon.network(this.#names.network);
+    let found = await this.#daemon.network(this.names.network);
     if (found !== undefined && renew && this.#isOutdated(found)) {
-      await this.#daemon.removeNetwork(this.#names.network);
+      await this.#daemon.removeNetwork(this.names.network);
       found = undefined;
     }
     if (found === undefined) {
       await this.#create();
-      found = await this.#daemon.network(this.#names.network);
+      found = await this.#daemon.network(this.names.network);
     }
     const { subnet, gateway } = this.#checked(found);
     await this.#silenceIpv6();
     const nameservers = await this.#nameservers();
-    const { tag, bridge } = this.#names;
+    const { tag, bridge } = this.names;
     return { gateway, facts: { tag, bridge, subnet, nameservers, policy: this.#settings } };
   }
 
   async #create(): Promise<void> {
-    const { subnet } = this.#settings;
+    const { subnet, only } = this.#settings;
     await this.#daemon.createNetwork({
-      Name: this.#names.network,
+      Name: this.names.network,
       CheckDuplicate: true,
       Driver: "bridge",
       EnableIPv6: false,
@@ -221,10 +245,13 @@ export class EgressNetwork {
         ? {}
         : { IPAM: { Driver: "default", Config: [{ Subnet: formatIpRange(subnet) }] } }),
       Options: {
-        "com.docker.network.bridge.name": this.#names.bridge,
+        "com.docker.network.bridge.name": this.names.bridge,
         "com.docker.network.bridge.enable_icc": "false",
       },
-      Labels: { [LABELS.installation]: this.#installationId },
+      Labels: {
+        [LABELS.installation]: this.#installationId,
+        ...(only !== undefined && { [LABELS.only]: `${only.host}/${only.address}/${only.port}` }),
+      },
     });
   }
 
@@ -244,11 +271,11 @@ export class EgressNetwork {
       config?.Gateway ?? (subnet && formatIpRange({ first: subnet.first + 1, bits: 32 }).replace("/32", ""));
     const asMade =
       found?.Labels?.[LABELS.installation] === this.#installationId &&
-      found.Options?.["com.docker.network.bridge.name"] === this.#names.bridge &&
+      found.Options?.["com.docker.network.bridge.name"] === this.names.bridge &&
       !found.EnableIPv6;
     if (!asMade || subnet === undefined || gateway === undefined)
       throw new SystemFault(
-        `Docker's network ${this.#names.network} is not the one this server makes; remove it: docker network rm ${this.#names.network}`,
+        `Docker's network ${this.names.network} is not the one this server makes; remove it: docker network rm ${this.names.network}`,
       );
     return { subnet, gateway };
   }
@@ -273,7 +300,7 @@ export class EgressNetwork {
 
   /** Also finds out whether the bridge is on this side at all. */
   async #silenceIpv6(): Promise<void> {
-    const { bridge } = this.#names;
+    const { bridge } = this.names;
     try {
       await access(`/sys/class/net/${bridge}`);
     } catch (error) {

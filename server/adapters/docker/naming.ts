@@ -8,6 +8,7 @@ export const LABELS = {
   attempt: "longshore.attempt",
   warm: "longshore.warm",
   probe: "longshore.probe",
+  only: "longshore.only",
 } as const;
 
 const SANDBOX_ID = /^[0-9A-Z]{26}$/;

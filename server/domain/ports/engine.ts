@@ -2,6 +2,7 @@ import type { ForeignLoad, Gpu } from "../capacity.ts";
 import type { LimitSupport, TaskLimits } from "../limits.ts";
 import type { Resources } from "../resources.ts";
 import type { Isolation, Network, Program } from "../task.ts";
+import type { TrackingServer } from "../tracking.ts";
 
 /** Packages mounted into a sandbox, and modules that its waiting interpreter has imported. */
 export interface ShapeEnvironment {
@@ -33,8 +34,8 @@ export interface SandboxShape {
   readonly network: Network;
   readonly limits: TaskLimits;
   readonly gpuIds: readonly string[];
-  /** Of network TRACKING: which tracking server, by the operator's name. */
-  readonly tracker?: string;
+  /** Of network TRACKING: where it leads. */
+  readonly tracker?: TrackingServer;
   /** Absent for the image alone. */
   readonly environment?: ShapeEnvironment;
 }
@@ -120,7 +121,7 @@ export interface EngineCapabilities {
   /** What the host has, without reserve. */
   readonly total: Resources;
   readonly gpus: readonly Gpu[];
-  /** Tracking servers by name, each with why its sandboxes cannot reach it; empty where they can, absent where none ever can. */
+  /** Tracking servers of the operator's by name, each with why its sandboxes cannot reach it; empty where they can, absent where none ever can. */
   readonly trackers?: ReadonlyMap<string, string>;
   /** Sandboxes can have environments, and can build them. */
   readonly environments?: boolean;

@@ -472,7 +472,7 @@ class Experiment(_message.Message):
     TRACKING_URI_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     tracking_uri: _builtins.str
-    """Tracking server: one that the server's configuration names, by that name or its URL; with network egress any URL of a public address."""
+    """Tracking server: one that the server's configuration names, by that name or its URL; any URL of a public address where the server offers network egress."""
     name: _builtins.str
     """Experiment name; made there if it is new."""
     def __init__(

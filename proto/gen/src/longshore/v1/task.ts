@@ -284,7 +284,7 @@ export interface Placement {
 
 /** MLflow settings handed to the script as its standard variables MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME and MLFLOW_RUN_ID. */
 export interface Experiment {
-  /** Tracking server: one that the server's configuration names, by that name or its URL; with network egress any URL of a public address. */
+  /** Tracking server: one that the server's configuration names, by that name or its URL; any URL of a public address where the server offers network egress. */
   trackingUri: string;
   /** Experiment name; made there if it is new. */
   name: string;
