@@ -145,6 +145,15 @@ export interface UploadUrl extends DownloadUrl {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** One quota of a tenant: whole numbers in the unit of its kind, or money. */
+export type QuotaState = {
+  /** As QuotaExceeded.subject. */
+  readonly name: string;
+} & (
+  | { readonly used: number; readonly allowed: number }
+  | { readonly spent: Money; readonly budget: Money; readonly resetTime: Date }
+);
+
 /** Which rows of the ledger. */
 export interface UsageFilter {
   /** Null: the start of this month, in UTC. */
@@ -234,6 +243,8 @@ export interface Application {
     request: UsageListRequest,
   ): Promise<{ entries: readonly LedgerEntry[]; nextPageToken: string }>;
   estimateCost(caller: Caller, request: TaskRequest): Promise<Estimate>;
+  /** Those that have a limit. */
+  getQuota(caller: Caller): Promise<readonly QuotaState[]>;
 
   getCapabilities(): Promise<Capabilities>;
   /** Empty engine means the default. */

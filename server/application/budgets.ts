@@ -90,6 +90,10 @@ export class Budgets {
     return { used, allowed, resetTime: monthOf(this.#month, 1) };
   }
 
+  get currency(): string {
+    return this.#deps.currency;
+  }
+
   /** One sentence where nothing is left; undefined where there is. */
   usedUp(tenant: string): string | undefined {
     const state = this.stateOf(tenant);

@@ -223,7 +223,11 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     changed: () => scheduler.wake(),
     stop: (taskId) => attempts.stopUnpaid(taskId),
   });
-  const quota = new TenantQuota({ quotas: parts.quotas, budgets });
+  const quota = new TenantQuota({
+    quotas: parts.quotas,
+    budgets,
+    stored: (tenant) => index.storedBytes(tenant),
+  });
   const scheduler = new Scheduler({
     hosts,
     quota,
@@ -418,6 +422,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     createDownloadUrl: (caller, request) => presigned.createDownloadUrl(caller.tenant, request),
     getUsage: (caller, request) => readUsage.sums(caller, request),
     listUsage: (caller, request) => readUsage.list(caller, request),
+    getQuota: (caller) => quota.states(caller.tenant),
     estimateCost: (caller, request) => estimateCost.estimate(caller, request),
     getCapabilities: async () => describe.capabilities(),
     getCapacity: async (engine) => describe.capacity(engine),

@@ -4,6 +4,7 @@ import type { Limit } from "../domain/limits.ts";
 import type { Quota, Quotas } from "../domain/quota.ts";
 import type { Resources } from "../domain/resources.ts";
 import type { Task } from "../domain/task.ts";
+import type { QuotaState } from "./api.ts";
 import type { Budgets } from "./budgets.ts";
 import { describeAmount } from "./describe-wait.ts";
 
@@ -26,13 +27,15 @@ const LIMITS = [
 export class TenantQuota {
   readonly #quotas: Quotas;
   readonly #budgets: Budgets;
+  readonly #stored: (tenant: string) => Promise<number>;
   readonly #held = new Map<string, Resources>();
   readonly #holds = new Map<string, { readonly tenant: string; readonly resources: Resources }>();
   /** In the record's state QUEUED, or on the way into it. */
   readonly #queued = new Map<string, number>();
 
-  constructor(deps: { quotas: Quotas; budgets: Budgets }) {
+  constructor(deps: { quotas: Quotas; budgets: Budgets; stored: (tenant: string) => Promise<number> }) {
     this.#quotas = deps.quotas;
+    this.#stored = deps.stored;
     this.#budgets = deps.budgets;
   }
 
@@ -104,6 +107,29 @@ export class TenantQuota {
       return { limit, needed, available, message };
     }
     return undefined;
+  }
+
+  /** Everything that is limited, and how far it is used. */
+  async states(tenant: string): Promise<QuotaState[]> {
+    const quota = this.#quotas.of(tenant);
+    const held = this.#held.get(tenant) ?? NO_RESOURCES;
+    const states: QuotaState[] = LIMITS.flatMap(([key, limit]) => {
+      const allowed = quota[key];
+      return allowed === null ? [] : [{ name: limit.toLowerCase(), used: held[key], allowed }];
+    });
+    const { queuedTasks, storedBytes } = quota;
+    if (queuedTasks !== null)
+      states.push({ name: "queued_tasks", used: this.#queued.get(tenant) ?? 0, allowed: queuedTasks });
+    if (storedBytes !== null)
+      states.push({ name: "stored_bytes", used: await this.#stored(tenant), allowed: storedBytes });
+    const money = this.#budgets.stateOf(tenant);
+    if (money !== undefined) {
+      const { currency } = this.#budgets;
+      const spent = { currency, nanos: money.used };
+      const budget = { currency, nanos: money.allowed };
+      states.push({ name: "monthly_spend", spent, budget, resetTime: money.resetTime });
+    }
+    return states;
   }
 
   hold({ id, tenant, limits }: Task): void {

@@ -40,6 +40,8 @@ export const USAGE_NEEDS: Needs<typeof UsageServiceService> = {
   listUsage: "usage",
   // Tells nothing of the tenant but its prices; whoever may make the task may ask what it costs.
   estimateCost: "tasks:write",
+  // So that whoever waits can see for what.
+  getQuota: "any",
 };
 
 export const SYSTEM_NEEDS: Needs<typeof SystemServiceService> = {

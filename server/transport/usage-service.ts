@@ -5,7 +5,7 @@ import { pageSize } from "./page-size.ts";
 import type { ServiceHandlers } from "./service-handlers.ts";
 import { FieldCheck } from "./translate/field-check.ts";
 import { specFromProto } from "./translate/spec-from-proto.ts";
-import { entryToProto, estimateToProto, sumToProto } from "./translate/usage-to-proto.ts";
+import { entryToProto, estimateToProto, quotaToProto, sumToProto } from "./translate/usage-to-proto.ts";
 
 export function usageService(application: Application): ServiceHandlers<typeof UsageServiceService> {
   return {
@@ -34,6 +34,10 @@ export function usageService(application: Application): ServiceHandlers<typeof U
         violations: check.violations,
       });
       return { entries: entries.map(entryToProto), nextPageToken };
+    },
+
+    async getQuota(_request, { caller }) {
+      return { quotas: (await application.getQuota(caller)).map(quotaToProto) };
     },
 
     async estimateCost({ task }, { caller }) {

@@ -67,6 +67,11 @@ describe("quotas, on the real server", { skip: (await whyNoServer()) ?? false },
       refused.stderr,
       /EUR 0\.00\d+ of this month's budget of EUR 0\.002 are spent; the next begins at \d{4}-\d{2}-01T/,
     );
+    const { stdout } = await runCli(["quota"], { server: server.address });
+    assert.match(
+      stdout,
+      /^QUOTA +USED +OF +ANEW\ncpu +0 CPU +1 CPU\nstored bytes +0 bytes +100 kB\nmonthly spend +€0\.002\d* +€0\.0020 +\d{4}-\d{2}-01\n$/,
+    );
     const { wait } = await waiting.get();
     assert.match(wait?.message ?? "", /of this month's budget/);
     await waiting.cancel();

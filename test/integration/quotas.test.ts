@@ -175,6 +175,22 @@ describe("quotas of a tenant", () => {
     assert.equal((await bench.finished(id)).result?.reason, "BUDGET_EXCEEDED");
   });
 
+  test("tell how far each is used", async () => {
+    const settings = { cpuMillis: 2000, queuedTasks: 9, storedBytes: 100, monthlySpendNanos: 1000n * SECOND };
+    await using bench = await ApplicationBench.open(quotasOf(settings));
+    const running = await bench.create({ ...WAITING, resources: cpus("1.5") });
+    await bench.until(running.id, isRunning);
+    const queued = await bench.create(WAITING);
+    const states = new Map((await bench.application.getQuota(CALLER)).map((state) => [state.name, state]));
+    assert.deepEqual(states.get("cpu"), { name: "cpu", used: 1500, allowed: 2000 });
+    assert.deepEqual(states.get("queued_tasks"), { name: "queued_tasks", used: 1, allowed: 9 });
+    assert.deepEqual(states.get("stored_bytes"), { name: "stored_bytes", used: 0, allowed: 100 });
+    const money = states.get("monthly_spend");
+    assert.ok(money !== undefined && "spent" in money && money.budget.nanos === 1000n * SECOND);
+    assert.deepEqual(await bench.application.getQuota(OTHER), [], "nothing is limited");
+    await cancelAll(bench, queued, running);
+  });
+
   test("on stored bytes refuse uploads that do not fit before and while they come, and count each once", async () => {
     await using bench = await ApplicationBench.open(quotasOf({ storedBytes: 1000 }));
     const upload = (bytes: Buffer, announced: boolean) =>

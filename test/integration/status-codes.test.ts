@@ -103,6 +103,7 @@ const CALLS: Readonly<Record<string, [keyof Application, (to: TransportServer) =
     ({ usage }) =>
       answerOf((done) => usage.listUsage({ filter: undefined, pageSize: 0, pageToken: "" }, done)),
   ],
+  GetQuota: ["getQuota", ({ usage }) => answerOf((done) => usage.getQuota({}, done))],
   EstimateCost: [
     "estimateCost",
     ({ usage }) => answerOf((done) => usage.estimateCost({ task: snippet }, done)),
@@ -393,7 +394,7 @@ describe("status codes", async () => {
   });
 
   test("every RPC lists its codes in a form that can be read", () => {
-    assert.equal(documented.size, 29);
+    assert.equal(documented.size, 30);
     for (const codes of documented.values()) assert.ok(codes.has("INTERNAL"));
     assert.throws(() => parseCodes("Errors: those of CreateTask."), /not a list of codes/);
     assert.throws(() => parseCodes("Errors: NOT_THERE."), /not a status code/);

@@ -139,6 +139,7 @@ const REQUESTS: Readonly<Record<string, readonly object[]>> = {
   GetUsage: [{ grouping: "USAGE_GROUPING_LABEL", label: "team", filter: { labels: { a: "b" } } }],
   ListUsage: [{ filter: { start_time: { seconds: "1" } }, page_size: 1 }],
   EstimateCost: [{ task: SNIPPET }],
+  GetQuota: [{}],
   GetCapabilities: [{}],
   GetCapacity: [{ engine: "docker" }],
   WatchCapacity: [{}],

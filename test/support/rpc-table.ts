@@ -137,6 +137,7 @@ export const RPC_TABLE: Readonly<Record<string, RpcEntry>> = {
     need: "tasks:write",
     trials: (theirs) => newTask(theirs).map((task) => [{ task }]),
   },
+  "UsageService/GetQuota": { need: "any", trials: () => [[{}]] },
   "SystemService/GetCapabilities": { need: "any", trials: () => [[{}]] },
   "SystemService/GetCapacity": { need: "any", trials: () => [[{}]] },
   "SystemService/WatchCapacity": { need: "any", trials: () => [[{ engine: "nowhere" }]] },

@@ -7,6 +7,7 @@ import { addCancel, addRerun, addRm } from "./commands/change.ts";
 import { addDescribe } from "./commands/describe.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addLogs } from "./commands/logs.ts";
+import { addQuota } from "./commands/quota.ts";
 import { addGet, addPs } from "./commands/records.ts";
 import { addRun } from "./commands/run.ts";
 import { addToken } from "./commands/token.ts";
@@ -65,6 +66,7 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addArtifacts(program, context);
   addBlobs(program, context);
   addUsage(program, context);
+  addQuota(program, context);
   addCapabilities(program, context);
   addDoctor(program, context);
   addToken(program, context);

@@ -58,6 +58,7 @@ def test_the_same_for_asyncio(address: str) -> None:
             rows = [entry async for entry in client.usage_entries()]
             report = await client.usage(by="day")
             await client.estimate(cpu=1)
+            assert list(await client.quota()) == []
             assert sum(group.attempts for group in report.groups.values()) == report.total.attempts
             return len(rows)
 

@@ -38,6 +38,7 @@ export {
   capabilitiesToJson,
   capacityToJson,
   estimateToJson,
+  quotaToJson,
   reconcileReportToJson,
   recordToJson,
   tokenToJson,
@@ -65,6 +66,7 @@ export type { BlobFormatName, Progress, UploadOptions } from "./upload.ts";
 export type {
   Estimate,
   EstimateOptions,
+  Quota,
   UsageEntry,
   UsageOptions,
   UsageRange,

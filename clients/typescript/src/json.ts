@@ -5,7 +5,12 @@ import {
   ReconcileReport,
 } from "@longshore/proto/longshore/v1/system_service";
 import { Artifact, Task } from "@longshore/proto/longshore/v1/task";
-import { EstimateCostResponse, UsageEntry, UsageSum } from "@longshore/proto/longshore/v1/usage_service";
+import {
+  EstimateCostResponse,
+  Quota,
+  UsageEntry,
+  UsageSum,
+} from "@longshore/proto/longshore/v1/usage_service";
 
 /**
  * Fields of the type google.protobuf.Duration. The generated code writes them as objects; JSON of protos, which grpcurl and
@@ -72,6 +77,10 @@ export function usageSumToJson(sum: UsageSum): unknown {
 
 export function usageEntryToJson(entry: UsageEntry): unknown {
   return withDurations(UsageEntry.toJSON(entry));
+}
+
+export function quotaToJson(quota: Quota): unknown {
+  return withDurations(Quota.toJSON(quota));
 }
 
 export function estimateToJson(estimate: EstimateCostResponse): unknown {

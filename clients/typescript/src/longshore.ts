@@ -34,6 +34,8 @@ import {
   type EstimateOptions,
   estimateCost,
   listUsage,
+  type Quota,
+  readQuota,
   readUsage,
   type UsageEntry,
   type UsageOptions,
@@ -242,6 +244,11 @@ export class Longshore implements AsyncDisposable {
   /** The ledger itself, one row for each attempt, latest end first; it stays when tasks are deleted. */
   usageEntries(options: UsageRange = {}): AsyncGenerator<UsageEntry, void, undefined> {
     return listUsage(this.#channel, options);
+  }
+
+  /** What your tenant may have, and how much of it is used; empty where nothing is limited. */
+  quota(options: CallOptions = {}): Promise<readonly Quota[]> {
+    return readQuota(this.#channel, options);
   }
 
   /** What a task would hold and cost at most; nothing is uploaded or created. */

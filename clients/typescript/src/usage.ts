@@ -1,5 +1,6 @@
 import {
   type EstimateCostResponse,
+  type Quota,
   type UsageEntry,
   type UsageFilter,
   UsageGrouping,
@@ -10,7 +11,7 @@ import type { CallOptions, Channel } from "./channel.ts";
 import { InvalidRequest, LongshoreError } from "./errors.ts";
 import { requestOf, type TaskOptions } from "./spec.ts";
 
-export type { EstimateCostResponse as Estimate, UsageEntry, UsageSum };
+export type { EstimateCostResponse as Estimate, Quota, UsageEntry, UsageSum };
 
 /** Which attempts: those that ended in a range of time, of one owner, with all of these labels. */
 export interface UsageRange extends CallOptions {
@@ -79,6 +80,11 @@ export function estimateCost(channel: Channel, options: EstimateOptions): Promis
   const { code = "", archiveSha256 = "" } = options;
   const task = { ...requestOf(options), code, archiveSha256 };
   return channel.unary(UsageServiceService.estimateCost, { task }, { ...options, retry: true });
+}
+
+export async function readQuota(channel: Channel, options: CallOptions): Promise<readonly Quota[]> {
+  const { quotas } = await channel.unary(UsageServiceService.getQuota, {}, { ...options, retry: true });
+  return quotas;
 }
 
 function filterOf({ since, until, owner = "", labels = {} }: UsageRange): UsageFilter {

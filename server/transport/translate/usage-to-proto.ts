@@ -4,12 +4,13 @@ import type {
   EstimateCostResponse,
   UsageEntry as WireEntry,
   UnitPrices as WirePrices,
+  Quota as WireQuota,
   UsageSum as WireSum,
 } from "@longshore/proto/longshore/v1/usage_service.ts";
 import type { Charge } from "#server/domain/charge.ts";
 import type { LedgerEntry, UsageSum } from "#server/domain/ledger.ts";
 import { GIBIBYTE } from "#server/domain/resources.ts";
-import type { Estimate } from "../application.ts";
+import type { Estimate, QuotaState } from "../application.ts";
 import { resourcesToProto, usageToProto } from "./task-to-proto.ts";
 import { durationOfMillis, int64, moneyToProto } from "./to-wire.ts";
 
@@ -67,6 +68,19 @@ export function estimateToProto(estimate: Estimate): EstimateCostResponse {
     expectedTime: durationOfMillis(expectedMillis),
     expected: expected === null ? undefined : moneyToProto(expected),
     prices: most === null ? undefined : pricesToProto(most),
+  };
+}
+
+export function quotaToProto(state: QuotaState): WireQuota {
+  const counted = "used" in state ? state : { used: 0, allowed: 0 };
+  const money = "budget" in state ? state : undefined;
+  return {
+    name: state.name,
+    used: int64(counted.used),
+    allowed: int64(counted.allowed),
+    spent: money && moneyToProto(money.spent),
+    budget: money && moneyToProto(money.budget),
+    resetTime: money?.resetTime,
   };
 }
 

@@ -258,6 +258,14 @@ export class FakeApplication implements Application {
     return { entries: [ENTRY], nextPageToken: "" };
   }
 
+  async getQuota() {
+    const money = (nanos: bigint) => ({ currency: "EUR", nanos });
+    return [
+      { name: "cpu", used: 500, allowed: 2000 },
+      { name: "monthly_spend", spent: money(5n), budget: money(10n ** 10n), resetTime: new Date(0) },
+    ];
+  }
+
   async estimateCost(...[, { spec, violations }]: Parameters<Application["estimateCost"]>) {
     refuse([
       ...violations,

@@ -14,7 +14,7 @@ from longshore.v1.system_service_pb2 import GetCapabilitiesResponse as Capabilit
 from longshore.v1.task_pb2 import Artifact, Stage, TaskResult, Usage
 from longshore.v1.task_pb2 import Task as TaskRecord
 from longshore.v1.usage_service_pb2 import EstimateCostResponse as Estimate
-from longshore.v1.usage_service_pb2 import UsageEntry, UsageSum
+from longshore.v1.usage_service_pb2 import Quota, UsageEntry, UsageSum
 
 from . import aio, tracing
 from ._core.errors import (
@@ -107,6 +107,7 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "Progress",
+    "Quota",
     "QuotaExceeded",
     "QuotaViolation",
     "RateLimited",

@@ -311,6 +311,12 @@ class Client:
             if not page.next_page_token:
                 return
 
+    def quota(self) -> Sequence[usage_service_pb2.Quota]:
+        """What your tenant may have, and how much of it is used; empty where nothing is limited."""
+        request = usage_service_pb2.GetQuotaRequest()
+        answer = self._channel.unary(self._channel.usage.GetQuota, request, retry=True)
+        return answer.quotas
+
     def estimate(
         self, *, code: str = "", archive_sha256: str = "", **options: Unpack[TaskOptions]
     ) -> usage_service_pb2.EstimateCostResponse:

@@ -55,6 +55,11 @@ class UsageServiceStub(object):
                 request_serializer=longshore_dot_v1_dot_usage__service__pb2.EstimateCostRequest.SerializeToString,
                 response_deserializer=longshore_dot_v1_dot_usage__service__pb2.EstimateCostResponse.FromString,
                 _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/longshore.v1.UsageService/GetQuota',
+                request_serializer=longshore_dot_v1_dot_usage__service__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=longshore_dot_v1_dot_usage__service__pb2.GetQuotaResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer(object):
@@ -88,6 +93,13 @@ class UsageServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetQuota(self, request, context):
+        """The tenant's quotas, and how far they are used now. Errors: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +117,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.EstimateCost,
                     request_deserializer=longshore_dot_v1_dot_usage__service__pb2.EstimateCostRequest.FromString,
                     response_serializer=longshore_dot_v1_dot_usage__service__pb2.EstimateCostResponse.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=longshore_dot_v1_dot_usage__service__pb2.GetQuotaRequest.FromString,
+                    response_serializer=longshore_dot_v1_dot_usage__service__pb2.GetQuotaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -194,6 +211,33 @@ class UsageService(object):
             '/longshore.v1.UsageService/EstimateCost',
             longshore_dot_v1_dot_usage__service__pb2.EstimateCostRequest.SerializeToString,
             longshore_dot_v1_dot_usage__service__pb2.EstimateCostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longshore.v1.UsageService/GetQuota',
+            longshore_dot_v1_dot_usage__service__pb2.GetQuotaRequest.SerializeToString,
+            longshore_dot_v1_dot_usage__service__pb2.GetQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

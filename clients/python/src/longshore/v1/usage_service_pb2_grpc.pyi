@@ -47,6 +47,8 @@ class UsageServiceStub:
     """What a task would hold and cost by its fields alone; nothing is stored, and its archive need not be there yet.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED).
     """
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.GetQuotaRequest, _usage_service_pb2.GetQuotaResponse]
+    """The tenant's quotas, and how far they are used now. Errors: none of its own."""
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
@@ -67,6 +69,8 @@ class UsageServiceAsyncStub(UsageServiceStub):
     """What a task would hold and cost by its fields alone; nothing is stored, and its archive need not be there yet.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED).
     """
+    GetQuota: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.GetQuotaRequest, _usage_service_pb2.GetQuotaResponse]  # type: ignore[assignment]
+    """The tenant's quotas, and how far they are used now. Errors: none of its own."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """The caller's tenant's ledger: one row for each attempt, written when it ended and never changed; rows stay when their task is deleted.
@@ -102,5 +106,13 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         """What a task would hold and cost by its fields alone; nothing is stored, and its archive need not be there yet.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED).
         """
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _usage_service_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_service_pb2.GetQuotaResponse, _abc.Awaitable[_usage_service_pb2.GetQuotaResponse]]:
+        """The tenant's quotas, and how far they are used now. Errors: none of its own."""
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -315,6 +315,36 @@ export interface EstimateCostResponse {
   prices: UnitPrices | undefined;
 }
 
+/** Nothing to ask. */
+export interface GetQuotaRequest {
+}
+
+/** What the caller's tenant may have. */
+export interface GetQuotaResponse {
+  /** Those that have a limit; empty where there is none. */
+  quotas: Quota[];
+}
+
+/** One quota. */
+export interface Quota {
+  /** As QuotaFailure names it: "cpu", "ram", "storage", "gpu", "queued_tasks", "stored_bytes" or "monthly_spend". */
+  name: string;
+  /** What is used: thousandths of a CPU, bytes or counts; 0 for money. */
+  used: bigint;
+  /** The most, same unit. */
+  allowed: bigint;
+  /** What was spent this month, running tasks included; for monthly_spend. */
+  spent:
+    | Money
+    | undefined;
+  /** The most that may be. */
+  budget:
+    | Money
+    | undefined;
+  /** When what is used becomes 0 by itself; for monthly_spend. */
+  resetTime: Date | undefined;
+}
+
 function createBaseUsageFilter(): UsageFilter {
   return { startTime: undefined, endTime: undefined, owner: "", labels: {} };
 }
@@ -2287,6 +2317,286 @@ export const EstimateCostResponse: MessageFns<EstimateCostResponse> = {
   },
 };
 
+function createBaseGetQuotaRequest(): GetQuotaRequest {
+  return {};
+}
+
+export const GetQuotaRequest: MessageFns<GetQuotaRequest> = {
+  encode(_: GetQuotaRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetQuotaRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetQuotaRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetQuotaRequest {
+    return {};
+  },
+
+  toJSON(_: GetQuotaRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetQuotaRequest>): GetQuotaRequest {
+    return GetQuotaRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetQuotaRequest>): GetQuotaRequest {
+    const message = createBaseGetQuotaRequest();
+    return message;
+  },
+};
+
+function createBaseGetQuotaResponse(): GetQuotaResponse {
+  return { quotas: [] };
+}
+
+export const GetQuotaResponse: MessageFns<GetQuotaResponse> = {
+  encode(message: GetQuotaResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.quotas) {
+      Quota.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetQuotaResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetQuotaResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.quotas.push(Quota.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetQuotaResponse {
+    return { quotas: globalThis.Array.isArray(object?.quotas) ? object.quotas.map((e: any) => Quota.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: GetQuotaResponse): unknown {
+    const obj: any = {};
+    if (message.quotas?.length) {
+      obj.quotas = message.quotas.map((e) => Quota.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetQuotaResponse>): GetQuotaResponse {
+    return GetQuotaResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetQuotaResponse>): GetQuotaResponse {
+    const message = createBaseGetQuotaResponse();
+    message.quotas = object.quotas?.map((e) => Quota.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseQuota(): Quota {
+  return { name: "", used: 0n, allowed: 0n, spent: undefined, budget: undefined, resetTime: undefined };
+}
+
+export const Quota: MessageFns<Quota> = {
+  encode(message: Quota, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.used !== 0n) {
+      if (BigInt.asIntN(64, message.used) !== message.used) {
+        throw new globalThis.Error("value provided for field message.used of type int64 too large");
+      }
+      writer.uint32(16).int64(message.used);
+    }
+    if (message.allowed !== 0n) {
+      if (BigInt.asIntN(64, message.allowed) !== message.allowed) {
+        throw new globalThis.Error("value provided for field message.allowed of type int64 too large");
+      }
+      writer.uint32(24).int64(message.allowed);
+    }
+    if (message.spent !== undefined) {
+      Money.encode(message.spent, writer.uint32(34).fork()).join();
+    }
+    if (message.budget !== undefined) {
+      Money.encode(message.budget, writer.uint32(42).fork()).join();
+    }
+    if (message.resetTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.resetTime), writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Quota {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQuota();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.used = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.allowed = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.spent = Money.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.budget = Money.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.resetTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): Quota {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      used: isSet(object.used) ? BigInt(object.used) : 0n,
+      allowed: isSet(object.allowed) ? BigInt(object.allowed) : 0n,
+      spent: isSet(object.spent) ? Money.fromJSON(object.spent) : undefined,
+      budget: isSet(object.budget) ? Money.fromJSON(object.budget) : undefined,
+      resetTime: isSet(object.resetTime)
+        ? fromJsonTimestamp(object.resetTime)
+        : isSet(object.reset_time)
+        ? fromJsonTimestamp(object.reset_time)
+        : undefined,
+    };
+  },
+
+  toJSON(message: Quota): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.used !== 0n) {
+      obj.used = message.used.toString();
+    }
+    if (message.allowed !== 0n) {
+      obj.allowed = message.allowed.toString();
+    }
+    if (message.spent !== undefined) {
+      obj.spent = Money.toJSON(message.spent);
+    }
+    if (message.budget !== undefined) {
+      obj.budget = Money.toJSON(message.budget);
+    }
+    if (message.resetTime !== undefined) {
+      obj.resetTime = message.resetTime.toISOString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<Quota>): Quota {
+    return Quota.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Quota>): Quota {
+    const message = createBaseQuota();
+    message.name = object.name ?? "";
+    message.used = (object.used !== undefined && object.used !== null) ? BigInt(object.used) : 0n;
+    message.allowed = (object.allowed !== undefined && object.allowed !== null) ? BigInt(object.allowed) : 0n;
+    message.spent = (object.spent !== undefined && object.spent !== null) ? Money.fromPartial(object.spent) : undefined;
+    message.budget = (object.budget !== undefined && object.budget !== null)
+      ? Money.fromPartial(object.budget)
+      : undefined;
+    message.resetTime = object.resetTime ?? undefined;
+    return message;
+  },
+};
+
 /**
  * The caller's tenant's ledger: one row for each attempt, written when it ended and never changed; rows stay when their task is deleted.
  * Attempts under way are not in it; Task.cost has them. A row belongs to the UTC day and month of its attempt's end.
@@ -2331,6 +2641,16 @@ export const UsageServiceService = {
       Buffer.from(EstimateCostResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): EstimateCostResponse => EstimateCostResponse.decode(value),
   },
+  /** The tenant's quotas, and how far they are used now. Errors: none of its own. */
+  getQuota: {
+    path: "/longshore.v1.UsageService/GetQuota" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetQuotaRequest): Buffer => Buffer.from(GetQuotaRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetQuotaRequest => GetQuotaRequest.decode(value),
+    responseSerialize: (value: GetQuotaResponse): Buffer => Buffer.from(GetQuotaResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetQuotaResponse => GetQuotaResponse.decode(value),
+  },
 } as const;
 
 export interface UsageServiceServer extends UntypedServiceImplementation {
@@ -2343,6 +2663,8 @@ export interface UsageServiceServer extends UntypedServiceImplementation {
    * Errors: INVALID_ARGUMENT (INVALID_REQUEST), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED).
    */
   estimateCost: handleUnaryCall<EstimateCostRequest, EstimateCostResponse>;
+  /** The tenant's quotas, and how far they are used now. Errors: none of its own. */
+  getQuota: handleUnaryCall<GetQuotaRequest, GetQuotaResponse>;
 }
 
 export interface UsageServiceClient extends Client {
@@ -2396,6 +2718,22 @@ export interface UsageServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: EstimateCostResponse) => void,
+  ): ClientUnaryCall;
+  /** The tenant's quotas, and how far they are used now. Errors: none of its own. */
+  getQuota(
+    request: GetQuotaRequest,
+    callback: (error: ServiceError | null, response: GetQuotaResponse) => void,
+  ): ClientUnaryCall;
+  getQuota(
+    request: GetQuotaRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetQuotaResponse) => void,
+  ): ClientUnaryCall;
+  getQuota(
+    request: GetQuotaRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetQuotaResponse) => void,
   ): ClientUnaryCall;
 }
 
