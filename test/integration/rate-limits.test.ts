@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { status } from "@grpc/grpc-js";
+import { Longshore } from "@longshore/client";
 import { RetryInfo } from "@longshore/proto/google/rpc/error_details.ts";
 import { AccessBench } from "../support/access-bench.ts";
 import { FakeApplication } from "../support/fakes/fake-application.ts";
@@ -14,7 +15,9 @@ async function limited(limits: Partial<Limits>, application = new FakeApplicatio
   const bench = await AccessBench.open();
   const { secret } = await bench.token("blue", ["blobs", "tasks:read"]);
   const interceptors = [bearer(() => `Bearer ${secret}`)];
-  return await TransportServer.start(application, interceptors, bench.access, null, { ...NONE, ...limits });
+  const all = { ...NONE, ...limits };
+  const server = await TransportServer.start(application, interceptors, bench.access, null, all);
+  return Object.assign(server, { token: secret });
 }
 
 /** Asserts that the call is refused for its rate, and answers how long the client is asked to wait. */
@@ -36,6 +39,15 @@ test("calls beyond the rate are refused with the time to wait; health is not cou
   assert.ok(millis > 0 && millis <= 1000);
   for (let count = 0; count < 5; count += 1)
     await answerOf((done) => server.health.check({ service: "" }, done));
+});
+
+test("clients wait and come again, for questions and for uploads", async () => {
+  await using server = await limited({ requestsPerSecond: 20 });
+  await using client = new Longshore(server.server.address, { token: server.token });
+  const callers = await Promise.all(Array.from({ length: 50 }, () => client.access.caller()));
+  assert.ok(callers.every(({ tenant }) => tenant === "blue"));
+  const blob = await client.blobs.upload(Buffer.from("bytes"));
+  assert.equal(blob.sizeBytes, 5n);
 });
 
 test("streams beyond the most are refused until one ends", async () => {

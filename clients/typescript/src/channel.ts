@@ -49,6 +49,9 @@ const DEFAULT_CHANNEL_OPTIONS: GrpcChannelOptions = {
 /** Long enough for a server that restarts quickly, short enough to tell a person that none is there. */
 const UNARY_GIVE_UP_MILLIS = 3_000;
 
+/** A server that has enough of us is there, and a thousand tasks submitted at once are to arrive all the same. */
+const RATE_GIVE_UP_MILLIS = 60_000;
+
 /** One connection: calls by their generated definitions, cancelled by signals, failing with typed errors. */
 export class Channel {
   readonly address: string;
@@ -80,14 +83,16 @@ export class Channel {
     request: Request,
     options: CallOptions & { readonly retry: boolean },
   ): Promise<Response> {
-    const backoff = new Backoff({ giveUpMillis: UNARY_GIVE_UP_MILLIS });
+    const away = new Backoff({ giveUpMillis: UNARY_GIVE_UP_MILLIS });
+    const limited = new Backoff({ giveUpMillis: RATE_GIVE_UP_MILLIS });
     for (;;) {
       try {
         return await this.#ask(method, request, options);
       } catch (error) {
-        // A call that is one too many was not made; a request that is repeated may be repeated then, too.
-        if (!options.retry || !(error instanceof Unavailable || error instanceof RateLimited)) throw error;
-        await backoff.wait(error, options.signal);
+        if (!options.retry) throw error;
+        if (error instanceof RateLimited) await limited.wait(error, options.signal);
+        else if (error instanceof Unavailable) await away.wait(error, options.signal);
+        else throw error;
       }
     }
   }

@@ -315,6 +315,6 @@ export function fromServiceError(error: ServiceError): LongshoreError {
 }
 
 /** Whether going on from where the stream stood can help. */
-export function isConnectionLoss(error: unknown): error is Unavailable | ConnectionLost {
-  return error instanceof Unavailable || error instanceof ConnectionLost;
+export function isConnectionLoss(error: unknown): error is Unavailable | ConnectionLost | RateLimited {
+  return error instanceof Unavailable || error instanceof ConnectionLost || error instanceof RateLimited;
 }

@@ -18,6 +18,8 @@ _MEBIBYTE = 2**20
 
 # Long enough for a server that restarts quickly, short enough to tell a person that none is there.
 UNARY_GIVE_UP = 3.0
+# A server that has enough of us is there, and a thousand tasks submitted at once are to arrive all the same.
+RATE_GIVE_UP = 60.0
 
 _CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", 16 * _MEBIBYTE),

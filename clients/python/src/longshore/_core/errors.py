@@ -252,4 +252,4 @@ class RemoteError(TaskFailed):
 
 def is_connection_loss(error: BaseException) -> bool:
     """Whether going on from where the stream stood can help."""
-    return isinstance(error, (Unavailable, ConnectionLost))
+    return isinstance(error, (Unavailable, ConnectionLost, RateLimited))

@@ -16,7 +16,7 @@ from longshore.v1.task_service_pb2_grpc import TaskServiceStub
 from longshore.v1.usage_service_pb2_grpc import UsageServiceStub
 
 from .._core.backoff import Backoff
-from .._core.connection import UNARY_GIVE_UP, Connection
+from .._core.connection import RATE_GIVE_UP, UNARY_GIVE_UP, Connection
 from .._core.errors import ConnectionLost, RateLimited, Unavailable
 from .._core.status import closed_error, error_of
 
@@ -49,7 +49,7 @@ class Channel:
         self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, retry: bool
     ) -> Response:
         """One question, one answer. With `retry` it is asked again while the server is away or has enough of us: only for what may happen twice."""
-        backoff = Backoff(UNARY_GIVE_UP)
+        away, limited = Backoff(UNARY_GIVE_UP), Backoff(RATE_GIVE_UP)
         while True:
             headers = self._connection.headers()
             try:
@@ -58,7 +58,8 @@ class Channel:
             except (Unavailable, RateLimited) as error:
                 if not retry:
                     raise
-                time.sleep(backoff.next_delay(error))
+                patience = limited if isinstance(error, RateLimited) else away
+                time.sleep(patience.next_delay(error))
 
     def server_stream(
         self, method: Callable[..., Any], request: Any, response: type[Response], silence: float | None = None
