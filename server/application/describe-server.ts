@@ -47,6 +47,8 @@ export class DescribeServer {
         tiers: defaultFirst(capabilities.tiers, policy.defaultIsolation),
         largestTask: ledger.largest,
         gpuModels: [...new Set(capabilities.gpus.map(({ model }) => model))],
+        aliases: this.#hosts.aliasesOf(engine.name),
+        trackers: capabilities.trackers ?? new Map(),
       })),
       defaultResources: policy.defaultResources,
       defaultBudgets: policy.defaultBudgets,
@@ -57,6 +59,8 @@ export class DescribeServer {
       maxUploadBytes: policy.maxUploadBytes,
       maxChunkBytes: MAX_CHUNK_BYTES,
       allowedImages: policy.allowedImages,
+      imageAliases: [...policy.imageAliases.keys()],
+      instanceTypes: policy.instanceTypes,
       presignedUrls: false,
       traceUrl: this.#traceUrl,
     };

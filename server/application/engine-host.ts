@@ -78,6 +78,11 @@ export class EngineHosts {
     return [...this.#hosts.keys(), ...this.#aliases.keys()];
   }
 
+  /** Other names of an engine. */
+  aliasesOf(engine: string): string[] {
+    return [...this.#aliases].flatMap(([alias, name]) => (name === engine ? [alias] : []));
+  }
+
   all(): EngineHost[] {
     return [...this.#hosts.values()];
   }

@@ -1,3 +1,4 @@
+import type { InstanceType } from "./instance-type.ts";
 import type { Budgets } from "./limits.ts";
 import type { Engine, EngineTier } from "./ports/engine.ts";
 import type { Resources } from "./resources.ts";
@@ -17,6 +18,9 @@ export interface Capabilities {
   readonly maxChunkBytes: number;
   /** Image patterns that a request may name. */
   readonly allowedImages: readonly string[];
+  /** Names that a request may use for images. */
+  readonly imageAliases: readonly string[];
+  readonly instanceTypes: ReadonlyMap<string, InstanceType>;
   readonly presignedUrls: boolean;
   /** Where people look at a trace, with "{trace_id}" in it; empty where that is not known. */
   readonly traceUrl: string;
@@ -32,6 +36,9 @@ export interface EngineSummary {
   /** The most one task may ask for. */
   readonly largestTask: Resources;
   readonly gpuModels: readonly string[];
+  readonly aliases: readonly string[];
+  /** By name: why its sandboxes do not reach it; empty where they do. */
+  readonly trackers: ReadonlyMap<string, string>;
 }
 
 /** What one engine has, holds and can still take. */

@@ -89,6 +89,14 @@ describe("the ML task manager's configuration", { skip }, () => {
     );
   });
 
+  test("has its names told by the server", async () => {
+    const shown = await runCli(["capabilities"], { server: server.address });
+    assert.match(shown.stdout, /^image names +sklearn_sample_latest$/m);
+    assert.match(shown.stdout, /^instance type +cpu {2}1 CPU · 768MB RAM$/m);
+    assert.match(shown.stdout, /^ +other names +atena02$/m);
+    assert.match(shown.stdout, /^ +tracking +experiments$/m);
+  });
+
   test("that names what is not there is refused in its own words, all at once", async () => {
     await using folder = await TemporaryFolder.create({
       "script.py": "print(1)",

@@ -26,6 +26,8 @@ export function capabilitiesToProto(capabilities: Capabilities): GetCapabilities
     maxUploadBytes: int64(capabilities.maxUploadBytes),
     maxChunkBytes: int64(capabilities.maxChunkBytes),
     allowedImages: [...capabilities.allowedImages],
+    imageAliases: [...capabilities.imageAliases],
+    instanceTypes: Object.fromEntries(capabilities.instanceTypes),
     presignedUrls: capabilities.presignedUrls,
     traceUrl: capabilities.traceUrl,
     archiveFormats: ["TAR", "TAR_GZ", "ZIP"],
@@ -40,6 +42,8 @@ function engineToProto(engine: EngineSummary): Engine {
     tiers: engine.tiers.map(tierToProto),
     largestTask: resourcesToProto(engine.largestTask),
     gpuModels: [...engine.gpuModels],
+    aliases: [...engine.aliases],
+    trackingServers: [...engine.trackers].map(([name, whyNot]) => ({ name, whyNot })),
   };
 }
 

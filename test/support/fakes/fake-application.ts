@@ -87,6 +87,8 @@ const CAPABILITIES: Capabilities = {
       ],
       largestTask: RESOURCES,
       gpuModels: [],
+      aliases: ["atena02"],
+      trackers: new Map([["experiments", "it cannot be looked up"]]),
     },
   ],
   defaultResources: RESOURCES,
@@ -98,6 +100,8 @@ const CAPABILITIES: Capabilities = {
   maxUploadBytes: 2 ** 30,
   maxChunkBytes: 2 ** 20,
   allowedImages: ["python:*"],
+  imageAliases: ["sklearn"],
+  instanceTypes: new Map([["small", { cpu: "1", gpu: "", ram: "1GB", storage: "", gpuModel: "" }]]),
   presignedUrls: false,
   traceUrl: "http://localhost:16686/trace/{trace_id}",
 };

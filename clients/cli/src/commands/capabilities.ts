@@ -45,7 +45,21 @@ function describe(capabilities: Capabilities): string[] {
     ]);
   if (capabilities.allowedImages.length > 0)
     rows.push(["images", printable(capabilities.allowedImages.join(", "))]);
+  if (capabilities.imageAliases.length > 0)
+    rows.push(["image names", printable(capabilities.imageAliases.join(", "))]);
+  for (const [name, resources] of Object.entries(capabilities.instanceTypes))
+    rows.push(["instance type", `${printable(name)}  ${printable(describeInstanceType(resources))}`]);
   return [...formatTable(rows), ...capabilities.engines.flatMap(describeEngine)];
+}
+
+function describeInstanceType({ cpu, ram, storage, gpu }: Capabilities["instanceTypes"][string]): string {
+  const parts = [
+    [cpu, "CPU"],
+    [ram, "RAM"],
+    [storage, "disk"],
+    [gpu, "GPU"],
+  ];
+  return parts.flatMap(([amount, unit]) => (amount === "" ? [] : [`${amount} ${unit}`])).join(" · ");
 }
 
 function describeEngine(engine: Engine): string[] {
@@ -56,6 +70,9 @@ function describeEngine(engine: Engine): string[] {
   if (engine.largestTask !== undefined)
     lines.push(`  largest task  ${describeResources(engine.largestTask)}`);
   if (engine.gpuModels.length > 0) lines.push(`  GPUs          ${printable(engine.gpuModels.join(", "))}`);
+  if (engine.aliases.length > 0) lines.push(`  other names   ${printable(engine.aliases.join(", "))}`);
+  for (const { name, whyNot } of engine.trackingServers)
+    lines.push(`  tracking      ${printable(whyNot === "" ? name : `${name}: not reached, ${whyNot}`)}`);
   for (const tier of engine.tiers) {
     const networks = tier.networks.map(networkName).join(", ");
     lines.push("", `  ${isolationName(tier.isolation)}  ${printable(tier.runtime)}  network: ${networks}`);

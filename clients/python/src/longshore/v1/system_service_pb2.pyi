@@ -46,6 +46,27 @@ class GetCapabilitiesResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class InstanceTypesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _resources_pb2.Resources: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _resources_pb2.Resources | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     VERSION_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     DEFAULT_RESOURCES_FIELD_NUMBER: _builtins.int
@@ -60,6 +81,8 @@ class GetCapabilitiesResponse(_message.Message):
     PRESIGNED_URLS_FIELD_NUMBER: _builtins.int
     ARCHIVE_FORMATS_FIELD_NUMBER: _builtins.int
     TRACE_URL_FIELD_NUMBER: _builtins.int
+    IMAGE_ALIASES_FIELD_NUMBER: _builtins.int
+    INSTANCE_TYPES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Server version."""
     max_code_bytes: _builtins.int
@@ -104,6 +127,14 @@ class GetCapabilitiesResponse(_message.Message):
     def archive_formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Archive formats, as BlobFormat names without prefix."""
 
+    @_builtins.property
+    def image_aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that a request may use for images; each stands for one that is allowed."""
+
+    @_builtins.property
+    def instance_types(self) -> _containers.MessageMap[_builtins.str, _resources_pb2.Resources]:
+        """Kinds of machines that a request may name, with what its task gets of each resource that it does not ask for; empty where any name is taken."""
+
     def __init__(
         self,
         *,
@@ -121,10 +152,12 @@ class GetCapabilitiesResponse(_message.Message):
         presigned_urls: _builtins.bool = ...,
         archive_formats: _abc.Iterable[_builtins.str] | None = ...,
         trace_url: _builtins.str = ...,
+        image_aliases: _abc.Iterable[_builtins.str] | None = ...,
+        instance_types: _abc.Mapping[_builtins.str, _resources_pb2.Resources] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "max_budgets", b"max_budgets", "max_timeout", b"max_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_images", b"allowed_images", "archive_formats", b"archive_formats", "default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "engines", b"engines", "max_budgets", b"max_budgets", "max_chunk_bytes", b"max_chunk_bytes", "max_code_bytes", b"max_code_bytes", "max_timeout", b"max_timeout", "max_upload_bytes", b"max_upload_bytes", "presigned_urls", b"presigned_urls", "trace_url", b"trace_url", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_images", b"allowed_images", "archive_formats", b"archive_formats", "default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "engines", b"engines", "image_aliases", b"image_aliases", "instance_types", b"instance_types", "max_budgets", b"max_budgets", "max_chunk_bytes", b"max_chunk_bytes", "max_code_bytes", b"max_code_bytes", "max_timeout", b"max_timeout", "max_upload_bytes", b"max_upload_bytes", "presigned_urls", b"presigned_urls", "trace_url", b"trace_url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,6 +175,8 @@ class Engine(_message.Message):
     TIERS_FIELD_NUMBER: _builtins.int
     LARGEST_TASK_FIELD_NUMBER: _builtins.int
     GPU_MODELS_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    TRACKING_SERVERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Configured name."""
     kind: _builtins.str
@@ -160,6 +195,14 @@ class Engine(_message.Message):
     def gpu_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """GPU models present."""
 
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names that a request may use for it."""
+
+    @_builtins.property
+    def tracking_servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrackingServer]:
+        """Tracking servers that an experiment may name."""
+
     def __init__(
         self,
         *,
@@ -169,14 +212,42 @@ class Engine(_message.Message):
         tiers: _abc.Iterable[Global___Tier] | None = ...,
         largest_task: _resources_pb2.EffectiveResources | None = ...,
         gpu_models: _abc.Iterable[_builtins.str] | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        tracking_servers: _abc.Iterable[Global___TrackingServer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["largest_task", b"largest_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gpu_models", b"gpu_models", "kind", b"kind", "largest_task", b"largest_task", "name", b"name", "tiers", b"tiers", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "gpu_models", b"gpu_models", "kind", b"kind", "largest_task", b"largest_task", "name", b"name", "tiers", b"tiers", "tracking_servers", b"tracking_servers", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Engine: _TypeAlias = Engine  # noqa: Y015
+
+@_typing.final
+class TrackingServer(_message.Message):
+    """An experiment tracking server of the server's configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    WHY_NOT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What a request calls it."""
+    why_not: _builtins.str
+    """Why sandboxes of this engine do not reach it; empty where they do."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        why_not: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "why_not", b"why_not"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrackingServer: _TypeAlias = TrackingServer  # noqa: Y015
 
 @_typing.final
 class Tier(_message.Message):

@@ -22,7 +22,7 @@ import {
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.ts";
 import { Timestamp } from "../../google/protobuf/timestamp.ts";
-import { Budgets, EffectiveResources, Limit, limitFromJSON, limitToJSON } from "./resources.ts";
+import { Budgets, EffectiveResources, Limit, limitFromJSON, limitToJSON, Resources } from "./resources.ts";
 import { Isolation, isolationFromJSON, isolationToJSON, Network, networkFromJSON, networkToJSON } from "./task.ts";
 
 export const protobufPackage = "longshore.v1";
@@ -73,6 +73,15 @@ export interface GetCapabilitiesResponse {
   archiveFormats: string[];
   /** Where people look at a task's trace, with "{trace_id}" in place of Task.trace_id; empty where that is not known. */
   traceUrl: string;
+  /** Names that a request may use for images; each stands for one that is allowed. */
+  imageAliases: string[];
+  /** Kinds of machines that a request may name, with what its task gets of each resource that it does not ask for; empty where any name is taken. */
+  instanceTypes: { [key: string]: Resources };
+}
+
+export interface GetCapabilitiesResponse_InstanceTypesEntry {
+  key: string;
+  value: Resources | undefined;
 }
 
 /** One place tasks may run. */
@@ -91,6 +100,18 @@ export interface Engine {
     | undefined;
   /** GPU models present. */
   gpuModels: string[];
+  /** Other names that a request may use for it. */
+  aliases: string[];
+  /** Tracking servers that an experiment may name. */
+  trackingServers: TrackingServer[];
+}
+
+/** An experiment tracking server of the server's configuration. */
+export interface TrackingServer {
+  /** What a request calls it. */
+  name: string;
+  /** Why sandboxes of this engine do not reach it; empty where they do. */
+  whyNot: string;
 }
 
 /** One isolation tier of an engine; the same limit may hold in one and not in another. */
@@ -421,6 +442,8 @@ function createBaseGetCapabilitiesResponse(): GetCapabilitiesResponse {
     presignedUrls: false,
     archiveFormats: [],
     traceUrl: "",
+    imageAliases: [],
+    instanceTypes: {},
   };
 }
 
@@ -477,6 +500,12 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
     if (message.traceUrl !== "") {
       writer.uint32(114).string(message.traceUrl);
     }
+    for (const v of message.imageAliases) {
+      writer.uint32(122).string(v!);
+    }
+    globalThis.Object.entries(message.instanceTypes).forEach(([key, value]: [string, Resources]) => {
+      GetCapabilitiesResponse_InstanceTypesEntry.encode({ key: key as any, value }, writer.uint32(130).fork()).join();
+    });
     return writer;
   },
 
@@ -605,6 +634,25 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
             message.traceUrl = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.imageAliases.push(reader.string());
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            const entry16 = GetCapabilitiesResponse_InstanceTypesEntry.decode(reader, reader.uint32());
+            if (entry16.value !== undefined) {
+              message.instanceTypes[entry16.key] = entry16.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -681,6 +729,38 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
         : isSet(object.trace_url)
         ? globalThis.String(object.trace_url)
         : "",
+      imageAliases: globalThis.Array.isArray(object?.imageAliases)
+        ? object.imageAliases.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.image_aliases)
+        ? object.image_aliases.map((e: any) => globalThis.String(e))
+        : [],
+      instanceTypes: isObject(object.instanceTypes)
+        ? (globalThis.Object.entries(object.instanceTypes) as [string, any][]).reduce(
+          (acc: { [key: string]: Resources }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: Resources.fromJSON(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : isObject(object.instance_types)
+        ? (globalThis.Object.entries(object.instance_types) as [string, any][]).reduce(
+          (acc: { [key: string]: Resources }, [key, value]: [string, any]) => {
+            globalThis.Object.defineProperty(acc, key, {
+              value: Resources.fromJSON(value),
+              enumerable: true,
+              configurable: true,
+              writable: true,
+            });
+            return acc;
+          },
+          {},
+        )
+        : {},
     };
   },
 
@@ -728,6 +808,18 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
     if (message.traceUrl !== "") {
       obj.traceUrl = message.traceUrl;
     }
+    if (message.imageAliases?.length) {
+      obj.imageAliases = message.imageAliases;
+    }
+    if (message.instanceTypes) {
+      const entries = globalThis.Object.entries(message.instanceTypes) as [string, Resources][];
+      if (entries.length > 0) {
+        obj.instanceTypes = {};
+        entries.forEach(([k, v]) => {
+          obj.instanceTypes[k] = Resources.toJSON(v);
+        });
+      }
+    }
     return obj;
   },
 
@@ -766,12 +858,120 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
     message.presignedUrls = object.presignedUrls ?? false;
     message.archiveFormats = object.archiveFormats?.map((e) => e) || [];
     message.traceUrl = object.traceUrl ?? "";
+    message.imageAliases = object.imageAliases?.map((e) => e) || [];
+    message.instanceTypes = (globalThis.Object.entries(object.instanceTypes ?? {}) as [string, Resources][]).reduce(
+      (acc: { [key: string]: Resources }, [key, value]: [string, Resources]) => {
+        if (value !== undefined) {
+          acc[key] = Resources.fromPartial(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseGetCapabilitiesResponse_InstanceTypesEntry(): GetCapabilitiesResponse_InstanceTypesEntry {
+  return { key: "", value: undefined };
+}
+
+export const GetCapabilitiesResponse_InstanceTypesEntry: MessageFns<GetCapabilitiesResponse_InstanceTypesEntry> = {
+  encode(message: GetCapabilitiesResponse_InstanceTypesEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== undefined) {
+      Resources.encode(message.value, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetCapabilitiesResponse_InstanceTypesEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetCapabilitiesResponse_InstanceTypesEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = Resources.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetCapabilitiesResponse_InstanceTypesEntry {
+    return {
+      key: isSet(object.key) ? globalThis.String(object.key) : "",
+      value: isSet(object.value) ? Resources.fromJSON(object.value) : undefined,
+    };
+  },
+
+  toJSON(message: GetCapabilitiesResponse_InstanceTypesEntry): unknown {
+    const obj: any = {};
+    if (message.key !== "") {
+      obj.key = message.key;
+    }
+    if (message.value !== undefined) {
+      obj.value = Resources.toJSON(message.value);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetCapabilitiesResponse_InstanceTypesEntry>): GetCapabilitiesResponse_InstanceTypesEntry {
+    return GetCapabilitiesResponse_InstanceTypesEntry.fromPartial(base ?? {});
+  },
+  fromPartial(
+    object: DeepPartial<GetCapabilitiesResponse_InstanceTypesEntry>,
+  ): GetCapabilitiesResponse_InstanceTypesEntry {
+    const message = createBaseGetCapabilitiesResponse_InstanceTypesEntry();
+    message.key = object.key ?? "";
+    message.value = (object.value !== undefined && object.value !== null)
+      ? Resources.fromPartial(object.value)
+      : undefined;
     return message;
   },
 };
 
 function createBaseEngine(): Engine {
-  return { name: "", kind: "", version: "", tiers: [], largestTask: undefined, gpuModels: [] };
+  return {
+    name: "",
+    kind: "",
+    version: "",
+    tiers: [],
+    largestTask: undefined,
+    gpuModels: [],
+    aliases: [],
+    trackingServers: [],
+  };
 }
 
 export const Engine: MessageFns<Engine> = {
@@ -793,6 +993,12 @@ export const Engine: MessageFns<Engine> = {
     }
     for (const v of message.gpuModels) {
       writer.uint32(50).string(v!);
+    }
+    for (const v of message.aliases) {
+      writer.uint32(58).string(v!);
+    }
+    for (const v of message.trackingServers) {
+      TrackingServer.encode(v!, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -858,6 +1064,22 @@ export const Engine: MessageFns<Engine> = {
             message.gpuModels.push(reader.string());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.aliases.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.trackingServers.push(TrackingServer.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -886,6 +1108,12 @@ export const Engine: MessageFns<Engine> = {
         : globalThis.Array.isArray(object?.gpu_models)
         ? object.gpu_models.map((e: any) => globalThis.String(e))
         : [],
+      aliases: globalThis.Array.isArray(object?.aliases) ? object.aliases.map((e: any) => globalThis.String(e)) : [],
+      trackingServers: globalThis.Array.isArray(object?.trackingServers)
+        ? object.trackingServers.map((e: any) => TrackingServer.fromJSON(e))
+        : globalThis.Array.isArray(object?.tracking_servers)
+        ? object.tracking_servers.map((e: any) => TrackingServer.fromJSON(e))
+        : [],
     };
   },
 
@@ -909,6 +1137,12 @@ export const Engine: MessageFns<Engine> = {
     if (message.gpuModels?.length) {
       obj.gpuModels = message.gpuModels;
     }
+    if (message.aliases?.length) {
+      obj.aliases = message.aliases;
+    }
+    if (message.trackingServers?.length) {
+      obj.trackingServers = message.trackingServers.map((e) => TrackingServer.toJSON(e));
+    }
     return obj;
   },
 
@@ -925,6 +1159,97 @@ export const Engine: MessageFns<Engine> = {
       ? EffectiveResources.fromPartial(object.largestTask)
       : undefined;
     message.gpuModels = object.gpuModels?.map((e) => e) || [];
+    message.aliases = object.aliases?.map((e) => e) || [];
+    message.trackingServers = object.trackingServers?.map((e) => TrackingServer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTrackingServer(): TrackingServer {
+  return { name: "", whyNot: "" };
+}
+
+export const TrackingServer: MessageFns<TrackingServer> = {
+  encode(message: TrackingServer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.whyNot !== "") {
+      writer.uint32(18).string(message.whyNot);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TrackingServer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTrackingServer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.whyNot = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TrackingServer {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      whyNot: isSet(object.whyNot)
+        ? globalThis.String(object.whyNot)
+        : isSet(object.why_not)
+        ? globalThis.String(object.why_not)
+        : "",
+    };
+  },
+
+  toJSON(message: TrackingServer): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.whyNot !== "") {
+      obj.whyNot = message.whyNot;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<TrackingServer>): TrackingServer {
+    return TrackingServer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TrackingServer>): TrackingServer {
+    const message = createBaseTrackingServer();
+    message.name = object.name ?? "";
+    message.whyNot = object.whyNot ?? "";
     return message;
   },
 };
@@ -2283,6 +2608,10 @@ function fromJsonTimestamp(o: any): Date {
   } else {
     return fromTimestamp(Timestamp.fromJSON(o));
   }
+}
+
+function isObject(value: any): boolean {
+  return typeof value === "object" && value !== null;
 }
 
 function isSet(value: any): boolean {
