@@ -31,7 +31,9 @@ import sys, longshore
 client = longshore.Client(sys.argv[1])
 def run():
     first = client.submit(code="open('a.txt', 'w').write('a'); print('from python')", outputs=["a.txt"], cache=True)
-    second = client.submit(code="print('second')", depends_on=[first], cache=True, expected_duration="1s")
+    inputs = {"in/a.txt": first.artifact("a.txt")}
+    options = {"inputs": inputs, "depends_on": [first], "cache": True, "expected_duration": "1s"}
+    second = client.submit(code="print('second', open('in/a.txt').read())", **options)
     second.result()
     first.wait()
     return first, second

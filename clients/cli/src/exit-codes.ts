@@ -31,7 +31,8 @@ Exit code of run, and of rerun:
   124                 it timed out
   137                 it ran out of memory
   130                 it was cancelled, or you detached from it
-  125                 it ended for another reason (storage, processes, output, environment, a fault of the system)
+  125                 it ended for another reason (storage, processes, output, environment, a task it
+                      depends on, a fault of the system)
 Of every command:
   1                   the server refused what was asked
   2                   wrong usage, or something in the request is wrong
