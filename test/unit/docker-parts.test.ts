@@ -5,9 +5,9 @@ import { containerLimits, gvisorLimits, type LimitFacts } from "#server/adapters
 import type { HostFacts } from "#server/adapters/docker/daemon.ts";
 import { parseGpus } from "#server/adapters/docker/gpus.ts";
 import { containerName } from "#server/adapters/docker/naming.ts";
-import { specMessage } from "#server/adapters/docker/spec-message.ts";
-import { UidPool } from "#server/adapters/docker/uids.ts";
+import { UidPool } from "#server/adapters/sandbox/uids.ts";
 import { InvalidRequest, Unavailable } from "#server/domain/errors.ts";
+import { specMessage } from "#server/domain/spec-message.ts";
 import { sampleRunnerSpec, sampleShape } from "../contract/engine-suite.ts";
 
 describe("UidPool", () => {

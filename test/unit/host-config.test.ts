@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { containerOptions, hostLimits, type SandboxPlan } from "#server/adapters/docker/host-config.ts";
-import { sandboxPaths } from "#server/adapters/docker/sandbox-paths.ts";
+import { sandboxPaths } from "#server/adapters/sandbox/sandbox-paths.ts";
 import type { SandboxShape } from "#server/domain/ports/engine.ts";
 import { MEBIBYTE } from "#server/domain/resources.ts";
 

@@ -83,11 +83,11 @@ const RULES: readonly Rule[] = [
       !/^server\/(domain|application|transport)\//.test(to),
   },
   {
-    name: "an adapter imports domain and itself, never another adapter",
+    name: "an adapter imports domain, itself and what engines share about sandboxes, never another adapter",
     forbids: ({ from, to }) => {
       const adapter = adapterOf(from);
       if (adapter === undefined || !isOurs(to)) return false;
-      return !to.startsWith("server/domain/") && adapterOf(to) !== adapter;
+      return !to.startsWith("server/domain/") && ![adapter, "sandbox"].includes(adapterOf(to) ?? "");
     },
   },
   {

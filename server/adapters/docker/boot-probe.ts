@@ -3,10 +3,10 @@ import { mkdir, mkdtemp, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { SystemFault } from "../../domain/errors.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
+import { pathsIn, type SandboxPaths, sandboxesFolder } from "../sandbox/sandbox-paths.ts";
 import { runCommand } from "./command.ts";
 import type { Daemon } from "./daemon.ts";
 import { installationPrefix, LABELS } from "./naming.ts";
-import { pathsIn, type SandboxPaths, sandboxesFolder } from "./sandbox-paths.ts";
 import { SandboxStorage, type StorageTier } from "./storage.ts";
 import { runThrowaway } from "./throwaway.ts";
 

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { Limit, LimitSupport } from "../../domain/limits.ts";
 import type { EngineCapabilities, EngineTier } from "../../domain/ports/engine.ts";
 import { formatSize } from "../../domain/resources.ts";
+import { sandboxesFolder } from "../sandbox/sandbox-paths.ts";
 import type { ProbeResult } from "./boot-probe.ts";
 import { CommandFailed, runCommand } from "./command.ts";
 import type { HostFacts } from "./daemon.ts";
@@ -10,7 +11,6 @@ import { findGpus, type Gpu } from "./gpus.ts";
 import type { Gvisor } from "./gvisor.ts";
 import { RUNNER_RAM_BYTES, SENTRY_GROWTH_BYTES } from "./host-config.ts";
 import type { DockerEngineOptions } from "./options.ts";
-import { sandboxesFolder } from "./sandbox-paths.ts";
 import { freeBytes } from "./storage.ts";
 import type { TrackingNetworks } from "./tracking-networks.ts";
 

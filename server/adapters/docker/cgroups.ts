@@ -2,8 +2,8 @@ import { access, constants, mkdir, readdir, readFile, rmdir, writeFile } from "n
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { SystemFault } from "../../domain/errors.ts";
-import { errnoOf } from "./errno.ts";
-import { checkedSandboxId } from "./naming.ts";
+import { errnoOf } from "../sandbox/errno.ts";
+import { checkedSandboxId } from "../sandbox/sandbox-id.ts";
 
 const CONTROLLERS = ["memory", "cpu", "pids"] as const;
 type Controller = (typeof CONTROLLERS)[number];

@@ -15,6 +15,12 @@ import {
   type SandboxShape,
   type SandboxStatus,
 } from "../../domain/ports/engine.ts";
+import { specMessage } from "../../domain/spec-message.ts";
+import { installRunner } from "../sandbox/runner-source.ts";
+import { LocalSandboxFiles } from "../sandbox/sandbox-files.ts";
+import { isSandboxId } from "../sandbox/sandbox-id.ts";
+import { sandboxesFolder } from "../sandbox/sandbox-paths.ts";
+import { UidPool } from "../sandbox/uids.ts";
 import { probeHost } from "./boot-probe.ts";
 import { describeCapabilities } from "./capabilities.ts";
 import type { SandboxCgroups } from "./cgroups.ts";
@@ -28,15 +34,10 @@ import { containerOptions, type EgressAttachment, hostLimits, SENTRY_GROWTH_BYTE
 import { ImageNames } from "./image-names.ts";
 import { Images } from "./images.ts";
 import { LiveSandbox } from "./live-sandbox.ts";
-import { containerName, isSandboxId, LABELS } from "./naming.ts";
+import { containerName, LABELS } from "./naming.ts";
 import type { DockerEngineOptions } from "./options.ts";
-import { installRunner } from "./runner-source.ts";
-import { DockerSandboxFiles } from "./sandbox-files.ts";
-import { sandboxesFolder } from "./sandbox-paths.ts";
-import { specMessage } from "./spec-message.ts";
 import { SandboxStorage } from "./storage.ts";
 import { TrackingNetworks } from "./tracking-networks.ts";
-import { UidPool } from "./uids.ts";
 import { shapeKey, WarmPool } from "./warm-pool.ts";
 
 /** A killed runner still writes its end frame; one that does not end within this is killed by the engine. */
@@ -48,7 +49,7 @@ interface Parts {
   readonly images: Images;
   readonly imageNames: ImageNames;
   readonly commands: CommandHost;
-  readonly files: DockerSandboxFiles;
+  readonly files: LocalSandboxFiles;
   readonly storage: SandboxStorage;
   readonly runnerFolder: string;
   /** For sandboxes that the runtime leaves outside of control groups. */
@@ -90,7 +91,7 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
     daemon,
     images,
     imageNames,
-    files: new DockerSandboxFiles(dataDirectory),
+    files: new LocalSandboxFiles(dataDirectory),
     storage: new SandboxStorage(probe.storage, (command, args) => commands.run(command, args)),
     commands,
     runnerFolder,
@@ -106,7 +107,7 @@ export async function openDockerEngine(options: DockerEngineOptions): Promise<Do
 export class DockerEngine implements Engine {
   readonly kind = "docker";
   readonly name: string;
-  readonly files: DockerSandboxFiles;
+  readonly files: LocalSandboxFiles;
   readonly removedAtOpen: string[] = [];
   readonly #parts: Parts;
   readonly #uids: UidPool;

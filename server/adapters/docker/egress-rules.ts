@@ -1,7 +1,7 @@
 import { SystemFault } from "../../domain/errors.ts";
 import { formatIpRange, type IpRange, LOCAL_RANGES, PRIVATE_RANGES } from "../../domain/ip-range.ts";
+import { errnoOf } from "../sandbox/errno.ts";
 import { CommandFailed, runCommand } from "./command.ts";
-import { errnoOf } from "./errno.ts";
 import type { EgressSettings, OnlyTarget } from "./options.ts";
 
 /** Entries in the host's table of connections that one sandbox may hold: all of them together must not fill it. */

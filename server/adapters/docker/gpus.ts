@@ -1,6 +1,6 @@
 import type { Log } from "../../domain/ports/telemetry.ts";
+import { errnoOf } from "../sandbox/errno.ts";
 import { runCommand } from "./command.ts";
-import { errnoOf } from "./errno.ts";
 
 export interface Gpu {
   readonly id: string;

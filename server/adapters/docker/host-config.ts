@@ -3,9 +3,9 @@ import { join } from "node:path";
 import type { ContainerCreateOptions, HostConfig, MountSettings } from "dockerode";
 import type { BuildTools, SandboxShape } from "../../domain/ports/engine.ts";
 import { MEBIBYTE } from "../../domain/resources.ts";
+import { HOSTS_FILE } from "../sandbox/runner-source.ts";
+import type { SandboxPaths } from "../sandbox/sandbox-paths.ts";
 import type { CgroupLimits } from "./cgroups.ts";
-import { HOSTS_FILE } from "./runner-source.ts";
-import type { SandboxPaths } from "./sandbox-paths.ts";
 import { type StorageTier, VOLUME_FOLDERS } from "./storage.ts";
 
 /**

@@ -2,11 +2,7 @@ import type { DockerOptions } from "dockerode";
 import type { IpRange, IpTarget } from "../../domain/ip-range.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
 import type { TrackingServer } from "../../domain/tracking.ts";
-
-export interface UidRange {
-  readonly first: number;
-  readonly count: number;
-}
+import type { UidRange } from "../sandbox/uids.ts";
 
 export interface PoolSettings {
   /** Most idle warm sandboxes; 0 turns the pool off. */

@@ -1,8 +1,8 @@
 import { chmod, chown, mkdir, open, rm, rmdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import { exists } from "../sandbox/errno.ts";
+import type { SandboxPaths } from "../sandbox/sandbox-paths.ts";
 import { CommandFailed } from "./command.ts";
-import { exists } from "./errno.ts";
-import type { SandboxPaths } from "./sandbox-paths.ts";
 
 /**
  * loop: a sized ext4 image, loop-mounted by the server. tmpfs: a sized tmpfs mounted by the server, counted as RAM.

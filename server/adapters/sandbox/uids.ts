@@ -1,5 +1,9 @@
 import { Unavailable } from "../../domain/errors.ts";
-import type { UidRange } from "./options.ts";
+
+export interface UidRange {
+  readonly first: number;
+  readonly count: number;
+}
 
 /** One uid per live sandbox: inotify watches and pipe memory are counted per uid, so a shared one lets sandboxes starve each other. */
 export class UidPool {

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { checkedSandboxId } from "./naming.ts";
+import { checkedSandboxId } from "./sandbox-id.ts";
 
 /** Where a sandbox's files lie on the host. The folder is 0700, so nothing but root and the daemon reaches into it. */
 export interface SandboxPaths {

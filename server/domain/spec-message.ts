@@ -1,6 +1,6 @@
-import { InvalidRequest } from "../../domain/errors.ts";
-import type { RunnerSpec } from "../../domain/ports/engine.ts";
-import type { Program } from "../../domain/task.ts";
+import { InvalidRequest } from "./errors.ts";
+import type { RunnerSpec } from "./ports/engine.ts";
+import type { Program } from "./task.ts";
 
 /** The runner refuses more; checked here so that the refusal has a reason. */
 const MAX_SPEC_BYTES = 8 * 2 ** 20;

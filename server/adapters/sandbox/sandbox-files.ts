@@ -7,8 +7,8 @@ import type { JournalSource, RunnerSpec, SandboxFiles } from "../../domain/ports
 import { storageError } from "../../domain/storage-error.ts";
 import { errnoOf } from "./errno.ts";
 import { FileJournalSource } from "./journal-source.ts";
-import { isSandboxId } from "./naming.ts";
 import { OpenJournal } from "./open-journal.ts";
+import { isSandboxId } from "./sandbox-id.ts";
 import { type SandboxPaths, sandboxesFolder, sandboxPaths } from "./sandbox-paths.ts";
 
 const NEW_FILE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -16,7 +16,7 @@ const OLD_FILE = constants.O_RDONLY | constants.O_NOFOLLOW;
 const READ_BYTES = 256 * 1024;
 
 /** Journal, input and artifacts of each sandbox: made by the server, bound into the container one by one, never by folder. */
-export class DockerSandboxFiles implements SandboxFiles {
+export class LocalSandboxFiles implements SandboxFiles {
   readonly #dataDirectory: string;
   /** The server's own descriptors of live journals: what it reads cannot be exchanged behind its back. */
   readonly #journals = new Map<string, OpenJournal>();
