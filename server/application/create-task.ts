@@ -1,13 +1,5 @@
-import { shortages } from "../domain/capacity.ts";
 import type { FieldViolation } from "../domain/errors.ts";
-import {
-  InvalidRequest,
-  NeverFits,
-  NotEnforced,
-  QuotaExceeded,
-  RequestIdReused,
-  Unavailable,
-} from "../domain/errors.ts";
+import { InvalidRequest, QuotaExceeded, RequestIdReused, Unavailable } from "../domain/errors.ts";
 import type { TaskLimits } from "../domain/limits.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
@@ -18,14 +10,15 @@ import type { Log } from "../domain/ports/telemetry.ts";
 import { formatSize } from "../domain/resources.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
 import type { InputFile, Program, Stage, Task, TaskEnvironment, TaskSpec } from "../domain/task.ts";
-import { namedServerOf, networkOf } from "../domain/tracking.ts";
+import { networkOf } from "../domain/tracking.ts";
 import type { Caller, TaskRequest } from "./api.ts";
 import { queueStage } from "./attempt-stages.ts";
 import type { TaskAudit } from "./audit-event.ts";
 import type { CacheKeys } from "./cache-keys.ts";
 import type { CheckInputs } from "./check-inputs.ts";
 import type { Dependencies } from "./dependencies.ts";
-import { type EngineHost, type EngineHosts, findTier, requireTier } from "./engine-host.ts";
+import type { EngineHost, EngineHosts } from "./engine-host.ts";
+import { requireFit, requireTracker } from "./host-fit.ts";
 import { digestOfProgram, digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
 import type { ResolveEnvironment } from "./resolve-environment.ts";
@@ -218,17 +211,10 @@ export class CreateTask {
     }
   }
 
-  /** Throws NeverFits or NotEnforced where the engine could never hold it. */
   #hostFor(spec: TaskSpec, limits: TaskLimits): EngineHost {
     const { hosts, policy } = this.#deps;
     const host = hosts.get(spec.engine);
-    refuseWhatNeverFits(limits, host);
-    refuseMissingModel(spec, limits, host);
-    requireTier(findTier(host, spec.isolation ?? policy.defaultIsolation), {
-      network: networkOf(spec),
-      // A device that cannot be passed in is no weaker limit but a task that cannot run.
-      enforced: limits.gpuCount > 0 ? [...spec.requireEnforced, "GPU"] : spec.requireEnforced,
-    });
+    requireFit(host, spec, limits, policy);
     return host;
   }
 
@@ -353,54 +339,4 @@ function openingStages(id: string, origin: Origin, now: Date): Stage[] {
   const stages =
     upload === null ? [] : [stage("upload", startTime, upload.endTime, formatSize(upload.bytes))];
   return [...stages, stage("validate", upload?.endTime ?? startTime, now, ""), queueStage(id, 1, now)];
-}
-
-/** Throws NotEnforced where sandboxes of the engine cannot be given the way to the tracking server. */
-function requireTracker({ engine, capabilities }: EngineHost, spec: TaskSpec, policy: Policy): void {
-  if (networkOf(spec) !== "TRACKING") return;
-  const name = namedServerOf(spec, policy)?.name;
-  // An address that a client names is looked at when the task starts.
-  if (name === undefined) return;
-  const whyNot = capabilities.trackers?.get(name) ?? "it has no network for it";
-  if (whyNot === "") return;
-  throw new NotEnforced(`engine ${engine.name} does not reach tracking server ${name}: ${whyNot}`, {
-    limit: "NETWORK",
-    mechanism: "none",
-  });
-}
-
-function refuseMissingModel({ resources }: TaskSpec, { gpuCount }: TaskLimits, host: EngineHost): void {
-  const model = resources?.gpuModel ?? "";
-  const most = host.ledger.gpuCount(model);
-  if (model === "" || gpuCount <= most) return;
-  const models = [...new Set(host.capabilities.gpus.map((gpu) => gpu.model))].join(", ");
-  throw new NeverFits(
-    `resources.gpu_model: ${gpuCount} GPU of model "${model.slice(0, 100)}" asked, this server has ${most}; its models are ${models}`,
-    { resource: "gpu", asked: String(gpuCount), most: String(most) },
-  );
-}
-
-/** Compares with what the host has, never with what is free: what is only busy waits in the queue. */
-function refuseWhatNeverFits(limits: TaskLimits, host: EngineHost): void {
-  const most = host.ledger.largest;
-  const short = shortages(limits, most);
-  const first = short[0];
-  if (first === undefined) return;
-  if (first.limit === "GPU" && most.gpuCount === 0) {
-    throw new NeverFits(`resources.gpu: this server has no GPU (longshore capabilities)`, {
-      resource: "gpu",
-      asked: String(limits.gpuCount),
-      most: "0",
-    });
-  }
-  const sentences = short.map(({ limit, needed, available }) => {
-    const show = (value: number) =>
-      limit === "CPU" ? `${value / 1000} CPU` : limit === "GPU" ? `${value} GPU` : formatSize(value);
-    return `resources.${limit.toLowerCase()}: ${show(needed)} asked, at most ${show(available)} can ever be had here`;
-  });
-  throw new NeverFits(sentences.join("; "), {
-    resource: first.limit.toLowerCase(),
-    asked: String(first.needed),
-    most: String(first.available),
-  });
 }

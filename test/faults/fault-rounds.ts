@@ -3,11 +3,11 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { Longshore, type Source, type TaskEvent } from "@longshore/client";
+import { Longshore, type Source, type TaskEvent, type UsageEntry } from "@longshore/client";
 import { type RunningServer, startServer } from "../support/running-server.ts";
 import { DockerTrap } from "./docker-trap.ts";
 import { KILL_POINTS, type KillPoint } from "./kill-points.ts";
-import { NumberedTask, numberedCode, type Problem } from "./numbered-task.ts";
+import { billingProblems, NumberedTask, numberedCode, type Problem } from "./numbered-task.ts";
 import { untilAnswered } from "./until-answered.ts";
 
 export interface FaultOptions {
@@ -207,10 +207,15 @@ class FaultHarness {
   async #verify(): Promise<Omit<FaultReport, "rounds" | "tasks">> {
     const problems: (Problem & { task: string })[] = [];
     let freeAttempts = 0;
+    const rows = await this.#ledgerRows();
     for (const task of this.#tasks) {
+      const { id } = task.task;
       await this.#released(task);
-      for (const problem of await task.problems()) problems.push({ ...problem, task: task.task.id });
-      freeAttempts += (await untilAnswered(() => task.task.get())).attempts.length - 1;
+      for (const problem of await task.problems()) problems.push({ ...problem, task: id });
+      const { attempts } = await untilAnswered(() => task.task.get());
+      for (const problem of billingProblems(attempts, rows.get(id) ?? []))
+        problems.push({ ...problem, task: id });
+      freeAttempts += attempts.length - 1;
     }
     const asked = new Set(this.#tasks.map(({ task }) => task.id));
     let strangers = 0;
@@ -223,6 +228,11 @@ class FaultHarness {
       leftovers.push(...left.map((file) => `${name}/${file}`));
     }
     return { freeAttempts, problems, strangers, leftovers };
+  }
+
+  async #ledgerRows(): Promise<Map<string, UsageEntry[]>> {
+    const rows = await untilAnswered(() => Array.fromAsync(this.#client.usageEntries()));
+    return Map.groupBy(rows, ({ taskId }) => taskId);
   }
 
   /** The cleanup is recorded after the end. */

@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import {
+  durationToMillis,
   type Longshore,
   LongshoreError,
   type Source,
   type Task,
   type TaskEvent,
   type TaskRecord,
+  type UsageEntry,
 } from "@longshore/client";
 import { untilAnswered } from "./until-answered.ts";
 
@@ -132,6 +134,22 @@ const STAGE_NAMES: Readonly<Record<number, string>> = {
   8: "collect",
   9: "cleanup",
 };
+
+/** Every attempt has one row of the ledger, which charges what the record says. */
+export function* billingProblems(
+  attempts: TaskRecord["attempts"],
+  rows: readonly UsageEntry[],
+): Generator<Problem> {
+  for (const { number, usage } of attempts) {
+    const own = rows.filter((row) => row.attempt === number);
+    if (own.length === 0) yield { kind: "missing", what: `no row of the ledger for attempt ${number}` };
+    if (own.length > 1)
+      yield { kind: "repeated", what: `${own.length} rows of the ledger for attempt ${number}` };
+    const [charged, recorded] = [own[0]?.usage?.chargedTime, usage?.chargedTime].map(durationToMillis);
+    if (own.length === 1 && charged !== recorded)
+      yield { kind: "missing", what: `${charged} ms in the ledger, ${recorded} ms in the record` };
+  }
+}
 
 export interface Problem {
   readonly kind: "lost" | "run twice" | "missing" | "repeated";
