@@ -8,16 +8,21 @@ export interface DockerRun {
   /** The daemon's own default when left out. */
   readonly runtime?: string;
   readonly logDriver?: "json-file" | "local" | "none";
+  /** A folder of packages on the host, read-only in the container and on Python's path. */
+  readonly packages?: string;
 }
 
 /** The same limits and the same isolation that a sandbox has. */
-function argumentsOf({ image, code, runtime, logDriver }: DockerRun): string[] {
+function argumentsOf({ image, code, runtime, logDriver, packages }: DockerRun): string[] {
   return [
     ...["run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL"],
     ...["--security-opt=no-new-privileges", "--cpus=1", "--memory=512m", "--memory-swap=512m"],
     ...["--pids-limit=256", "--ulimit=nofile=1024", "--tmpfs=/tmp:size=1g", "--user=70000:70000"],
     ...(runtime === undefined ? [] : [`--runtime=${runtime}`]),
     ...(logDriver === undefined ? [] : [`--log-driver=${logDriver}`]),
+    ...(packages === undefined
+      ? []
+      : [`--volume=${packages}:/environment:ro`, "--env=PYTHONPATH=/environment", "--env=HOME=/tmp"]),
     ...[image, "python3", "-u", "-c", code],
   ];
 }
