@@ -354,6 +354,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     policy,
     version: parts.version,
     traceUrl: parts.traceUrl,
+    builds: parts.environments.builds,
   });
   const reconcile = new Reconcile({
     book,

@@ -1,9 +1,11 @@
-import type { Capabilities, Capacity } from "../domain/capabilities.ts";
+import type { Capabilities, Capacity, EnvironmentSupport } from "../domain/capabilities.ts";
+import { NO_RESOURCES } from "../domain/capacity.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { EngineTier } from "../domain/ports/engine.ts";
 import type { Isolation } from "../domain/task.ts";
 import { Latch } from "./changes.ts";
 import type { EngineHosts } from "./engine-host.ts";
+import type { Builds } from "./resolve-environment.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskQueue } from "./task-queue.ts";
 
@@ -19,6 +21,7 @@ export class DescribeServer {
   readonly #policy: Policy;
   readonly #version: string;
   readonly #traceUrl: string;
+  readonly #builds: Builds;
 
   constructor(deps: {
     hosts: EngineHosts;
@@ -27,6 +30,7 @@ export class DescribeServer {
     policy: Policy;
     version: string;
     traceUrl: string;
+    builds: Builds;
   }) {
     this.#hosts = deps.hosts;
     this.#queue = deps.queue;
@@ -34,6 +38,7 @@ export class DescribeServer {
     this.#policy = deps.policy;
     this.#version = deps.version;
     this.#traceUrl = deps.traceUrl;
+    this.#builds = deps.builds;
   }
 
   capabilities(): Capabilities {
@@ -61,6 +66,7 @@ export class DescribeServer {
       allowedImages: policy.allowedImages,
       imageAliases: [...policy.imageAliases.keys()],
       instanceTypes: policy.instanceTypes,
+      environments: environmentSupport(this.#builds),
       presignedUrls: false,
       traceUrl: this.#traceUrl,
     };
@@ -96,6 +102,26 @@ export class DescribeServer {
       deaf();
     }
   }
+}
+
+function environmentSupport(builds: Builds): EnvironmentSupport {
+  if (builds.kit === null) {
+    const nothing = {
+      installer: "",
+      sources: false,
+      addresses: false,
+      resources: NO_RESOURCES,
+      timeoutMillis: 0,
+    };
+    return { unsupported: builds.whyNot, ...nothing };
+  }
+  const { uvVersion, sources, urls, limits } = builds.kit;
+  const { cpuMillis, ramBytes, storageBytes, gpuCount } = limits;
+  return {
+    ...{ unsupported: "", installer: `uv ${uvVersion}`, sources, addresses: urls },
+    resources: { cpuMillis, ramBytes, storageBytes, gpuCount },
+    timeoutMillis: limits.runMillis,
+  };
 }
 
 function defaultFirst(tiers: readonly EngineTier[], isolation: Isolation): EngineTier[] {

@@ -24,6 +24,19 @@ export interface Capabilities {
   readonly presignedUrls: boolean;
   /** Where people look at a trace, with "{trace_id}" in it; empty where that is not known. */
   readonly traceUrl: string;
+  readonly environments: EnvironmentSupport;
+}
+
+/** How packages are installed for tasks. */
+export interface EnvironmentSupport {
+  /** Empty where they can be. */
+  readonly unsupported: string;
+  /** With its version. */
+  readonly installer: string;
+  readonly sources: boolean;
+  readonly addresses: boolean;
+  readonly resources: Resources;
+  readonly timeoutMillis: number;
 }
 
 /** One place where tasks may run. */

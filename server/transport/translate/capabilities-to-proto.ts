@@ -7,7 +7,12 @@ import {
   type Capacity as WireCapacity,
 } from "@longshore/proto/longshore/v1/system_service.ts";
 import { Isolation, Network } from "@longshore/proto/longshore/v1/task.ts";
-import type { Capabilities, Capacity, EngineSummary } from "#server/domain/capabilities.ts";
+import type {
+  Capabilities,
+  Capacity,
+  EngineSummary,
+  EnvironmentSupport,
+} from "#server/domain/capabilities.ts";
 import type { EngineTier } from "#server/domain/ports/engine.ts";
 import { budgetsToProto } from "./spec-to-proto.ts";
 import { resourcesToProto } from "./task-to-proto.ts";
@@ -30,7 +35,17 @@ export function capabilitiesToProto(capabilities: Capabilities): GetCapabilities
     instanceTypes: Object.fromEntries(capabilities.instanceTypes),
     presignedUrls: capabilities.presignedUrls,
     traceUrl: capabilities.traceUrl,
+    environments: environmentsToProto(capabilities.environments),
     archiveFormats: ["TAR", "TAR_GZ", "ZIP"],
+  };
+}
+
+function environmentsToProto(support: EnvironmentSupport) {
+  const { unsupported, installer, sources, addresses, resources, timeoutMillis } = support;
+  return {
+    ...{ unsupported, installer, sources, addresses },
+    resources: resourcesToProto(resources),
+    timeout: durationOfMillis(timeoutMillis),
   };
 }
 

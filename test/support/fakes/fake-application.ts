@@ -103,6 +103,14 @@ const CAPABILITIES: Capabilities = {
   imageAliases: ["sklearn"],
   instanceTypes: new Map([["small", { cpu: "1", gpu: "", ram: "1GB", storage: "", gpuModel: "" }]]),
   presignedUrls: false,
+  environments: {
+    unsupported: "",
+    installer: "uv 0.1",
+    sources: true,
+    addresses: false,
+    resources: RESOURCES,
+    timeoutMillis: 60_000,
+  },
   traceUrl: "http://localhost:16686/trace/{trace_id}",
 };
 

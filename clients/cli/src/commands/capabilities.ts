@@ -49,6 +49,8 @@ function describe(capabilities: Capabilities): string[] {
     rows.push(["image names", printable(capabilities.imageAliases.join(", "))]);
   for (const [name, resources] of Object.entries(capabilities.instanceTypes))
     rows.push(["instance type", `${printable(name)}  ${printable(describeInstanceType(resources))}`]);
+  const { environments } = capabilities;
+  if (environments !== undefined) rows.push(["packages", printable(describePackages(environments))]);
   return [...formatTable(rows), ...capabilities.engines.flatMap(describeEngine)];
 }
 
@@ -60,6 +62,14 @@ function describeInstanceType({ cpu, ram, storage, gpu }: Capabilities["instance
     [gpu, "GPU"],
   ];
   return parts.flatMap(([amount, unit]) => (amount === "" ? [] : [`${amount} ${unit}`])).join(" · ");
+}
+
+function describePackages(support: NonNullable<Capabilities["environments"]>): string {
+  const { unsupported, installer, sources, addresses, resources } = support;
+  if (unsupported !== "") return `not offered: ${unsupported}`;
+  const kinds = sources ? "wheels and source" : "wheels";
+  const most = resources === undefined ? "" : `, at most ${formatBytes(resources.storageBytes)}`;
+  return `${kinds}${addresses ? ", also from addresses" : ""}, by ${installer}${most}`;
 }
 
 function describeEngine(engine: Engine): string[] {

@@ -83,6 +83,7 @@ class GetCapabilitiesResponse(_message.Message):
     TRACE_URL_FIELD_NUMBER: _builtins.int
     IMAGE_ALIASES_FIELD_NUMBER: _builtins.int
     INSTANCE_TYPES_FIELD_NUMBER: _builtins.int
+    ENVIRONMENTS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Server version."""
     max_code_bytes: _builtins.int
@@ -135,6 +136,10 @@ class GetCapabilitiesResponse(_message.Message):
     def instance_types(self) -> _containers.MessageMap[_builtins.str, _resources_pb2.Resources]:
         """Kinds of machines that a request may name, with what its task gets of each resource that it does not ask for; empty where any name is taken."""
 
+    @_builtins.property
+    def environments(self) -> Global___EnvironmentSupport:
+        """What may be asked for in Environment."""
+
     def __init__(
         self,
         *,
@@ -154,14 +159,61 @@ class GetCapabilitiesResponse(_message.Message):
         trace_url: _builtins.str = ...,
         image_aliases: _abc.Iterable[_builtins.str] | None = ...,
         instance_types: _abc.Mapping[_builtins.str, _resources_pb2.Resources] | None = ...,
+        environments: Global___EnvironmentSupport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "max_budgets", b"max_budgets", "max_timeout", b"max_timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "environments", b"environments", "max_budgets", b"max_budgets", "max_timeout", b"max_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_images", b"allowed_images", "archive_formats", b"archive_formats", "default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "engines", b"engines", "image_aliases", b"image_aliases", "instance_types", b"instance_types", "max_budgets", b"max_budgets", "max_chunk_bytes", b"max_chunk_bytes", "max_code_bytes", b"max_code_bytes", "max_timeout", b"max_timeout", "max_upload_bytes", b"max_upload_bytes", "presigned_urls", b"presigned_urls", "trace_url", b"trace_url", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_images", b"allowed_images", "archive_formats", b"archive_formats", "default_budgets", b"default_budgets", "default_resources", b"default_resources", "default_timeout", b"default_timeout", "engines", b"engines", "environments", b"environments", "image_aliases", b"image_aliases", "instance_types", b"instance_types", "max_budgets", b"max_budgets", "max_chunk_bytes", b"max_chunk_bytes", "max_code_bytes", b"max_code_bytes", "max_timeout", b"max_timeout", "max_upload_bytes", b"max_upload_bytes", "presigned_urls", b"presigned_urls", "trace_url", b"trace_url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCapabilitiesResponse: _TypeAlias = GetCapabilitiesResponse  # noqa: Y015
+
+@_typing.final
+class EnvironmentSupport(_message.Message):
+    """How packages are installed for tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNSUPPORTED_FIELD_NUMBER: _builtins.int
+    INSTALLER_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    unsupported: _builtins.str
+    """Empty where they can be; else why not, for the operator."""
+    installer: _builtins.str
+    """Program that installs, with its version, such as "uv 0.13.9"."""
+    sources: _builtins.bool
+    """Packages that come as source are built; else wheels alone are installed."""
+    addresses: _builtins.bool
+    """Requirements may name https addresses."""
+    @_builtins.property
+    def resources(self) -> _resources_pb2.EffectiveResources:
+        """What an installation may take; its disk bounds an environment."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Longest installation."""
+
+    def __init__(
+        self,
+        *,
+        unsupported: _builtins.str = ...,
+        installer: _builtins.str = ...,
+        sources: _builtins.bool = ...,
+        addresses: _builtins.bool = ...,
+        resources: _resources_pb2.EffectiveResources | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "installer", b"installer", "resources", b"resources", "sources", b"sources", "timeout", b"timeout", "unsupported", b"unsupported"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnvironmentSupport: _TypeAlias = EnvironmentSupport  # noqa: Y015
 
 @_typing.final
 class Engine(_message.Message):

@@ -77,11 +77,31 @@ export interface GetCapabilitiesResponse {
   imageAliases: string[];
   /** Kinds of machines that a request may name, with what its task gets of each resource that it does not ask for; empty where any name is taken. */
   instanceTypes: { [key: string]: Resources };
+  /** What may be asked for in Environment. */
+  environments: EnvironmentSupport | undefined;
 }
 
 export interface GetCapabilitiesResponse_InstanceTypesEntry {
   key: string;
   value: Resources | undefined;
+}
+
+/** How packages are installed for tasks. */
+export interface EnvironmentSupport {
+  /** Empty where they can be; else why not, for the operator. */
+  unsupported: string;
+  /** Program that installs, with its version, such as "uv 0.13.9". */
+  installer: string;
+  /** Packages that come as source are built; else wheels alone are installed. */
+  sources: boolean;
+  /** Requirements may name https addresses. */
+  addresses: boolean;
+  /** What an installation may take; its disk bounds an environment. */
+  resources:
+    | EffectiveResources
+    | undefined;
+  /** Longest installation. */
+  timeout: Duration | undefined;
 }
 
 /** One place tasks may run. */
@@ -444,6 +464,7 @@ function createBaseGetCapabilitiesResponse(): GetCapabilitiesResponse {
     traceUrl: "",
     imageAliases: [],
     instanceTypes: {},
+    environments: undefined,
   };
 }
 
@@ -506,6 +527,9 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
     globalThis.Object.entries(message.instanceTypes).forEach(([key, value]: [string, Resources]) => {
       GetCapabilitiesResponse_InstanceTypesEntry.encode({ key: key as any, value }, writer.uint32(130).fork()).join();
     });
+    if (message.environments !== undefined) {
+      EnvironmentSupport.encode(message.environments, writer.uint32(138).fork()).join();
+    }
     return writer;
   },
 
@@ -653,6 +677,14 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
             }
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.environments = EnvironmentSupport.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -761,6 +793,7 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
           {},
         )
         : {},
+      environments: isSet(object.environments) ? EnvironmentSupport.fromJSON(object.environments) : undefined,
     };
   },
 
@@ -820,6 +853,9 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
         });
       }
     }
+    if (message.environments !== undefined) {
+      obj.environments = EnvironmentSupport.toJSON(message.environments);
+    }
     return obj;
   },
 
@@ -868,6 +904,9 @@ export const GetCapabilitiesResponse: MessageFns<GetCapabilitiesResponse> = {
       },
       {},
     );
+    message.environments = (object.environments !== undefined && object.environments !== null)
+      ? EnvironmentSupport.fromPartial(object.environments)
+      : undefined;
     return message;
   },
 };
@@ -956,6 +995,159 @@ export const GetCapabilitiesResponse_InstanceTypesEntry: MessageFns<GetCapabilit
     message.key = object.key ?? "";
     message.value = (object.value !== undefined && object.value !== null)
       ? Resources.fromPartial(object.value)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseEnvironmentSupport(): EnvironmentSupport {
+  return { unsupported: "", installer: "", sources: false, addresses: false, resources: undefined, timeout: undefined };
+}
+
+export const EnvironmentSupport: MessageFns<EnvironmentSupport> = {
+  encode(message: EnvironmentSupport, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.unsupported !== "") {
+      writer.uint32(10).string(message.unsupported);
+    }
+    if (message.installer !== "") {
+      writer.uint32(18).string(message.installer);
+    }
+    if (message.sources !== false) {
+      writer.uint32(24).bool(message.sources);
+    }
+    if (message.addresses !== false) {
+      writer.uint32(32).bool(message.addresses);
+    }
+    if (message.resources !== undefined) {
+      EffectiveResources.encode(message.resources, writer.uint32(42).fork()).join();
+    }
+    if (message.timeout !== undefined) {
+      Duration.encode(message.timeout, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EnvironmentSupport {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEnvironmentSupport();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.unsupported = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.installer = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sources = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.addresses = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.resources = EffectiveResources.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.timeout = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): EnvironmentSupport {
+    return {
+      unsupported: isSet(object.unsupported) ? globalThis.String(object.unsupported) : "",
+      installer: isSet(object.installer) ? globalThis.String(object.installer) : "",
+      sources: isSet(object.sources) ? globalThis.Boolean(object.sources) : false,
+      addresses: isSet(object.addresses) ? globalThis.Boolean(object.addresses) : false,
+      resources: isSet(object.resources) ? EffectiveResources.fromJSON(object.resources) : undefined,
+      timeout: isSet(object.timeout) ? Duration.fromJSON(object.timeout) : undefined,
+    };
+  },
+
+  toJSON(message: EnvironmentSupport): unknown {
+    const obj: any = {};
+    if (message.unsupported !== "") {
+      obj.unsupported = message.unsupported;
+    }
+    if (message.installer !== "") {
+      obj.installer = message.installer;
+    }
+    if (message.sources !== false) {
+      obj.sources = message.sources;
+    }
+    if (message.addresses !== false) {
+      obj.addresses = message.addresses;
+    }
+    if (message.resources !== undefined) {
+      obj.resources = EffectiveResources.toJSON(message.resources);
+    }
+    if (message.timeout !== undefined) {
+      obj.timeout = Duration.toJSON(message.timeout);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<EnvironmentSupport>): EnvironmentSupport {
+    return EnvironmentSupport.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EnvironmentSupport>): EnvironmentSupport {
+    const message = createBaseEnvironmentSupport();
+    message.unsupported = object.unsupported ?? "";
+    message.installer = object.installer ?? "";
+    message.sources = object.sources ?? false;
+    message.addresses = object.addresses ?? false;
+    message.resources = (object.resources !== undefined && object.resources !== null)
+      ? EffectiveResources.fromPartial(object.resources)
+      : undefined;
+    message.timeout = (object.timeout !== undefined && object.timeout !== null)
+      ? Duration.fromPartial(object.timeout)
       : undefined;
     return message;
   },
