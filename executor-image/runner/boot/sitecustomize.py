@@ -82,6 +82,7 @@ def import_quietly(names):
     try:
         for name in names:
             __import__(name)
+        set_aside()
         return True
     except BaseException:
         # A half-imported library would behave unlike a fresh one: the program gets a new interpreter instead.
@@ -90,6 +91,18 @@ def import_quietly(names):
         for target, fd in zip((1, 2), saved):
             os.dup2(fd, target)
             os.close(fd)
+
+
+def set_aside():
+    """Spares the collector what was imported. At the end of an interpreter it goes through all objects again and again, which with
+    scikit-learn and pandas takes longer than a fit: 170 ms of 230."""
+    known = "gc" in sys.modules
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    if not known:
+        del sys.modules["gc"]
 
 
 def take_over(program):
