@@ -115,7 +115,11 @@ export const SETTINGS = {
     "time between SIGTERM and SIGKILL when a cancel says nothing",
   ),
   LONGSHORE_MAX_STOP_GRACE: setting(duration, "60s", "longest such time that a cancel may ask for"),
-  LONGSHORE_STAGE_IN_TIMEOUT: setting(duration, "5m", "longest unpacking of a project inside its sandbox"),
+  LONGSHORE_STAGE_IN_TIMEOUT: setting(
+    duration,
+    "5m",
+    "longest unpacking of project and inputs inside the sandbox",
+  ),
   LONGSHORE_COLLECT_TIMEOUT: setting(duration, "5m", "longest collecting of a task's artifacts"),
   LONGSHORE_RETENTION: setting(duration, "7d", "how long record, logs and artifacts stay after the end"),
   LONGSHORE_MAX_RETENTION: setting(duration, "90d", "longest retention that a task may ask for"),

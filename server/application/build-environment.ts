@@ -16,6 +16,8 @@ import type { JournalHub } from "./journal-hub.ts";
 import { stopSandbox } from "./stop-sandbox.ts";
 import { untilAvailable } from "./until-available.ts";
 
+/** What a build installs is packed at the speed of the disk. */
+const PACKING_MILLIS = 60_000;
 /** Beyond the runner's own deadline, before the server loses patience. */
 const BACKSTOP_MILLIS = 150_000;
 const GRACE_MILLIS = 5_000;
@@ -135,6 +137,8 @@ export class BuildEnvironment {
       stdin,
       workingDirectory: "",
       outputs: ["environment/**"],
+      stageInMillis: PACKING_MILLIS,
+      collectMillis: PACKING_MILLIS,
       stopGraceMillis: GRACE_MILLIS,
       deadline: null,
       limits,

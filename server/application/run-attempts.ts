@@ -307,6 +307,8 @@ export class RunAttempts {
       workingDirectory: spec.workingDirectory,
       outputs: spec.outputs,
       stopGraceMillis: this.#deps.policy.maxStopGraceMillis,
+      stageInMillis: this.#deps.policy.maxStageInMillis,
+      collectMillis: this.#deps.policy.maxCollectMillis,
       deadline: limits.totalMillis === null ? null : new Date(task.createTime.getTime() + limits.totalMillis),
       limits,
       ...brought,

@@ -4,9 +4,6 @@ import type { Program } from "./task.ts";
 
 /** The runner refuses more; checked here so that the refusal has a reason. */
 const MAX_SPEC_BYTES = 8 * 2 ** 20;
-/** Unpacking and packing go at disk speed: a minute is far beyond what the size limits allow to take. */
-const STAGE_IN_MILLIS = 60_000;
-const ARTIFACT_MILLIS = 60_000;
 
 /** The one place where our spec becomes the wire form of executor-image/CONTRACT.md: a length, then JSON. */
 export function specMessage(spec: RunnerSpec, inputBytes: number): Buffer {
@@ -30,8 +27,8 @@ export function specMessage(spec: RunnerSpec, inputBytes: number): Buffer {
         deadline_unix_ms: spec.deadline === null ? null : spec.deadline.getTime(),
         log_bytes: limits.logBytes,
         artifact_bytes: limits.artifactBytes,
-        artifact_ms: ARTIFACT_MILLIS,
-        stage_in_ms: STAGE_IN_MILLIS,
+        artifact_ms: spec.collectMillis,
+        stage_in_ms: spec.stageInMillis,
         open_files: limits.openFiles,
         processes: limits.processes,
         ram_bytes: limits.ramBytes,

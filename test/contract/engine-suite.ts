@@ -85,6 +85,8 @@ export function sampleRunnerSpec(shape: SandboxShape, changes: Partial<RunnerSpe
     workingDirectory: "",
     outputs: [],
     stopGraceMillis: 5000,
+    stageInMillis: 60_000,
+    collectMillis: 60_000,
     deadline: null,
     limits: shape.limits,
     projectTar: null,

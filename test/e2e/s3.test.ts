@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
-import { BadSource, Longshore, Unavailable } from "@longshore/client";
+import { BadSource, Longshore, type Task, Unavailable } from "@longshore/client";
 import { Blob_State } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { runCli } from "../support/run-cli.ts";
 import { type RunningServer, startServer, whyNoServer } from "../support/running-server.ts";
@@ -141,8 +141,11 @@ describe("a server that keeps its blobs in S3", { skip }, () => {
   });
 
   test("a store that is away holds up what needs it, and nothing else", async () => {
+    const stored = await client.blobs.upload(Buffer.from("kept"));
     await s3.pause();
+    let waiting: Task;
     try {
+      waiting = await client.submit({ code: HASH }, { args: ["x"], inputs: { x: stored } });
       const plain = await client.run({ code: "print('still here')" });
       assert.equal(plain.stdoutTail, "still here\n");
       const upload = client.blobs.get("0".repeat(64), { signal: AbortSignal.timeout(60_000) });
@@ -150,6 +153,9 @@ describe("a server that keeps its blobs in S3", { skip }, () => {
     } finally {
       await s3.resume();
     }
+    const { stdoutTail } = await waiting.result();
+    assert.equal(stdoutTail.trim(), stored.sha256);
+    assert.equal((await waiting.get()).attempts.length, 1);
     assert.equal((await client.blobs.upload(Buffer.from("back"))).state, Blob_State.STORED);
   });
 

@@ -71,6 +71,9 @@ export interface RunnerSpec {
   readonly workingDirectory: string;
   readonly outputs: readonly string[];
   readonly stopGraceMillis: number;
+  /** Longest unpacking of project and inputs, and longest packing of artifacts. */
+  readonly stageInMillis: number;
+  readonly collectMillis: number;
   readonly deadline: Date | null;
   readonly limits: TaskLimits;
   /** Most that the task may tell of itself in spans; null where nobody keeps them. */

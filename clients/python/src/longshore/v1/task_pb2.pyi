@@ -371,7 +371,9 @@ Global___Environment: _TypeAlias = Environment  # noqa: Y015
 
 @_typing.final
 class Input(_message.Message):
-    """One piece of data placed in the sandbox, read-only."""
+    """One file placed in the sandbox, read-only, at most 100 of them, counted against storage. Its bytes stay for as long as the task;
+    gone or damaged when an attempt starts, they end it with REASON_INPUT_FAILED before anything ran.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -379,12 +381,12 @@ class Input(_message.Message):
     BLOB_SHA256_FIELD_NUMBER: _builtins.int
     ARTIFACT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Path below the workspace."""
+    """Path below the workspace, where neither the project nor another input has anything; folders above it are made."""
     blob_sha256: _builtins.str
     """Lower-case hex digest of a stored blob of the same tenant."""
     @_builtins.property
     def artifact(self) -> Global___ArtifactRef:
-        """An artifact of another task, which becomes a dependency."""
+        """An artifact of another task, which becomes a dependency unless it has ended."""
 
     def __init__(
         self,

@@ -247,9 +247,12 @@ export interface Environment {
   preload: string[];
 }
 
-/** One piece of data placed in the sandbox, read-only. */
+/**
+ * One file placed in the sandbox, read-only, at most 100 of them, counted against storage. Its bytes stay for as long as the task;
+ * gone or damaged when an attempt starts, they end it with REASON_INPUT_FAILED before anything ran.
+ */
 export interface Input {
-  /** Path below the workspace. */
+  /** Path below the workspace, where neither the project nor another input has anything; folders above it are made. */
   path: string;
   /** Where it comes from. */
   source:
@@ -257,7 +260,7 @@ export interface Input {
     /** Lower-case hex digest of a stored blob of the same tenant. */
     { $case: "blobSha256"; value: string }
     | //
-    /** An artifact of another task, which becomes a dependency. */
+    /** An artifact of another task, which becomes a dependency unless it has ended. */
     { $case: "artifact"; value: ArtifactRef }
     | undefined;
 }
