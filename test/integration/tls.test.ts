@@ -54,13 +54,36 @@ test("both clients reach a server with TLS and a token", async () => {
 test("a client that does not know the authority, or does not speak TLS, is not served", async () => {
   await using certificates = await Certificates.create();
   await using server = await secureServer(certificates);
-  for (const tls of [true, false]) {
+  const strangers = [true, false].map(async (tls) => {
     await using client = new Longshore(server.address, { token: server.token, tls });
     await assert.rejects(() => client.access.caller(), Unavailable);
-  }
+  });
+  await Promise.all(strangers);
   const ca = await readFile(certificates.ca);
   await using nobody = new Longshore(server.address, { tls: { ca } });
   await assert.rejects(() => nobody.access.caller(), Unauthenticated);
+});
+
+test("the command line says why there is no connection, and nothing else", async () => {
+  await using certificates = await Certificates.create();
+  await using server = await secureServer(certificates);
+  await using strict = await secureServer(certificates, certificates.ca);
+  await using plain = await TransportServer.start(new FakeApplication());
+  const known = { LONGSHORE_TLS_CA: certificates.ca };
+  const cases = [
+    [server.address, {}, /it may ask for TLS/],
+    [server.address, { LONGSHORE_TLS: "true" }, /name its authority with --tls-ca/],
+    [strict.address, known, /a certificate of yours/],
+    [plain.server.address, known, /does not speak TLS/],
+    ["127.0.0.1:1", {}, /no server answers/],
+  ] as const;
+  // Each tries again for three seconds.
+  const checks = cases.map(async ([address, env, pattern]) => {
+    const { code, stderr } = await runCli(["whoami"], { server: address, env });
+    assert.match(stderr, pattern);
+    assert.deepEqual([code, stderr.trim().split("\n").length], [69, 2], stderr);
+  });
+  await Promise.all(checks);
 });
 
 test("where clients need a certificate, those without one are not served", async () => {
@@ -74,10 +97,11 @@ test("where clients need a certificate, those without one are not served", async
   };
   await using known = new Longshore(server.address, { token: server.token, tls: await read(certificates) });
   assert.equal((await known.access.caller()).subject, "admin");
-  for (const tls of [{ ca }, await read(foreign)]) {
+  const strangers = [{ ca }, await read(foreign)].map(async (tls) => {
     await using client = new Longshore(server.address, { token: server.token, tls });
     await assert.rejects(() => client.access.caller(), Unavailable);
-  }
+  });
+  await Promise.all(strangers);
 });
 
 test("a certificate says who calls where it is meant to", async () => {

@@ -20,6 +20,8 @@ async function runHere() {
     });
   }
   const { main } = await import(inRepository ? "../src/main.ts" : "../dist/main.js");
+  // Node's words about our use of it are no part of what we say; a TLS server that is named by its address would be one of them.
+  if (process.env.LONGSHORE_DEBUG === undefined) process.removeAllListeners("warning");
   const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
   process.exitCode = await main(process, version);
 }

@@ -10,6 +10,7 @@ import {
 import { UsageError } from "../usage-error.ts";
 import { flagOf, withFlags } from "./flags.ts";
 import { formatCount, formatTable, printable } from "./format.ts";
+import { describeUnreachable } from "./unreachable.ts";
 
 /** What went wrong, line by line: what, where, and what to do. Never a stack trace. */
 export function describeError(error: unknown, server: string): string[] {
@@ -27,12 +28,8 @@ export function describeError(error: unknown, server: string): string[] {
     ]);
     return [`error: ${printable(error.message)}`, ...formatTable(rows)];
   }
-  if (error instanceof Unavailable && error.unreachable) {
-    return [
-      `error: no server answers at ${printable(server)}`,
-      "  start one with scripts/serve, or name another with --server or LONGSHORE_SERVER",
-    ];
-  }
+  if (error instanceof Unavailable && error.unreachable)
+    return describeUnreachable(error.message, printable(server));
   if (error instanceof ConnectionLost)
     return [`error: the connection to ${printable(server)} was lost; try again`];
   if (error instanceof ServerFault && error.requestId !== "") {
