@@ -21,7 +21,7 @@ export function bucketProblems(v: Values): string[] {
   );
 }
 
-export function bucketOf(v: Values): BucketConfig | null {
+export function bucketOf(v: Values, env: Readonly<Record<string, string | undefined>>): BucketConfig | null {
   if (v.LONGSHORE_BLOBS === "files") return null;
   const [bucket = "", ...prefix] = v.LONGSHORE_BLOBS.slice("s3://".length).replace(/\/$/, "").split("/");
   const orNull = (text: string) => (text === "" ? null : text);
@@ -30,7 +30,7 @@ export function bucketOf(v: Values): BucketConfig | null {
     prefix: prefix.join("/"),
     endpoint: orNull(v.LONGSHORE_S3_ENDPOINT),
     publicEndpoint: orNull(v.LONGSHORE_S3_PUBLIC_ENDPOINT),
-    region: v.LONGSHORE_S3_REGION,
+    region: v.LONGSHORE_S3_REGION || env.AWS_REGION || env.AWS_DEFAULT_REGION || "us-east-1",
     lifetimeMillis: v.LONGSHORE_URL_LIFETIME,
     maxLifetimeMillis: v.LONGSHORE_MAX_URL_LIFETIME,
     pathStyle:

@@ -249,7 +249,7 @@ function toConfig(v: Values, env: Environment): Omit<Config, "prices" | "quotas"
     },
     warm: { count: v.LONGSHORE_WARM_COUNT, ramBytes: v.LONGSHORE_WARM_RAM },
     leastFreeBytes: v.LONGSHORE_LEAST_FREE_DISK,
-    bucket: bucketOf(v),
+    bucket: bucketOf(v, env),
     uids: { first: v.LONGSHORE_FIRST_UID, count: v.LONGSHORE_UID_COUNT },
     builds: toBuilds(v),
     ...(v.LONGSHORE_EGRESS === "on" && {

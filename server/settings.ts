@@ -226,8 +226,8 @@ export const SETTINGS = {
   ),
   LONGSHORE_S3_REGION: setting(
     z.string(),
-    process.env.AWS_REGION ?? "us-east-1",
-    "region that requests to it are signed for",
+    "",
+    "region that requests to it are signed for; empty means AWS_REGION, else us-east-1",
   ),
   LONGSHORE_S3_PATH_STYLE: setting(
     z.enum(["auto", "true", "false"], "is none of auto, true, false"),

@@ -35,6 +35,18 @@ describe("blobs in S3", { skip }, () => {
     bucket.close();
   });
 
+  test("many slow readers keep nobody else out", async () => {
+    await using folder = await TemporaryFolder.create();
+    const bucket = s3.bucket("slow");
+    const store = new S3BlobStore({ bucket, directory: folder.path });
+    const { sha256 } = await store.write(cut(randomBytes(10 * MiB)));
+    const readers = Array.from({ length: 70 }, () => store.read(sha256, 0)[Symbol.asyncIterator]());
+    await Promise.all(readers.map((reader) => reader.next()));
+    assert.equal(await store.size(sha256), 10 * MiB);
+    await Promise.all(readers.map((reader) => reader.return?.()));
+    bucket.close();
+  });
+
   test("the prefix keeps one server's blobs from another's", async () => {
     await using folder = await TemporaryFolder.create();
     const [one, two] = ["a/b", "a/bc"].map(

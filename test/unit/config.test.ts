@@ -30,6 +30,20 @@ describe("the server's settings", () => {
     );
   });
 
+  test("take a bucket apart, and AWS' own region", () => {
+    const bucket = (value: string, env: Record<string, string> = {}) =>
+      readConfig({ LONGSHORE_BLOBS: value, ...env }).bucket;
+    assert.equal(bucket("files"), null);
+    const { bucket: name, prefix, endpoint, region, pathStyle } = bucket("s3://tasks") ?? assert.fail();
+    assert.deepEqual([name, prefix, endpoint, region, pathStyle], ["tasks", "", null, "us-east-1", false]);
+    const own = { LONGSHORE_S3_ENDPOINT: "http://minio:9000", AWS_REGION: "eu-west-3" };
+    const other = bucket("s3://tasks/a/b.c/", own) ?? assert.fail();
+    assert.deepEqual([other.prefix, other.region, other.pathStyle], ["a/b.c", "eu-west-3", true]);
+    for (const wrong of ["s3://", "s3://UPPER", "s3://b//x", "s3://b/../x?y", "minio", "s3:/b"])
+      assert.throws(() => bucket(wrong), /neither files nor s3:\/\/BUCKET\/PREFIX/, wrong);
+    assert.throws(() => bucket("files", own), /LONGSHORE_S3_ENDPOINT means nothing without/);
+  });
+
   for (const listen of ["127.0.0.1:1", "127.8.8.8:50051", "localhost:50051", "[::1]:50051"]) {
     test(`${listen} is served without more`, () =>
       assert.equal(readConfig({ LONGSHORE_LISTEN: listen }).listen, listen));

@@ -29,6 +29,8 @@ const PARTS_AT_ONCE = 3;
 const PUTS_AT_ONCE = 4;
 const ANSWER_MILLIS = 5_000;
 const SILENCE_MILLIS = 30_000;
+/** A download holds one for as long as its client takes; with the SDK's 50, slow clients would lock everybody else out. */
+const MOST_CONNECTIONS = 1_000;
 /** Broken connections in a row that bring no byte before a read is given up. */
 const READ_TRIES = 3;
 
@@ -291,7 +293,12 @@ function clientOf({ region, pathStyle, credentials }: BucketOptions, endpoint: s
     // Only where it is asked for: other stores than AWS do not all know the newest checksums.
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
-    requestHandler: { connectionTimeout: ANSWER_MILLIS, socketTimeout: SILENCE_MILLIS },
+    requestHandler: {
+      connectionTimeout: ANSWER_MILLIS,
+      socketTimeout: SILENCE_MILLIS,
+      httpAgent: { keepAlive: true, maxSockets: MOST_CONNECTIONS },
+      httpsAgent: { keepAlive: true, maxSockets: MOST_CONNECTIONS },
+    },
   });
 }
 
