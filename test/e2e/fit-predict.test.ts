@@ -7,10 +7,10 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { Longshore } from "@longshore/client";
-import { packageSettings, packagesMissing } from "../support/packages.ts";
 import { runCli } from "../support/run-cli.ts";
 import { type RunningServer, startServer, whyNoServer } from "../support/running-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
+import { indexSettings, whyNoIndex } from "../support/uv.ts";
 
 const PYTHON_CLIENT = join(import.meta.dirname, "../../clients/python");
 const EXAMPLE = join(PYTHON_CLIENT, "examples/fit_predict");
@@ -22,7 +22,7 @@ const noPython =
 const FITS = 20;
 
 describe("fits and predictions", {
-  skip: packagesMissing || noPython || ((await whyNoServer()) ?? false),
+  skip: noPython || ((await whyNoServer()) ?? (await whyNoIndex()) ?? false),
 }, () => {
   const cleanup = new AsyncDisposableStack();
   let server: RunningServer;
@@ -31,7 +31,7 @@ describe("fits and predictions", {
 
   before(async () => {
     folder = cleanup.use(await TemporaryFolder.create());
-    server = cleanup.use(await startServer({ ...packageSettings, LONGSHORE_BUILD_CPU: "2" }));
+    server = cleanup.use(await startServer({ ...indexSettings(), LONGSHORE_BUILD_CPU: "2" }));
     client = cleanup.use(new Longshore(server.address));
     const args = ["run", EXAMPLE, "--entrypoint", "make_data.py", "--ram", "1GB", "--timeout", "2m"];
     const made = await runCli([...args, "--out", "*.parquet", "--json"], { server: server.address });

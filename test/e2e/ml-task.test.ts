@@ -9,14 +9,17 @@ import { EXECUTOR_IMAGE } from "../support/docker-engine.ts";
 import { MlflowServer, mlflowMissing } from "../support/mlflow-server.ts";
 import { NeighbourHost } from "../support/neighbour-host.ts";
 import { outsideMissing } from "../support/outside-network.ts";
-import { packageSettings, packagesMissing } from "../support/packages.ts";
 import { runCli } from "../support/run-cli.ts";
 import { type RunningServer, startServer, whyNoServer } from "../support/running-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
+import { indexSettings, whyNoIndex } from "../support/uv.ts";
 
 const PYTHON_CLIENT = join(import.meta.dirname, "../../clients/python");
 const EXAMPLE = join(PYTHON_CLIENT, "examples/ml_task");
 const python = process.env.LONGSHORE_TEST_PYTHON ?? "";
+const noPackages =
+  (await whyNoIndex()) ??
+  (python === "" && "LONGSHORE_TEST_PYTHON names no Python with the client's packages");
 const skip = mlflowMissing || ((await whyNoServer()) ?? false) || (await outsideMissing());
 
 /** The same without packages of its own, over MLflow's REST API. */
@@ -43,7 +46,7 @@ describe("the ML task manager's configuration", { skip }, () => {
     mlflow = cleanup.use(await MlflowServer.start(neighbour));
     server = cleanup.use(
       await startServer({
-        ...packageSettings,
+        ...indexSettings(),
         LONGSHORE_TRACKING_ALIASES: `experiments=${mlflow.url}`,
         LONGSHORE_ENGINE_ALIASES: "atena02=docker",
         LONGSHORE_IMAGE_ALIASES: `sklearn_sample_latest=${EXECUTOR_IMAGE}`,
@@ -118,7 +121,7 @@ describe("the ML task manager's configuration", { skip }, () => {
   });
 
   test("trains the example with scikit-learn and MLflow's own client, from Python", {
-    skip: packagesMissing || (python === "" && "LONGSHORE_TEST_PYTHON names no Python"),
+    skip: noPackages,
   }, async () => {
     const submit = `
 import sys, longshore

@@ -25,7 +25,7 @@ import type { TaskOutcome } from "./outcome.ts";
 import { followPictures, type PictureOptions } from "./pictures.ts";
 import { isFolder, openSource, type Source } from "./source.ts";
 import { requestOf, type TaskOptions } from "./spec.ts";
-import { inWordsOfConfig, mergeOptions, uploadInputs } from "./submit-config.ts";
+import { inputsOf, inWordsOfConfig, mergeOptions } from "./submit-config.ts";
 import { type ResultOptions, Task, taskFrom } from "./task.ts";
 import { readTaskConfig, sourceOf, type TaskConfigContext } from "./task-config.ts";
 import { type BlobFormatName, CHUNK_BYTES, formatNumber, type UploadOptions, uploadBlob } from "./upload.ts";
@@ -120,9 +120,9 @@ export class Longshore implements AsyncDisposable {
     const { datasets, ...asked } = options;
     const config = await readTaskConfig(path, { datasets });
     const program = sourceOf(config, path, source);
-    const upload = (content: string | Uint8Array) => this.blobs.upload(content, options);
+    const upload = (content: Uint8Array) => this.blobs.upload(content, { signal: options.signal });
     const folder = (await isFolder(program)) ? program : undefined;
-    const inputs = await uploadInputs(config, folder, upload);
+    const inputs = await inputsOf(config, folder, upload);
     const merged = mergeOptions(config, asked, inputs);
     try {
       return await this.submit(program, {

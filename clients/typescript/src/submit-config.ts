@@ -20,19 +20,18 @@ export function mergeOptions<O extends TaskOptions>(
   };
 }
 
-/** Uploads what the configuration brings beside the program; a dataset at the top of the program's folder goes with it anyway. */
-export async function uploadInputs(
+/** What the configuration brings beside the program; a dataset at the top of the program's folder goes with it anyway. */
+export async function inputsOf(
   config: TaskConfig,
   folder: string | undefined,
-  upload: (content: string | Uint8Array) => Promise<{ readonly sha256: string }>,
+  upload: (content: Uint8Array) => Promise<{ readonly sha256: string }>,
 ): Promise<InputOption[]> {
   const { dataset, modelParams } = config;
   const params = { path: MODEL_PARAMS_PATH, blobSha256: (await upload(modelParams)).sha256 };
   if (dataset === undefined) return [params];
   if ("file" in dataset && folder !== undefined && resolve(dataset.file) === resolve(folder, dataset.path))
     return [params];
-  const blobSha256 = "file" in dataset ? (await upload(dataset.file)).sha256 : dataset.blobSha256;
-  return [params, { path: dataset.path, blobSha256 }];
+  return [params, dataset];
 }
 
 /** What the server says of a field is said of the file's field that it was made of. */

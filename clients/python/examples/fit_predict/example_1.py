@@ -50,7 +50,7 @@ def pipeline(client, train, test, cache):
         "ml:fit",
         [train.name, MODEL],
         name=f"fit {train.name}",
-        inputs=[longshore.BlobInput(train.name, client.blobs.upload(train).sha256)],
+        inputs={train.name: train},
         outputs=[MODEL],
         **common,
     )
@@ -58,10 +58,7 @@ def pipeline(client, train, test, cache):
         "ml:predict",
         [MODEL, test.name, PREDICTIONS],
         name=f"predict {test.name}",
-        inputs=[
-            longshore.ArtifactInput(MODEL, fit.id, MODEL),
-            longshore.BlobInput(test.name, client.blobs.upload(test).sha256),
-        ],
+        inputs={MODEL: fit.task.artifact(MODEL), test.name: test},
         outputs=[PREDICTIONS],
         **common,
     )

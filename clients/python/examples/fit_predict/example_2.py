@@ -65,7 +65,6 @@ async def main():
     parser.add_argument("--server", help="host:port (LONGSHORE_SERVER, else 127.0.0.1:50051)")
     options = parser.parse_args()
     async with aio.Client(options.server) as client:
-        data = longshore.BlobInput(options.train.name, (await client.blobs.upload(options.train)).sha256)
         calls = [
             await client.start(
                 "ml:fit",
@@ -74,7 +73,7 @@ async def main():
                 project=HERE,
                 name=f"fit {number}",
                 labels={"sweep": "example_2"},
-                inputs=[data],
+                inputs={options.train.name: options.train},
                 outputs=["model.joblib"],
                 cpu=1,
                 ram="512MB",

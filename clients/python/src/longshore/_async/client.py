@@ -27,6 +27,7 @@ from .._core.inputs import open_files
 from .._core.options import (
     BlobFormatName,
     BlobInput,
+    FileInput,
     PathLike,
     ProgressCallback,
     StartOptions,
@@ -141,10 +142,11 @@ class Client:
         """
         read = await in_thread(read_task_config, config, datasets)
         program = source_of(read, config, source)
-        inputs = [BlobInput(MODEL_PARAMS_PATH, (await self.blobs.upload(read.model_params)).sha256)]
+        params = await self.blobs.upload(read.model_params)
+        inputs: list[BlobInput | FileInput] = [BlobInput(MODEL_PARAMS_PATH, params.sha256)]
         if read.dataset is not None and not goes_along(read.dataset, program):
-            sha256 = read.dataset.sha256 or (await self.blobs.upload(read.dataset.file)).sha256
-            inputs.append(BlobInput(read.dataset.path, sha256))
+            path, file, sha256 = read.dataset.path, read.dataset.file, read.dataset.sha256
+            inputs.append(FileInput(path, file) if file else BlobInput(path, sha256))
         merged = read.merged(options, inputs)
         if read.script is not None and os.path.isdir(program):
             merged.setdefault("entrypoint", read.script)
