@@ -1,10 +1,11 @@
 /** Blobs in a real S3 server: large ones, a store that is away or refuses, and uploads that lose nothing by it. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import { S3BlobStore } from "#server/adapters/blobs/s3-blob-store.ts";
 import { StoreAway, SystemFault } from "#server/domain/errors.ts";
-import { cut, digestOf, Harbour, TENANT } from "../support/harbour.ts";
+import { cut, digestOf, Harbour, project, TENANT } from "../support/harbour.ts";
 import { S3Server, whyNoS3Server } from "../support/s3-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
@@ -32,6 +33,25 @@ describe("blobs in S3", { skip }, () => {
     assert.equal(await store.size(sha256), bytes.length);
     for (const offset of [0, 8 * MiB - 1, 24 * MiB, bytes.length - 1])
       assert.ok((await read(store.read(sha256, offset))).equals(bytes.subarray(offset)), String(offset));
+    bucket.close();
+  });
+
+  test("what was checked of a project is made anew from its blob, and a damaged blob is not taken for it", async () => {
+    const bucket = s3.bucket("derived");
+    await using harbour = await Harbour.open((directory) => ({
+      blobs: new S3BlobStore({ bucket, directory }),
+    }));
+    const bytes = project();
+    const sha256 = digestOf(bytes);
+    await harbour.send(bytes);
+    const kept = await readFile(await harbour.recheck.canonicalTar(sha256, "TAR"));
+    await harbour.archives.remove(sha256);
+    assert.deepEqual(await readFile(await harbour.recheck.canonicalTar(sha256, "TAR")), kept);
+    await harbour.archives.remove(sha256);
+    await bucket.putText(`sha256/${sha256.slice(0, 2)}/${sha256}`, "exchanged");
+    await assert.rejects(harbour.recheck.canonicalTar(sha256, "RAW"));
+    assert.equal(await harbour.archives.canonicalTar(sha256), undefined);
+    assert.deepEqual(await harbour.leftovers(), []);
     bucket.close();
   });
 
