@@ -1,6 +1,6 @@
 /** Environments on the real server: uv in a sandbox, wheels from a folder, and scikit-learn where an index answers. */
 import assert from "node:assert/strict";
-import { chmod, copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { InvalidRequest, Longshore, type Task, type TaskRecord } from "@longshore/client";
@@ -99,6 +99,7 @@ describe("environments", { skip }, () => {
     assert.equal(first.output, expected);
     assert.match(first.build, /harbour-base==1\.2[\s\S]*harbour-sample==1\.0/);
     assert.match(environmentOf(first.record), /^built in [\d.]+ s: harbour-sample==1\.0$/);
+    assert.match(first.record.attempts[0]?.environmentId ?? "", /^[0-9a-f]{64}$/);
     const run = await runCli(["run", project], { server: server.address });
     assert.deepEqual([run.code, run.stdout], [0, expected]);
     assert.match(run.stderr, /^environment harbour-sample==1\.0 {2}cached$/m);
@@ -203,6 +204,57 @@ describe("an environment whose server is killed while it is built", { skip }, ()
     } finally {
       await stopWithoutLeftovers(server);
     }
+  });
+});
+
+/** As an index that refuses, and names itself with the password it was asked with. */
+const TALKATIVE_UV = `#!/bin/sh
+if [ "$1" = --version ]; then echo "uv 0.0.0"; exit; fi
+echo "error: $UV_DEFAULT_INDEX via $HTTPS_PROXY refused"
+exit 1
+`;
+
+describe("a password of the package index", { skip }, () => {
+  test("reaches the installer and nobody else", async () => {
+    await using folder = await TemporaryFolder.create();
+    const uv = join(folder.path, "uv");
+    await writeFile(uv, TALKATIVE_UV, { mode: 0o755 });
+    const server = await startServer({
+      LONGSHORE_UV: uv,
+      LONGSHORE_BUILD_INDEX_URL: "https://robot:hunter2%21hunter2@index.example/simple",
+      LONGSHORE_BUILD_PROXY: "http://secrettoken@proxy.example:3128",
+    });
+    try {
+      await using client = new Longshore(server.address);
+      const task = await client.submit({ code: "print(1)" }, { requirements: "six" });
+      const { record, build } = await ended(task);
+      assert.equal(
+        build,
+        "error: https://robot:****@index.example/simple via http://****@proxy.example:3128 refused\n",
+      );
+      const told = [
+        JSON.stringify(record, (_key, value) => (typeof value === "bigint" ? String(value) : value)),
+        server.log.join("\n"),
+        JSON.stringify(await client.capabilities(), (_key, value) =>
+          typeof value === "bigint" ? String(value) : value,
+        ),
+        await readFile(join(server.dataDirectory, "longshore.db"), "latin1"),
+        await readFile(join(server.dataDirectory, "longshore.db-wal"), "latin1").catch(() => ""),
+      ].join("\n");
+      assert.match(told, /index\.example/);
+      assert.doesNotMatch(told, /hunter2|secrettoken/);
+    } finally {
+      await stopWithoutLeftovers(server);
+    }
+  });
+
+  test("is not repeated when its setting is wrong", async () => {
+    const wrong = startServer({ LONGSHORE_BUILD_INDEX_URL: "ftp://robot:hunter2hunter2@index.example" });
+    await assert.rejects(wrong, (error: Error) => {
+      assert.match(error.message, /LONGSHORE_BUILD_INDEX_URL is no http or https address/);
+      assert.doesNotMatch(error.message, /hunter2/);
+      return true;
+    });
   });
 });
 

@@ -73,6 +73,13 @@ def test_everything_that_can_be_asked_arrives() -> None:
     assert request.stdin == "ä".encode()
 
 
+def test_no_requirements_is_told_from_none_given() -> None:
+    assert not request_of({}).HasField("environment")
+    assert request_of({"requirements": []}).environment.requirements == ""
+    assert request_of({"preload": ["numpy"]}).environment.requirements == ""
+    assert request_of({"requirements": "", "preload": ["numpy"]}).environment.requirements == "# none"
+
+
 def test_what_is_left_out_is_absent_and_request_ids_differ() -> None:
     request = request_of({})
     assert {field.name for field, _ in request.ListFields()} == {"task_type", "request_id"}

@@ -161,6 +161,7 @@ function attemptToProto(attempt: Attempt, view: View): WireAttempt {
     engine: attempt.engine,
     containerId: attempt.containerId,
     imageDigest: attempt.imageDigest,
+    environmentId: attempt.environmentId,
     isolation: Isolation[attempt.isolation],
     warm: attempt.warm,
     startTime: attempt.startTime,

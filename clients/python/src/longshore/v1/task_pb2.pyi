@@ -1049,6 +1049,7 @@ class Attempt(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     EXPERIMENT_RUN_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_ID_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """From 1."""
     engine: _builtins.str
@@ -1061,6 +1062,8 @@ class Attempt(_message.Message):
     """Tier in force."""
     warm: _builtins.bool
     """A warm sandbox was taken."""
+    environment_id: _builtins.str
+    """What was installed for it, by the hash of everything that goes into an environment; empty for none."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When its sandbox was asked for."""
@@ -1095,10 +1098,11 @@ class Attempt(_message.Message):
         result: Global___TaskResult | None = ...,
         usage: Global___Usage | None = ...,
         experiment_run: Global___ExperimentRun | None = ...,
+        environment_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "experiment_run", b"experiment_run", "result", b"result", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "end_time", b"end_time", "engine", b"engine", "experiment_run", b"experiment_run", "image_digest", b"image_digest", "isolation", b"isolation", "number", b"number", "result", b"result", "start_time", b"start_time", "usage", b"usage", "warm", b"warm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "end_time", b"end_time", "engine", b"engine", "environment_id", b"environment_id", "experiment_run", b"experiment_run", "image_digest", b"image_digest", "isolation", b"isolation", "number", b"number", "result", b"result", "start_time", b"start_time", "usage", b"usage", "warm", b"warm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -882,7 +882,11 @@ export interface Attempt {
     | Usage
     | undefined;
   /** Its run on the tracking server, for a task with an experiment. */
-  experimentRun: ExperimentRun | undefined;
+  experimentRun:
+    | ExperimentRun
+    | undefined;
+  /** What was installed for it, by the hash of everything that goes into an environment; empty for none. */
+  environmentId: string;
 }
 
 /** Where an attempt's parameters and metrics are tracked. */
@@ -3924,6 +3928,7 @@ function createBaseAttempt(): Attempt {
     result: undefined,
     usage: undefined,
     experimentRun: undefined,
+    environmentId: "",
   };
 }
 
@@ -3961,6 +3966,9 @@ export const Attempt: MessageFns<Attempt> = {
     }
     if (message.experimentRun !== undefined) {
       ExperimentRun.encode(message.experimentRun, writer.uint32(90).fork()).join();
+    }
+    if (message.environmentId !== "") {
+      writer.uint32(98).string(message.environmentId);
     }
     return writer;
   },
@@ -4066,6 +4074,14 @@ export const Attempt: MessageFns<Attempt> = {
             message.experimentRun = ExperimentRun.decode(reader, reader.uint32());
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.environmentId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4111,6 +4127,11 @@ export const Attempt: MessageFns<Attempt> = {
         : isSet(object.experiment_run)
         ? ExperimentRun.fromJSON(object.experiment_run)
         : undefined,
+      environmentId: isSet(object.environmentId)
+        ? globalThis.String(object.environmentId)
+        : isSet(object.environment_id)
+        ? globalThis.String(object.environment_id)
+        : "",
     };
   },
 
@@ -4149,6 +4170,9 @@ export const Attempt: MessageFns<Attempt> = {
     if (message.experimentRun !== undefined) {
       obj.experimentRun = ExperimentRun.toJSON(message.experimentRun);
     }
+    if (message.environmentId !== "") {
+      obj.environmentId = message.environmentId;
+    }
     return obj;
   },
 
@@ -4172,6 +4196,7 @@ export const Attempt: MessageFns<Attempt> = {
     message.experimentRun = (object.experimentRun !== undefined && object.experimentRun !== null)
       ? ExperimentRun.fromPartial(object.experimentRun)
       : undefined;
+    message.environmentId = object.environmentId ?? "";
     return message;
   },
 };
