@@ -120,6 +120,7 @@ export class CreateTask {
     const spec = withSecrets(request);
     const archiveSha256 = spec.archiveSha256 === "" ? "0".repeat(64) : spec.archiveSha256;
     const limits = checkSpec({ ...spec, archiveSha256 }, this.#deps.policy, violations);
+    this.#deps.environments.checkForm(spec, violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
     this.#refuseWhilePaused();
     this.#deps.quota.refuseUsedUp(caller.tenant);

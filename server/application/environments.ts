@@ -3,8 +3,6 @@ import type { BuildKit } from "../domain/build-kit.ts";
 import { NotFound, type Unavailable } from "../domain/errors.ts";
 import type { TaskLimits } from "../domain/limits.ts";
 import type { ShapeEnvironment } from "../domain/ports/engine.ts";
-import type { EnvironmentStore } from "../domain/ports/environment-store.ts";
-import type { Log } from "../domain/ports/telemetry.ts";
 import {
   normalRequirements,
   parseRequirements,
@@ -16,15 +14,15 @@ import type { Attempt, Task, Wait } from "../domain/task.ts";
 import { isFinished } from "../domain/transition.ts";
 import { BuildEnvironment, explain, type FailedBuild } from "./build-environment.ts";
 import { BuildOutput } from "./build-output.ts";
-import type { EngineHost, EngineHosts } from "./engine-host.ts";
+import type { EngineHost } from "./engine-host.ts";
 import type { EnvironmentRecord } from "./environment-record.ts";
+import { EnvironmentRoom, type EnvironmentRoomDeps } from "./environment-room.ts";
+import { FailedBuilds } from "./failed-builds.ts";
 import type { NewId } from "./identity.ts";
 import type { JournalHub } from "./journal-hub.ts";
 import { factsOf } from "./log-facts.ts";
 import { untilAvailable } from "./until-available.ts";
 
-/** The same requirements would fail in the same way, but an index learns of new packages all the time. */
-const FAILURE_MILLIS = 30_000;
 /** A sandbox that vanished says nothing about the requirements. */
 const MOST_TRIES = 3;
 
@@ -61,18 +59,13 @@ export interface TakenEnvironment {
   readonly note: string;
 }
 
-export interface EnvironmentsDeps {
+export interface EnvironmentsDeps extends EnvironmentRoomDeps {
   readonly kit: BuildKit | null;
-  readonly store: EnvironmentStore;
-  /** What environments may take of the disk together. */
-  readonly mostBytes: number;
-  readonly hosts: EngineHosts;
   readonly journals: ReadonlyMap<string, JournalHub>;
   readonly record: EnvironmentRecord;
   readonly scheduler: { wake(): void; isPaused(): boolean };
   /** The environment of a held back task is there. */
   readonly ready: (task: Task) => void;
-  readonly log: Log;
   readonly clock: () => Date;
   readonly newId: NewId;
 }
@@ -86,13 +79,15 @@ export class Environments {
   readonly #builder: BuildEnvironment | undefined;
   readonly #wanted = new Map<string, Wanted>();
   readonly #builds = new Map<string, Build>();
-  readonly #failures = new Map<string, { readonly failed: FailedBuild; readonly until: number }>();
-  readonly #evictions = new Map<string, Promise<void>>();
+  readonly #failures: FailedBuilds;
+  readonly #room: EnvironmentRoom;
   readonly #work = new Set<Promise<void>>();
   readonly #closing = new AbortController();
 
   constructor(deps: EnvironmentsDeps) {
     this.#deps = deps;
+    this.#failures = new FailedBuilds(deps.clock);
+    this.#room = new EnvironmentRoom(deps, (id) => this.#isUsed(id));
     const { kit, store, journals, log, newId } = deps;
     this.#builder = kit === null ? undefined : new BuildEnvironment({ kit, store, journals, log, newId });
   }
@@ -166,6 +161,8 @@ export class Environments {
     if (task.environment === null) return { environment: undefined, note: "" };
     const { preload } = task.environment;
     const wanted = this.#wanted.get(task.id);
+    // Without a word of where its packages are it must not run without them.
+    if (wanted === undefined && task.environment.requirements !== "") return undefined;
     if (wanted === undefined)
       return { environment: preload.length === 0 ? undefined : { id: "", folder: null, preload }, note: "" };
     const { store, clock, log } = this.#deps;
@@ -211,20 +208,9 @@ export class Environments {
     return [...this.#builds.values()].flatMap(({ sandboxId }) => (sandboxId === "" ? [] : [sandboxId]));
   }
 
-  /** Makes room where the configured size is exceeded: least recently used first, never one in use. */
+  /** Makes room where the configured size is exceeded. */
   async makeRoom(): Promise<void> {
-    const { store, mostBytes, log } = this.#deps;
-    const stored = store.list().toSorted((a, b) => a.useTime.getTime() - b.useTime.getTime());
-    let total = stored.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    for (const { id, sizeBytes } of stored) {
-      if (total <= mostBytes) return;
-      if (this.#isUsed(id)) continue;
-      log.info("an environment gives way to others", { environment: id, size: formatSize(sizeBytes) });
-      const eviction = this.#evict(id).finally(() => this.#evictions.delete(id));
-      this.#evictions.set(id, eviction);
-      await eviction;
-      total -= sizeBytes;
-    }
+    await this.#room.make();
   }
 
   /** Ends builds; the next server begins them anew. */
@@ -251,17 +237,11 @@ export class Environments {
     }
     const id = this.#idOf(wanted, digest);
     wanted.id = id;
-    await this.#evictions.get(id);
+    await this.#room.settled(id);
     if (this.#wanted.get(wanted.task.id) !== wanted) return;
     if (this.#deps.store.has(id)) return this.#makeReady(wanted);
-    const failure = this.#failures.get(id);
-    if (failure !== undefined && failure.until > this.#deps.clock().getTime())
-      return await this.#deps.record.fail(
-        wanted.task,
-        this.#why(failure.failed, wanted),
-        failure.failed.output,
-        this.#closing.signal,
-      );
+    const failed = this.#failures.find(id);
+    if (failed !== undefined) return await this.#fail(wanted, failed);
     if (this.#builder === undefined) {
       const why = {
         message: "its environment is gone, and this server builds none any more",
@@ -310,7 +290,7 @@ export class Environments {
     }
     const seconds = ((clock().getTime() - begun) / 1000).toFixed(1);
     log.info(failed === undefined ? "environment built" : "environment not built", { ...facts, seconds });
-    if (failed !== undefined) this.#remember(build, failed);
+    if (failed !== undefined) this.#failures.remember(build.id, failed);
     await Promise.all([...build.waiting].map((wanted) => this.#tell(wanted, failed, seconds)));
     if (failed === undefined && store.has(build.id)) await this.makeRoom();
   }
@@ -342,22 +322,15 @@ export class Environments {
   async #tell(wanted: Wanted, failed: FailedBuild | undefined, seconds: string): Promise<void> {
     const { record } = this.#deps;
     const { signal } = this.#closing;
-    if (failed !== undefined)
-      return await record.fail(wanted.task, this.#why(failed, wanted), failed.output, signal);
+    if (failed !== undefined) return await this.#fail(wanted, failed);
     await record.end(wanted.task, `built in ${seconds} s: ${summarise(wanted.requirements)}`, signal);
     wanted.built = true;
     this.#makeReady(wanted);
   }
 
-  #why(failed: FailedBuild, { task, requirements }: Wanted) {
-    return explain(failed, requirements, task.environment?.source ?? "requirements");
-  }
-
-  #remember(build: Build, failed: FailedBuild): void {
-    const now = this.#deps.clock().getTime();
-    for (const [id, { until }] of this.#failures) if (until <= now) this.#failures.delete(id);
-    const { passing } = explain(failed, [], "");
-    if (!passing) this.#failures.set(build.id, { failed, until: now + FAILURE_MILLIS });
+  async #fail({ task, requirements }: Wanted, failed: FailedBuild): Promise<void> {
+    const why = explain(failed, requirements, task.environment?.source ?? "requirements");
+    await this.#deps.record.fail(task, why, failed.output, this.#closing.signal);
   }
 
   #makeReady(wanted: Wanted): void {
@@ -383,12 +356,6 @@ export class Environments {
     return this.#builds.has(id) || [...this.#wanted.values()].some((wanted) => wanted.id === id);
   }
 
-  async #evict(id: string): Promise<void> {
-    for (const { engine } of this.#deps.hosts.all()) await engine.forgetEnvironment?.(id);
-    await this.#deps.store.remove(id);
-  }
-
-  /** The tenant goes in, too: that something was built before would tell what others work with. */
   #idOf({ task, requirements }: Pick<Wanted, "task" | "requirements">, imageDigest: string): string {
     const identity = this.#deps.kit?.identity ?? "";
     return createHash("sha256")

@@ -2,7 +2,7 @@ import type { BuildKit } from "../domain/build-kit.ts";
 import { type FieldViolation, Unsupported } from "../domain/errors.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
 import type { BlobStore } from "../domain/ports/blob-store.ts";
-import { parseRequirements } from "../domain/requirements.ts";
+import { parseRequirements, type Requirement } from "../domain/requirements.ts";
 import type { TaskEnvironment, TaskSpec } from "../domain/task.ts";
 import { normalisePath } from "../domain/workspace-path.ts";
 import type { EngineHost } from "./engine-host.ts";
@@ -31,6 +31,12 @@ export class ResolveEnvironment {
     this.#builds = deps.builds;
   }
 
+  /** What can be said without the project. */
+  checkForm({ environment }: TaskSpec, violations: FieldViolation[]): void {
+    checkPreload(environment?.preload ?? [], violations);
+    this.#parse({ source: FIELD, text: environment?.requirements ?? "" }, violations);
+  }
+
   /** `hasProject`: the spec's archive is there and is one. */
   async resolve(
     spec: TaskSpec,
@@ -41,10 +47,7 @@ export class ResolveEnvironment {
     checkPreload(preload, violations);
     const lines = await this.#lines(spec, hasProject, violations);
     const { source, text } = lines ?? { source: "", text: "" };
-    const { requirements, problems } = parseRequirements(text, { urls: this.#builds.kit?.urls ?? false });
-    const from = source === FIELD ? "" : `${source} `;
-    for (const { line, problem } of problems)
-      violations.push({ field: FIELD, description: `${from}line ${line}: ${problem}` });
+    const requirements = this.#parse({ source, text }, violations);
     if (requirements.length === 0 && preload.length === 0) return null;
     return requirements.length === 0
       ? { requirements: "", source: "", preload }
@@ -59,6 +62,17 @@ export class ResolveEnvironment {
     if (this.#builds.kit === null) throw new Unsupported(`${this.#builds.whyNot}; ${without}`);
     if (host.capabilities.environments !== true)
       throw new Unsupported(`engine ${host.engine.name} has no way to give a task packages; ${without}`);
+  }
+
+  #parse(
+    { source, text }: { readonly source: string; readonly text: string },
+    violations: FieldViolation[],
+  ): readonly Requirement[] {
+    const { requirements, problems } = parseRequirements(text, { urls: this.#builds.kit?.urls ?? false });
+    const from = source === FIELD ? "" : `${source} `;
+    for (const { line, problem } of problems)
+      violations.push({ field: FIELD, description: `${from}line ${line}: ${problem}` });
+    return requirements;
   }
 
   async #lines(

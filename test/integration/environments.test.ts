@@ -237,6 +237,25 @@ describe("an environment", () => {
     await lab.bench.finished(running.id);
   });
 
+  test("of an attempt from before a restart does not give way", async () => {
+    await using lab = await EnvironmentBench.open(5_000);
+    const running = await lab.create("first", {
+      code: "import time; time.sleep(3600)",
+      timeoutMillis: 3_600_000,
+    });
+    await lab.bench.until(running.id, ({ state }) => state === "RUNNING");
+    const [used] = lab.bench.environments.list();
+    await lab.bench.stop();
+    await lab.bench.start(lab.parts());
+    await lab.bench.finished((await lab.create("second")).id);
+    await lab.bench.finished((await lab.create("third")).id);
+    const kept = lab.bench.environments.list().map(({ id }) => id);
+    assert.ok(used !== undefined && kept.includes(used.id));
+    assert.ok(lab.bench.environments.removed.length > 0);
+    await lab.bench.application.cancelTask(CALLER, running.id, "", 0);
+    await lab.bench.finished(running.id);
+  });
+
   test("is not built for what policy refuses, and every line is named at once", async () => {
     await using lab = await EnvironmentBench.open();
     const refused = lab.create("six\n-r other.txt\ngit+https://host/repo", {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { containerOptions, hostLimits, type SandboxPlan } from "#server/adapters/docker/host-config.ts";
 import { sandboxPaths } from "#server/adapters/sandbox/sandbox-paths.ts";
-import type { SandboxShape } from "#server/domain/ports/engine.ts";
+import type { SandboxShape, ShapeEnvironment } from "#server/domain/ports/engine.ts";
 import { MEBIBYTE } from "#server/domain/resources.ts";
 
 const ID = "01JABCDEFGHJKMNPQRSTVWXYZ0";
@@ -171,6 +171,59 @@ describe("containerOptions", () => {
       assert.throws(() => containerOptions({ ...plan, egress: { ...egress, hosts: [wrong] } }), RangeError);
     assert.throws(() => containerOptions(plan), RangeError);
     assert.throws(() => containerOptions({ ...plan, egress: { ...egress, network: "host" } }), RangeError);
+  });
+
+  test("mounts an environment read-only, by the name of its content alone", () => {
+    const folder = `/data/environments/${"e".repeat(64)}/content`;
+    const withEnvironment = (changes: Partial<ShapeEnvironment>): SandboxPlan => ({
+      ...PLAN,
+      shape: {
+        ...SHAPE,
+        environment: { id: "e".repeat(64), folder, preload: ["sklearn.ensemble"], ...changes },
+      },
+    });
+    const options = containerOptions(withEnvironment({}));
+    assert.deepEqual(
+      options.HostConfig?.Mounts?.filter(({ Target }) => Target === "/environment"),
+      [bound(folder, "/environment", true)],
+    );
+    const settings = JSON.parse(options.Entrypoint?.at(-1) ?? "");
+    assert.deepEqual([settings.environment, settings.preload], ["/environment", ["sklearn.ensemble"]]);
+    const alone = JSON.parse(containerOptions(withEnvironment({ folder: null })).Entrypoint?.at(-1) ?? "");
+    assert.deepEqual([alone.environment, alone.preload], [null, ["sklearn.ensemble"]]);
+    for (const wrong of [
+      "/etc",
+      "/data/environments/../content",
+      `/data/environments/${"e".repeat(64)}/content/x`,
+    ])
+      assert.throws(() => containerOptions(withEnvironment({ folder: wrong })), RangeError);
+    for (const wrong of ["os; import x", "", "a..b", "1a", "a\n"])
+      assert.throws(() => containerOptions(withEnvironment({ preload: [wrong] })), RangeError);
+  });
+
+  test("gives the sandbox of a build its tools, and Docker's own network only where that is meant", () => {
+    const build = {
+      uv: "/data/tools/uv-0",
+      caBundle: "/data/tools/ca-0",
+      wheels: "/wheels",
+      openNetwork: false,
+    };
+    const closed = containerOptions({ ...PLAN, build });
+    assert.deepEqual([closed.NetworkDisabled, closed.HostConfig?.NetworkMode], [true, "none"]);
+    assert.deepEqual(
+      closed.HostConfig?.Mounts?.filter(({ Source }) => Object.values(build).includes(Source)),
+      [
+        bound("/data/tools/uv-0", "/longshore/uv", true),
+        bound("/data/tools/ca-0", "/longshore/ca.pem", true),
+        bound("/wheels", "/longshore/wheels", true),
+      ],
+    );
+    const open = containerOptions({ ...PLAN, build: { ...build, openNetwork: true } });
+    assert.deepEqual([open.NetworkDisabled, open.HostConfig?.NetworkMode], [false, "bridge"]);
+    const { NetworkMode: _, Mounts: _mounts, Sysctls, DnsSearch, ...rest } = open.HostConfig ?? {};
+    const { NetworkMode: _none, Mounts: _golden, ...golden } = GOLDEN.HostConfig;
+    assert.deepEqual(rest, golden, "locked down as any other");
+    assert.deepEqual([Sysctls, DnsSearch], [{ "net.ipv6.conf.all.disable_ipv6": "1" }, ["."]]);
   });
 
   test("without mounts of the server's, Docker makes sized file systems", () => {
