@@ -459,7 +459,6 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await cache.close();
       await environments.close();
       await attempts.close();
-      await experiments.close();
     },
   };
 }

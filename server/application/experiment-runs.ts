@@ -14,8 +14,7 @@ import { factsOf } from "./log-facts.ts";
 
 /** A tracking server that is being restarted is back within these. */
 const RETRY_MILLIS = [500, 2000, 5000] as const;
-const FINISH_MILLIS = 30_000;
-const CLOSE_MILLIS = 2_000;
+const FINISH_MILLIS = 10_000;
 
 export interface ExperimentRunsDeps {
   readonly tracker: ExperimentTracker;
@@ -27,8 +26,6 @@ export interface ExperimentRunsDeps {
 /** The run on its tracking server that each attempt of a task with an experiment has. */
 export class ExperimentRuns {
   readonly #deps: ExperimentRunsDeps;
-  readonly #work = new Set<Promise<void>>();
-  readonly #closing = new AbortController();
 
   constructor(deps: ExperimentRunsDeps) {
     this.#deps = deps;
@@ -64,30 +61,26 @@ export class ExperimentRuns {
     return null;
   }
 
-  /** Off the path of the task's answer: a script that ended well has ended its run itself. */
-  finishLater(task: Task, attempt: Attempt): void {
+  /**
+   * Ends the attempt's run unless the script did. Whatever keeps it from that is noted and not tried again, for the task has ended
+   * well or ill without it; rejects on abort alone.
+   */
+  async finish(task: Task, attempt: Attempt, signal: AbortSignal): Promise<void> {
     const server = namedServerOf(task.spec, this.#deps.policy);
     const { experimentRun: run } = attempt;
     if (run === null || server === undefined) return;
-    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(FINISH_MILLIS)]);
-    const work = this.#deps.tracker
-      .finish(server, run.runId, statusOf(attempt), this.#credentials(task), signal)
-      .catch((error: unknown) =>
-        this.#deps.log.warn("a run could not be ended on its tracking server", {
-          ...factsOf(task),
-          run: run.url,
-          error: String(error),
-        }),
-      )
-      .finally(() => this.#work.delete(work));
-    this.#work.add(work);
-  }
-
-  /** Gives runs that are being ended a moment. */
-  async close(): Promise<void> {
-    const patience = setTimeout(() => this.#closing.abort(), CLOSE_MILLIS);
-    await Promise.allSettled(this.#work);
-    clearTimeout(patience);
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(FINISH_MILLIS)]);
+    try {
+      const credentials = this.#credentials(task);
+      await this.#deps.tracker.finish(server, run.runId, statusOf(attempt), credentials, limited);
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#deps.log.warn("a run could not be ended on its tracking server", {
+        ...factsOf(task),
+        run: run.url,
+        error: String(error),
+      });
+    }
   }
 
   /** The names are MLflow's own, so that the script signs in with the same. */

@@ -189,7 +189,7 @@ export class RunAttempts {
       signal,
     );
     if (started.attempts.at(-1)?.sandboxId !== record.sandboxId) {
-      this.#deps.experiments.finishLater(queued, record);
+      await this.#deps.experiments.finish(queued, record, signal);
       if (warm !== undefined) await this.#discard(host, warm.id);
       return;
     }
@@ -338,8 +338,6 @@ export class RunAttempts {
       attempt: record.number,
       reason: settled.attempts.at(-1)?.result?.reason,
     });
-    const ended = settled.attempts.find(({ number }) => number === record.number);
-    if (ended !== undefined) this.#deps.experiments.finishLater(settled, ended);
     this.releaseLater(active.host, settled, record);
   }
 
@@ -377,6 +375,9 @@ export class RunAttempts {
     await host.engine.release(record.sandboxId);
     await host.engine.files.removeArtifacts(record.sandboxId);
     const endTime = this.#deps.clock();
+    // Before the record says that nothing is left to do: a restart comes here again.
+    const ended = task.attempts.find(({ number }) => number === record.number) ?? record;
+    await this.#deps.experiments.finish(task, ended, this.#closing.signal);
     const stage: Stage = {
       name: "cleanup",
       attempt: record.number,
@@ -405,7 +406,6 @@ export class RunAttempts {
     const { task, host, begun } = active;
     const settled = await this.#end.fault(task, error, begun, this.#closing.signal);
     const last = settled.attempts.at(-1);
-    if (last?.endTime != null) this.#deps.experiments.finishLater(settled, last);
     if (last?.endTime != null && !last.released) this.releaseLater(host, settled, last);
     // Anything else may lie with this task alone, and must not hold up the others.
     if (!begun && error instanceof Unavailable) this.#events.trouble(host, error);

@@ -85,6 +85,19 @@ describe("a task with an experiment", () => {
     });
   }
 
+  test("whose server is restarted before its run could be ended has it ended by the next", async () => {
+    await using lab = await open();
+    const task = await lab.create({ code: "import time; print('up', flush=True); time.sleep(60)" });
+    await lab.bench.until(task.id, ({ state }) => state === "RUNNING");
+    await lab.bench.stop();
+    const [run] = lab.tracker.runs.values();
+    assert.equal(run?.status, "RUNNING");
+    await lab.bench.start({ engines: [lab.engine], policy, tracker: lab.tracker });
+    await lab.bench.application.cancelTask(CALLER, task.id, "", 0);
+    await lab.bench.finished(task.id);
+    assert.equal(run?.status, "KILLED");
+  });
+
   test("waits for a tracking server that is away for a moment", async () => {
     await using lab = await open();
     lab.tracker.failNext(new Unavailable("tracking server experiments does not answer"));

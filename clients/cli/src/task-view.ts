@@ -1,5 +1,6 @@
 import { isTerminal, recordToJson, stateName, type TaskEvent, type TaskRecord } from "@longshore/client";
 import { formatBytes, printable } from "./output/format.ts";
+import { describeExperiment } from "./output/placement.ts";
 import { statusLine } from "./output/status-line.ts";
 import { describeEnvironment, describeSandbox, describeWait, environmentStage } from "./output/summary.ts";
 import type { Terminal } from "./output/terminal.ts";
@@ -18,6 +19,7 @@ export class TaskView {
   #wait = "";
   #environment = "";
   #running = "";
+  #experiment = "";
   #cancelling = false;
 
   constructor(terminal: Terminal, options: TaskViewOptions) {
@@ -59,6 +61,11 @@ export class TaskView {
     ) {
       this.#environment = environment.note;
       this.note("environment", printable(describeEnvironment(environment.note)));
+    }
+    const experiment = describeExperiment(record);
+    if (experiment !== undefined && experiment !== this.#experiment && record.attempts.length > 0) {
+      this.#experiment = experiment;
+      this.note("experiment", experiment);
     }
     if (state === "running") {
       const sandbox = describeSandbox(record);
