@@ -1,4 +1,4 @@
-import { CapacityLedger } from "../domain/capacity.ts";
+import { CapacityLedger, NO_RESOURCES } from "../domain/capacity.ts";
 import { SystemFault } from "../domain/errors.ts";
 import { FairShare } from "../domain/fair-share.ts";
 import type { Policy } from "../domain/policy.ts";
@@ -120,10 +120,12 @@ export interface ComposedApplication {
 async function hostOf(given: Engine, policy: Policy, metrics: Metrics): Promise<EngineHost> {
   const engine = new MeasuredEngine(given, metrics);
   const capabilities = await engine.capabilities();
+  // What is kept back is this host's; a cluster's nodes have told what they can give already.
+  const reserve = capabilities.largest === undefined ? policy.reserve : NO_RESOURCES;
   return {
     engine,
     capabilities,
-    ledger: new CapacityLedger(capabilities.total, policy.reserve, capabilities.gpus),
+    ledger: new CapacityLedger(capabilities.total, reserve, capabilities.gpus, capabilities.largest),
   };
 }
 

@@ -76,14 +76,17 @@ export class CapacityLedger {
   readonly #total: Resources;
   readonly #reserve: Resources;
   readonly #gpus: readonly Gpu[];
+  readonly #largestHost: Resources;
   readonly #holds = new Map<string, Hold>();
   #held: Resources = NO_RESOURCES;
   #foreign: ForeignLoad = { resources: NO_RESOURCES, gpuIds: [] };
   /** Asked for once per queued task and pass, so that it is kept until something changes. */
   #free: Resources | undefined;
 
-  constructor(total: Resources, reserve: Resources, gpus: readonly Gpu[] = []) {
+  /** `largestHost`: the most that one of several hosts has, where `total` is what all of them have. */
+  constructor(total: Resources, reserve: Resources, gpus: readonly Gpu[] = [], largestHost = total) {
     this.#total = total;
+    this.#largestHost = largestHost;
     this.#reserve = reserve;
     this.#gpus = gpus;
   }
@@ -116,11 +119,14 @@ export class CapacityLedger {
 
   /** The most one task may ask for: never compared with what is free. */
   get largest(): Resources {
-    return subtractResources(this.#total, this.#reserve);
+    return subtractResources(this.#largestHost, this.#reserve);
   }
 
   get free(): Resources {
-    this.#free ??= subtractResources(this.largest, addResources(this.#held, this.foreign));
+    this.#free ??= subtractResources(
+      this.#total,
+      addResources(this.#reserve, addResources(this.#held, this.foreign)),
+    );
     return this.#free;
   }
 

@@ -77,3 +77,16 @@ describe("the ledger", () => {
     });
   });
 });
+
+describe("several hosts", () => {
+  const one = { cpuMillis: 2000, ramBytes: 2 ** 31, storageBytes: 2 ** 34, gpuCount: 0 };
+
+  test("hold as many tasks as all of them can, and none that no single one can", () => {
+    const hosts = new CapacityLedger(TOTAL, NO_RESOURCES, [], one);
+    assert.deepEqual(hosts.largest, one);
+    assert.equal(hosts.free.cpuMillis, TOTAL.cpuMillis);
+    hosts.hold("one", one);
+    hosts.hold("two", one);
+    assert.deepEqual(hosts.shortage(one), { limit: "CPU", needed: 2000, available: 0 });
+  });
+});

@@ -48,6 +48,7 @@ const isClientPackage = (to: string) => /^(@longshore\/client|longshore)($|\/)/.
 /** Who may import a driver: folders, of which a file must be below one. */
 const DRIVERS: ReadonlyMap<RegExp, readonly string[]> = new Map([
   [/^dockerode$/, ["server/adapters/docker/"]],
+  [/^@kubernetes\//, ["server/adapters/kubernetes/"]],
   [/^@mikro-orm\//, ["server/adapters/database/"]],
   [/^@aws-sdk\//, ["server/adapters/blobs/"]],
   [/^yauzl$/, ["server/adapters/archive/"]],

@@ -123,6 +123,8 @@ export interface EngineCapabilities {
   readonly tiers: readonly EngineTier[];
   /** What the host has, without reserve. */
   readonly total: Resources;
+  /** The most that one task can have where `total` is that of several hosts; absent where it is one. */
+  readonly largest?: Resources;
   readonly gpus: readonly Gpu[];
   /** Tracking servers of the operator's by name, each with why its sandboxes cannot reach it; empty where they can, absent where none ever can. */
   readonly trackers?: ReadonlyMap<string, string>;

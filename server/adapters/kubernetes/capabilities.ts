@@ -1,0 +1,187 @@
+import type { V1Node } from "@kubernetes/client-node";
+import type { Gpu } from "../../domain/capacity.ts";
+import { SystemFault } from "../../domain/errors.ts";
+import type { Limit, LimitSupport } from "../../domain/limits.ts";
+import type { EngineCapabilities, EngineTier } from "../../domain/ports/engine.ts";
+import type { Resources } from "../../domain/resources.ts";
+import type { Cluster } from "./cluster.ts";
+import { type KubernetesEngineOptions, NETWORK_POLICY } from "./options.ts";
+import { quantity } from "./quantity.ts";
+
+type Support = Omit<LimitSupport, "limit">;
+
+export async function describeCapabilities(
+  cluster: Cluster,
+  options: KubernetesEngineOptions,
+): Promise<EngineCapabilities> {
+  const nodes = (await cluster.nodes())?.filter((node) => takes(node, options));
+  const offers = nodes?.map((node) => offerOf(node, options)) ?? [];
+  const total = options.capacity ?? sum(offers);
+  if (options.capacity === null && offers.length === 0)
+    throw new SystemFault(
+      nodes === undefined
+        ? `engine ${options.name}: the server may not list the cluster's nodes, so it cannot know what they hold; apply deploy/kubernetes/nodes.yaml, or set "capacity" in LONGSHORE_ENGINES`
+        : `engine ${options.name}: no node of the cluster takes tasks; look at kubectl get nodes and at "node_selector" in LONGSHORE_ENGINES`,
+    );
+  const limits = limitTable(supports(options, await cluster.hasNetworkPolicy(NETWORK_POLICY), total));
+  const { container, gvisor } = options.placement.runtimeClasses;
+  const tier = (isolation: EngineTier["isolation"], runtime: string): EngineTier => ({
+    isolation,
+    runtime,
+    limits,
+    networks: ["NONE"],
+  });
+  return {
+    version: `Kubernetes ${await cluster.version()}`,
+    tiers: [
+      tier("CONTAINER", container === "" ? "the cluster's default" : `runtime class ${container}`),
+      ...(gvisor === null ? [] : [tier("GVISOR", `runtime class ${gvisor}`)]),
+    ],
+    total,
+    ...(offers.length === 0 ? {} : { largest: largest(offers) }),
+    gpus: gpusOf(total.gpuCount, nodes ?? [], options.placement.gpuResource),
+  };
+}
+
+function takes({ spec, metadata, status }: V1Node, { placement }: KubernetesEngineOptions): boolean {
+  const ready =
+    status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True") ?? false;
+  const selected = Object.entries(placement.nodeSelector).every(
+    ([key, value]) => metadata?.labels?.[key] === value,
+  );
+  const refused = (spec?.taints ?? []).some(
+    (taint) =>
+      taint.effect !== "PreferNoSchedule" &&
+      !placement.tolerations.some(
+        ({ key, operator, value, effect }) =>
+          (key === undefined || key === taint.key) &&
+          (operator === "Exists" || (value ?? "") === (taint.value ?? "")) &&
+          (effect === undefined || effect === taint.effect),
+      ),
+  );
+  return ready && selected && spec?.unschedulable !== true && !refused;
+}
+
+function offerOf({ status }: V1Node, { placement }: KubernetesEngineOptions): Resources {
+  const of = (name: string) => quantity(status?.allocatable?.[name] ?? "0");
+  const ramBytes = Math.floor(of("memory"));
+  return {
+    cpuMillis: Math.floor(of("cpu") * 1000),
+    ramBytes,
+    storageBytes: placement.storage === "memory" ? ramBytes : Math.floor(of("ephemeral-storage")),
+    gpuCount: Math.floor(of(placement.gpuResource)),
+  };
+}
+
+const NOTHING: Resources = { cpuMillis: 0, ramBytes: 0, storageBytes: 0, gpuCount: 0 };
+
+function combine(offers: readonly Resources[], f: (a: number, b: number) => number): Resources {
+  return offers.reduce(
+    (a, b) => ({
+      cpuMillis: f(a.cpuMillis, b.cpuMillis),
+      ramBytes: f(a.ramBytes, b.ramBytes),
+      storageBytes: f(a.storageBytes, b.storageBytes),
+      gpuCount: f(a.gpuCount, b.gpuCount),
+    }),
+    NOTHING,
+  );
+}
+
+const sum = (offers: readonly Resources[]) => combine(offers, (a, b) => a + b);
+/** Of each resource what the best node has: a task runs on one. */
+const largest = (offers: readonly Resources[]) => combine(offers, Math.max);
+
+/** Which device a pod gets is the cluster's to say; these only count them. */
+function gpusOf(count: number, nodes: readonly V1Node[], resource: string): Gpu[] {
+  const models = nodes.flatMap(({ metadata, status }) => {
+    const model = metadata?.labels?.[`${resource.split("/")[0]}/gpu.product`] ?? resource;
+    return Array.from({ length: Math.floor(quantity(status?.allocatable?.[resource] ?? "0")) }, () => model);
+  });
+  return Array.from({ length: count }, (_, index) => ({
+    id: `${resource}/${index}`,
+    model: models[index] ?? resource,
+  }));
+}
+
+/** Every limit there is, once; the record type makes a forgotten one a type error. */
+function supports(
+  { placement, networkPolicyHolds }: KubernetesEngineOptions,
+  hasPolicy: boolean,
+  total: Resources,
+): Readonly<Record<Limit, Support>> {
+  return {
+    CPU: enforced("the container's CPU quota, kept by the kubelet"),
+    RAM: enforced("the container's memory limit, kept by the kubelet; swap as the cluster allows it"),
+    STORAGE:
+      placement.storage === "memory"
+        ? enforced("a tmpfs of this size for /workspace, /tmp and HOME; what is stored counts as RAM")
+        : advisory(
+            "the kubelet evicts a pod some seconds after it used more than its emptyDir's size limit",
+            'set "storage": "memory" in LONGSHORE_ENGINES',
+          ),
+    GPU:
+      total.gpuCount > 0
+        ? enforced(`whole devices by the cluster's device plugin, as ${placement.gpuResource}`)
+        : unsupported("no node offers a GPU", `install a device plugin that offers ${placement.gpuResource}`),
+    PROCESSES: advisory(
+      "the nodes' limit for all of a pod, if they have one",
+      "set podPidsLimit in the kubelets' configuration",
+    ),
+    OPEN_FILES: enforced("RLIMIT_NOFILE of every process"),
+    INODES: unsupported("Kubernetes does not count them", "use engine docker where the number matters"),
+    LOG: enforced("counted by the runner; RLIMIT_FSIZE bounds the journal if the runner is overcome"),
+    ARTIFACTS: enforced("counted by the runner; RLIMIT_FSIZE bounds the file if the runner is overcome"),
+    RUN_TIME: enforced("the runner's clock, backed by the server's and the job's deadline"),
+    QUEUE_TIME: enforced("the server's clock"),
+    TOTAL_TIME: enforced("the runner's clock, backed by the server's"),
+    QUOTA: enforced("the server, at admission"),
+    NETWORK: networkSupport(hasPolicy, networkPolicyHolds),
+  };
+}
+
+function networkSupport(hasPolicy: boolean, holds: boolean): Support {
+  if (!hasPolicy)
+    return unsupported(
+      `there is no network policy ${NETWORK_POLICY} in the namespace`,
+      "apply deploy/kubernetes/network-policy.yaml",
+    );
+  const policy = `network policy ${NETWORK_POLICY}: nothing in, nothing out`;
+  if (holds) return enforced(`${policy}; the operator vouches for the network plugin`);
+  return advisory(
+    `${policy}, as far as the cluster's network plugin holds to policies`,
+    'set "network_policy_holds": true in LONGSHORE_ENGINES once you have seen that it does',
+  );
+}
+
+function limitTable(table: Readonly<Record<Limit, Support>>): LimitSupport[] {
+  return LIMIT_ORDER.map((limit) => ({ limit, ...table[limit] }));
+}
+
+const LIMIT_ORDER: readonly Limit[] = [
+  "CPU",
+  "RAM",
+  "STORAGE",
+  "GPU",
+  "PROCESSES",
+  "OPEN_FILES",
+  "INODES",
+  "LOG",
+  "ARTIFACTS",
+  "RUN_TIME",
+  "QUEUE_TIME",
+  "TOTAL_TIME",
+  "QUOTA",
+  "NETWORK",
+];
+
+function enforced(mechanism: string): Support {
+  return { level: "ENFORCED", mechanism, advice: "" };
+}
+
+function advisory(mechanism: string, advice: string): Support {
+  return { level: "ADVISORY", mechanism, advice };
+}
+
+function unsupported(mechanism: string, advice: string): Support {
+  return { level: "UNSUPPORTED", mechanism, advice };
+}

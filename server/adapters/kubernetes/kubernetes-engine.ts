@@ -1,0 +1,371 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { type ForeignLoad, NO_RESOURCES } from "../../domain/capacity.ts";
+import { NotFound, SystemFault, Unsupported } from "../../domain/errors.ts";
+import {
+  type Engine,
+  type EngineCapabilities,
+  type ImageInfo,
+  NotSent,
+  type RunnerSpec,
+  type Sandbox,
+  type SandboxExit,
+  type SandboxFiles,
+  type SandboxOrder,
+  type SandboxStatus,
+} from "../../domain/ports/engine.ts";
+import { specMessage } from "../../domain/spec-message.ts";
+import { describeCapabilities } from "./capabilities.ts";
+import { Cluster } from "./cluster.ts";
+import { Courier, CourierRefused, signalRunner } from "./courier.ts";
+import { Images } from "./images.ts";
+import { COURIER, type ProgramVolume } from "./job-manifest.ts";
+import { JournalMirror } from "./journal-mirror.ts";
+import { MirroredFiles } from "./mirrored-files.ts";
+import type { KubernetesEngineOptions } from "./options.ts";
+import { containerOf, isReady, isRunning } from "./pod-state.ts";
+import { installPrograms } from "./program-volume.ts";
+import { SandboxJobs } from "./sandbox-jobs.ts";
+
+/** A killed runner still writes its end frame; one that does not end within this is killed by the cluster. */
+const KILL_BOUND_MILLIS = 10_000;
+/** How long the rest of a journal may take to come over once the runner has ended. */
+const DRAIN_MILLIS = 60_000;
+const READ_BYTES = 1 << 20;
+const SIGNALS = { terminate: 15, kill: 10 } as const;
+/** Within what a user namespace has, and above what systems give to their own. */
+const FIRST_UID = 10_000;
+const UID_COUNT = 50_000;
+
+interface Parts {
+  readonly options: KubernetesEngineOptions;
+  readonly cluster: Cluster;
+  readonly images: Images;
+  readonly jobs: SandboxJobs;
+  readonly mirrored: MirroredFiles;
+  readonly volume: ProgramVolume;
+  readonly capabilities: EngineCapabilities;
+}
+
+/** Looks at the cluster, puts the runner there, and goes on with what an earlier server left. */
+export async function openKubernetesEngine(options: KubernetesEngineOptions): Promise<KubernetesEngine> {
+  const { name, installationId, placement, log } = options;
+  const cluster = new Cluster({ ...options, namespace: placement.namespace });
+  const capabilities = await describeCapabilities(cluster, options);
+  const mirrored = new MirroredFiles(join(options.dataDirectory, "mirrored", name));
+  await mirrored.open();
+  const volume = await installPrograms(cluster, {
+    runner: options.runnerDirectory,
+    programs: options.podDirectory,
+  });
+  const references = options.imageReferences;
+  const policy = { ...options, engine: name, allowed: options.allowedImages, references };
+  const images = new Images(cluster, policy, log);
+  await images.sweep();
+  const jobs = new SandboxJobs(cluster, {
+    engine: name,
+    installationId,
+    startMillis: options.startMillis,
+    log,
+  });
+  const engine = new KubernetesEngine({ options, cluster, images, jobs, mirrored, volume, capabilities });
+  await engine.takeOver();
+  return engine;
+}
+
+export class KubernetesEngine implements Engine {
+  readonly kind = "kubernetes";
+  readonly name: string;
+  readonly removedAtOpen: readonly string[] = [];
+  readonly files: SandboxFiles;
+  readonly #parts: Parts;
+  readonly #mirrors = new Map<string, JournalMirror>();
+  /** Made by this server and without a spec: nobody else may give it one. */
+  readonly #waiting = new Set<string>();
+  /** Sandboxes whose end is our own doing, so that it is not taken for somebody else's. */
+  readonly #endings = new Set<string>();
+  readonly #releases = new Map<string, Promise<void>>();
+  readonly #killTimers = new Map<string, NodeJS.Timeout>();
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.name = parts.options.name;
+    const { mirrored } = parts;
+    this.files = {
+      journal: (id) => mirrored.journal(id),
+      artifacts: (id, signal) => this.#artifacts(id, signal),
+      // They lie in the pod, and go with it.
+      removeArtifacts: async () => undefined,
+      remove: async (id) => {
+        await this.#stopMirror(id);
+        await mirrored.remove(id);
+      },
+      list: () => mirrored.list(),
+    };
+  }
+
+  /** Journals of pods that an earlier server began are read on from where its copies end. */
+  async takeOver(): Promise<void> {
+    const { jobs, mirrored } = this.#parts;
+    await jobs.watch.start();
+    const kept = new Set(await mirrored.list());
+    for (const id of jobs.watch.all().keys()) if (kept.has(id)) this.#mirror(id);
+  }
+
+  async capabilities(): Promise<EngineCapabilities> {
+    return this.#parts.capabilities;
+  }
+
+  resolveImage(name: string): Promise<ImageInfo> {
+    return this.#parts.images.resolve(name);
+  }
+
+  /** A pod that waits would hold its share of the cluster: none is kept. */
+  takeWarm(): undefined {
+    return undefined;
+  }
+
+  warmCount(): number {
+    return 0;
+  }
+
+  limitWarm(): void {
+    // There are none.
+  }
+
+  async create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox> {
+    signal.throwIfAborted();
+    const { mirrored, jobs } = this.#parts;
+    const { sandboxId } = order;
+    const plan = this.#plan(order);
+    // Outside the try: an id that is there already is somebody else's sandbox, which must not be torn down.
+    await mirrored.create(sandboxId);
+    try {
+      const pod = await jobs.start(plan, signal);
+      this.#waiting.add(sandboxId);
+      return { id: sandboxId, containerId: pod.metadata?.name ?? "", warm: false };
+    } catch (error) {
+      await this.#discard(sandboxId);
+      throw error;
+    }
+  }
+
+  async begin(sandbox: Sandbox, spec: RunnerSpec): Promise<void> {
+    const { cluster, jobs } = this.#parts;
+    const pod = jobs.pod(sandbox.id);
+    if (!this.#waiting.has(sandbox.id))
+      throw new SystemFault(`sandbox ${sandbox.id} is not one that waits for a spec of this server`);
+    if (pod === undefined || !isReady(pod))
+      throw new SystemFault(`sandbox ${sandbox.id} takes no spec: its pod has ended or was removed`);
+    const podName = pod.metadata?.name ?? "";
+    using stack = new DisposableStack();
+    let message: Buffer;
+    let courier: Courier;
+    try {
+      courier = stack.use(await Courier.connect(cluster, podName));
+      const brings = spec.projectTar !== null || spec.inputTar !== null;
+      message = specMessage(spec, brings ? await courier.sendInput(inputOf(spec)) : 0);
+    } catch (error) {
+      throw new NotSent(error);
+    }
+    this.#waiting.delete(sandbox.id);
+    // At the same time: what the task says first should not wait for a connection.
+    this.#mirror(sandbox.id);
+    try {
+      await courier.begin(message);
+    } catch (error) {
+      if (error instanceof CourierRefused) throw error;
+      // All of it may have come over before the connection broke; whoever is first at the pipe decides.
+      using again = await Courier.connect(cluster, podName);
+      if (await again.hangUp()) throw error;
+    }
+  }
+
+  async stop(sandboxId: string, how: "terminate" | "kill"): Promise<void> {
+    const { cluster, jobs } = this.#parts;
+    const pod = jobs.pod(sandboxId);
+    const podName = pod?.metadata?.name;
+    if (pod === undefined || podName === undefined || !isRunning(pod)) return;
+    if (!isReady(pod)) {
+      this.#endings.add(sandboxId);
+      return await cluster.deletePod(podName, pod.metadata?.uid ?? "");
+    }
+    if (how === "kill") this.#armKill(sandboxId);
+    const hungUp = await this.#hangUp(podName);
+    if (!hungUp) await signalRunner(cluster, podName, SIGNALS[how]);
+  }
+
+  async ended(sandboxId: string, signal: AbortSignal): Promise<SandboxExit> {
+    signal.throwIfAborted();
+    const { jobs } = this.#parts;
+    for (;;) {
+      const exit = await this.#look(sandboxId);
+      signal.throwIfAborted();
+      if (exit !== undefined) return exit;
+      await jobs.changed(sandboxId, signal);
+    }
+  }
+
+  async *foreignLoad(signal: AbortSignal): AsyncGenerator<ForeignLoad> {
+    // Where a pod goes, and what else is there, is the cluster's scheduler's to weigh.
+    yield { resources: NO_RESOURCES, gpuIds: [] };
+    if (signal.aborted) return;
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  }
+
+  release(sandboxId: string): Promise<void> {
+    const running = this.#releases.get(sandboxId);
+    if (running !== undefined) return running;
+    const release = this.#release(sandboxId).finally(() => this.#releases.delete(sandboxId));
+    this.#releases.set(sandboxId, release);
+    return release;
+  }
+
+  list(): Promise<SandboxStatus[]> {
+    return this.#parts.jobs.list();
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#killTimers.values()) clearTimeout(timer);
+    this.#killTimers.clear();
+    await Promise.allSettled(this.#releases.values());
+    await Promise.all([...this.#mirrors.keys()].map((id) => this.#stopMirror(id)));
+    await this.#parts.jobs.watch.close();
+  }
+
+  #plan({ sandboxId, taskId, attempt, shape, build }: SandboxOrder) {
+    const { options, volume, images, jobs, capabilities } = this.#parts;
+    const tier = capabilities.tiers.find(({ isolation }) => isolation === shape.isolation);
+    if (tier === undefined)
+      throw new Unsupported(`engine ${this.name} offers no isolation ${shape.isolation}`);
+    if (!tier.networks.includes(shape.network))
+      throw new Unsupported(`engine ${this.name} offers no network ${shape.network}`);
+    if (build !== undefined || (shape.environment?.folder ?? null) !== null)
+      throw new Unsupported(`engine ${this.name} offers no environments: use an image that has the packages`);
+    return {
+      name: jobs.nameOf(sandboxId),
+      sandboxId,
+      installationId: options.installationId,
+      engine: this.name,
+      taskId,
+      attempt,
+      shape,
+      image: images.reference(shape.imageDigest),
+      uid: FIRST_UID + (createHash("sha256").update(sandboxId).digest().readUInt32BE(0) % UID_COUNT),
+      volume,
+      placement: options.placement,
+      startSeconds: Math.ceil(options.startMillis / 1000),
+      holdSeconds: Math.ceil(options.holdMillis / 1000),
+      nodeAwaySeconds: options.nodeAwaySeconds,
+    };
+  }
+
+  async #look(sandboxId: string): Promise<SandboxExit | undefined> {
+    const exit = await this.#parts.jobs.look(sandboxId);
+    if (exit === undefined) return undefined;
+    if (exit.lost && this.#endings.has(sandboxId))
+      return { ...exit, lost: false, message: "removed by the server" };
+    const mirror = this.#mirrors.get(sandboxId);
+    if (mirror === undefined) return exit;
+    // What was written last comes over first. A courier that cannot be reached any more must not hold the news back for ever.
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, DRAIN_MILLIS);
+    await Promise.race([mirror.done, late]);
+    clearTimeout(timer);
+    return exit;
+  }
+
+  #mirror(sandboxId: string): void {
+    const { cluster, mirrored: files, jobs, options } = this.#parts;
+    if (this.#mirrors.has(sandboxId)) return;
+    const target = {
+      sandboxId,
+      podName: () => {
+        const pod = jobs.pod(sandboxId);
+        return pod !== undefined && containerOf(pod, COURIER)?.state?.running !== undefined
+          ? pod.metadata?.name
+          : undefined;
+      },
+      hasEnded: () => {
+        const pod = jobs.pod(sandboxId);
+        return pod === undefined || !isRunning(pod);
+      },
+    };
+    this.#mirrors.set(sandboxId, new JournalMirror({ cluster, files, log: options.log }, target));
+  }
+
+  async #stopMirror(sandboxId: string): Promise<void> {
+    await this.#mirrors.get(sandboxId)?.stop();
+    this.#mirrors.delete(sandboxId);
+  }
+
+  async *#artifacts(sandboxId: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+    const { cluster, jobs } = this.#parts;
+    const podName = jobs.pod(sandboxId)?.metadata?.name;
+    if (podName === undefined)
+      throw new NotFound("artifacts of sandbox", sandboxId, "its pod is gone, and they were in it");
+    using courier = await Courier.connect(cluster, podName);
+    for (let offset = 0; ; ) {
+      signal?.throwIfAborted();
+      const bytes = await courier.read("artifacts", offset, READ_BYTES);
+      if (bytes.length === 0) return;
+      offset += bytes.length;
+      yield bytes;
+    }
+  }
+
+  /** True when its runner had no spec, and was told to end. */
+  async #hangUp(podName: string): Promise<boolean> {
+    using courier = await Courier.connect(this.#parts.cluster, podName);
+    return await courier.hangUp();
+  }
+
+  async #release(sandboxId: string): Promise<void> {
+    this.#endings.add(sandboxId);
+    this.#waiting.delete(sandboxId);
+    clearTimeout(this.#killTimers.get(sandboxId));
+    this.#killTimers.delete(sandboxId);
+    try {
+      await this.#parts.jobs.remove(sandboxId);
+      await this.#stopMirror(sandboxId);
+      // Those who wait for its end see that it was our doing.
+      await nextTurn();
+    } finally {
+      this.#endings.delete(sandboxId);
+    }
+  }
+
+  /** Leaves nothing at all of a sandbox; what the cluster does not do now is listed, and so removed later. */
+  async #discard(sandboxId: string): Promise<void> {
+    try {
+      await this.release(sandboxId);
+    } catch (error) {
+      this.#parts.options.log.warn("a sandbox is left for later", { sandboxId, error: String(error) });
+    }
+    await this.files.remove(sandboxId);
+  }
+
+  #armKill(sandboxId: string): void {
+    if (this.#killTimers.has(sandboxId)) return;
+    const { cluster, jobs, options } = this.#parts;
+    const timer = setTimeout(() => {
+      this.#killTimers.delete(sandboxId);
+      const pod = jobs.pod(sandboxId);
+      if (pod?.metadata?.name === undefined || !isRunning(pod)) return;
+      this.#endings.add(sandboxId);
+      cluster.deletePod(pod.metadata.name, pod.metadata.uid ?? "").catch((error: unknown) => {
+        options.log.warn("could not kill a sandbox", { sandboxId, error: String(error) });
+      });
+    }, KILL_BOUND_MILLIS);
+    timer.unref();
+    this.#killTimers.set(sandboxId, timer);
+  }
+}
+
+/** Project, then inputs, as the runner unpacks them. */
+async function* inputOf({ projectTar, inputTar }: RunnerSpec): AsyncGenerator<Uint8Array> {
+  if (projectTar !== null) for await (const chunk of createReadStream(projectTar)) yield chunk;
+  if (inputTar !== null) yield* inputTar;
+}

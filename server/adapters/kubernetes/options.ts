@@ -1,0 +1,79 @@
+import type { Log } from "../../domain/ports/telemetry.ts";
+import type { Resources } from "../../domain/resources.ts";
+
+/** Where and how sandboxes of one engine are placed; all of it is the operator's. */
+export interface KubernetesPlacement {
+  readonly namespace: string;
+  readonly nodeSelector: Readonly<Record<string, string>>;
+  readonly tolerations: readonly Toleration[];
+  /** Empty takes the cluster's default. */
+  readonly priorityClass: string;
+  readonly imagePullPolicy: "IfNotPresent" | "Always" | "Never";
+  /** Names of secrets in the namespace. */
+  readonly imagePullSecrets: readonly string[];
+  /** Of the isolation tiers; empty takes the cluster's default, null turns gVisor off. */
+  readonly runtimeClasses: { readonly container: string; readonly gvisor: string | null };
+  /** The extended resource that stands for a whole GPU. */
+  readonly gpuResource: string;
+  /** disk: an emptyDir that the kubelet looks after. memory: a tmpfs that is exactly as large as was asked for, and counts as RAM. */
+  readonly storage: "disk" | "memory";
+}
+
+export interface Toleration {
+  readonly key?: string;
+  readonly operator?: "Exists" | "Equal";
+  readonly value?: string;
+  readonly effect?: "NoSchedule" | "PreferNoSchedule" | "NoExecute";
+}
+
+export interface KubernetesEngineOptions {
+  readonly name: string;
+  /** Path of a kubeconfig; null takes KUBECONFIG, then the pod's own service account, then ~/.kube/config. */
+  readonly kubeconfig: string | null;
+  /** Empty takes the kubeconfig's own. */
+  readonly context: string;
+  readonly placement: KubernetesPlacement;
+  readonly dataDirectory: string;
+  /** Tells our pods from another server's in the same namespace. */
+  readonly installationId: string;
+  readonly runnerDirectory: string;
+  /** The programs of the pod's other containers. */
+  readonly podDirectory: string;
+  readonly defaultImage: string;
+  /** Names or globs of images that tasks may ask for, besides the default. */
+  readonly allowedImages: readonly string[];
+  /** What an image that tasks name is called in the cluster's registry; its own name where it is not in here. */
+  readonly imageReferences: ReadonlyMap<string, string>;
+  /** Null adds up what the nodes offer. */
+  readonly capacity: Resources | null;
+  /** The operator's word that the cluster's network plugin holds to network policies. */
+  readonly networkPolicyHolds: boolean;
+  /** How long a pod may wait for a node and its image. */
+  readonly startMillis: number;
+  /** How long a pod whose server is away keeps what its task left. */
+  readonly holdMillis: number;
+  /** How long a node may be out of reach before its pods count as lost. */
+  readonly nodeAwaySeconds: number;
+  readonly log: Log;
+}
+
+/** The one network policy that must select our pods; deploy/kubernetes has it. */
+export const NETWORK_POLICY = "longshore-sandboxes";
+
+export const DEFAULT_PLACEMENT: KubernetesPlacement = {
+  namespace: "longshore-tasks",
+  nodeSelector: {},
+  tolerations: [],
+  priorityClass: "",
+  imagePullPolicy: "IfNotPresent",
+  imagePullSecrets: [],
+  runtimeClasses: { container: "", gvisor: null },
+  gpuResource: "nvidia.com/gpu",
+  storage: "disk",
+};
+
+export const DEFAULT_TIMES = {
+  startMillis: 5 * 60_000,
+  holdMillis: 24 * 3600_000,
+  nodeAwaySeconds: 60,
+} as const;
