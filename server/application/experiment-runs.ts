@@ -48,17 +48,17 @@ export class ExperimentRuns {
       },
       credentials: this.#credentials(task),
     };
-    for (const millis of [...RETRY_MILLIS, null]) {
+    for (let tries = 0; ; tries += 1) {
       try {
         return await this.#deps.tracker.begin(order, signal);
       } catch (error) {
         if (!(error instanceof Unavailable)) throw error;
-        if (millis === null)
+        const millis = RETRY_MILLIS[tries];
+        if (millis === undefined)
           throw new ExperimentRefused(`${error.message}; the task was not started`, "UNAVAILABLE");
+        await delay(millis, undefined, { signal });
       }
-      await delay(millis, undefined, { signal });
     }
-    return null;
   }
 
   /**
