@@ -8,6 +8,7 @@ import type { Policy } from "./domain/policy.ts";
 import type { PriceBook } from "./domain/price-book.ts";
 import { NO_QUOTAS, type Quotas } from "./domain/quota.ts";
 import type { Isolation } from "./domain/task.ts";
+import { type EngineEntry, ONLY_DOCKER, readEnginesFile } from "./engines-file.ts";
 import { FileProblems } from "./json-file.ts";
 import { readPriceFile } from "./price-file.ts";
 import { readQuotaFile } from "./quota-file.ts";
@@ -52,6 +53,8 @@ export interface Config {
   readonly traceUrl: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly policy: Policy;
+  /** The default first. */
+  readonly engines: readonly [EngineEntry, ...EngineEntry[]];
   /** Other names of engines. */
   readonly engineAliases: ReadonlyMap<string, string>;
   /** Null: nothing has a price. */
@@ -114,6 +117,8 @@ export function readConfig(env: Environment): Config {
   // The shape was made of SETTINGS itself; zod cannot follow Object.fromEntries.
   const values = parsed.data as Values;
   const prices = readFile("LONGSHORE_PRICES", values.LONGSHORE_PRICES, readPriceFile, problems);
+  const engines =
+    readFile("LONGSHORE_ENGINES", values.LONGSHORE_ENGINES, readEnginesFile, problems) ?? ONLY_DOCKER;
   const quotas = readFile("LONGSHORE_QUOTAS", values.LONGSHORE_QUOTAS, readQuotaFile, problems) ?? NO_QUOTAS;
   if (quotas.haveBudgets && values.LONGSHORE_PRICES === "")
     problems.push(
@@ -127,7 +132,7 @@ export function readConfig(env: Environment): Config {
     ...databaseProblems(values),
   );
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze({ ...toConfig(values, env), prices, quotas });
+  return Object.freeze({ ...toConfig(values, env), prices, quotas, engines });
 }
 
 /** Handed on to tasks without their prefix, so they are as many as OpenTelemetry has. */
@@ -224,7 +229,7 @@ function readFile<T>(setting: string, path: string, read: (path: string) => T, p
   }
 }
 
-function toConfig(v: Values, env: Environment): Omit<Config, "prices" | "quotas"> {
+function toConfig(v: Values, env: Environment): Omit<Config, "prices" | "quotas" | "engines"> {
   return {
     listen: v.LONGSHORE_LISTEN,
     ...(v.LONGSHORE_METRICS_ADDRESS !== "" && { metricsListen: v.LONGSHORE_METRICS_ADDRESS }),

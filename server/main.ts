@@ -24,9 +24,10 @@ import { composeApplication, type Parts } from "./application/compose.ts";
 import { composeAccess } from "./application/compose-access.ts";
 import { createIds } from "./application/identity.ts";
 import { type BuildConfig, type Config, ConfigError, readConfig } from "./config.ts";
-import { StoreAway, SystemFault } from "./domain/errors.ts";
+import { StoreAway, SystemFault, Unavailable } from "./domain/errors.ts";
 import type { Engine } from "./domain/ports/engine.ts";
 import type { Log } from "./domain/ports/telemetry.ts";
+import type { EngineEntry, KubernetesEntry } from "./engines-file.ts";
 import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
 import { TlsCredentials } from "./transport/tls.ts";
@@ -42,6 +43,7 @@ const PARALLEL_ENGINE_CALLS = 4;
 const BUILD_PROGRAM = join(import.meta.dirname, "../executor-image/builder.py");
 /** Of all files of an environment together, held in memory while it is unpacked. */
 const MOST_ENVIRONMENT_PATH_BYTES = 64 * 2 ** 20;
+const POD_DIRECTORY = join(import.meta.dirname, "../executor-image/pod");
 const RUNNER_DIRECTORY = join(import.meta.dirname, "../executor-image/runner");
 
 /** Brings the server up, serves until a signal comes, and takes it down in reverse. */
@@ -63,23 +65,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     }),
   );
   if (metricsAddress !== undefined) log.info("metrics", { prometheus: `http://${metricsAddress}/metrics` });
-  const engine = await openDockerEngine({
-    name: "docker",
-    connection: dockerConnection(config.docker),
-    dataDirectory: config.dataDirectory,
-    installationId: lease.installationId,
-    runnerDirectory: RUNNER_DIRECTORY,
-    defaultImage: config.policy.defaultImage,
-    allowedImages: [...config.policy.allowedImages, ...config.policy.imageAliases.values()],
-    uids: config.uids,
-    runtimes: DEFAULT_RUNTIMES,
-    egress: config.egress,
-    trackingServers: [...config.policy.trackingServers.values()],
-    pool: { ...DEFAULT_POOL, maxIdle: config.warm.count, idleRamBytes: config.warm.ramBytes },
-    parallelCalls: PARALLEL_ENGINE_CALLS,
-    log,
-  });
-  stack.defer(() => engine.close());
+  const engines = await openEngines(config, lease.installationId, stack, log);
   const clock = () => new Date();
   const newId = createIds();
   const { builds } = config;
@@ -100,10 +86,10 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
         ...builds,
         dataDirectory: config.dataDirectory,
         program: BUILD_PROGRAM,
-        network: (await isGuarded(engine)) ? "GUARDED" : openNetwork(builds),
+        network: (await isGuarded(engines)) ? "GUARDED" : openNetwork(builds),
       }),
     },
-    engines: [engine],
+    engines,
     engineAliases: config.engineAliases,
     store: database.tasks,
     artifacts: database.artifacts,
@@ -158,8 +144,79 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   await server.drain(DRAIN_MILLIS);
 }
 
-async function isGuarded(engine: Engine): Promise<boolean> {
-  const { tiers } = await engine.capabilities();
+/** In their order, the default first. One that cannot be reached keeps the server from starting: its running tasks could not be adopted. */
+async function openEngines(
+  config: Config,
+  installationId: string,
+  stack: AsyncDisposableStack,
+  log: Log,
+): Promise<[Engine, ...Engine[]]> {
+  const open = async (entry: EngineEntry): Promise<Engine> => {
+    const engine =
+      entry.kind === "docker"
+        ? await openDocker(entry.name, config, installationId, log)
+        : await openKubernetes(entry, config, installationId, log);
+    stack.defer(() => engine.close());
+    return engine;
+  };
+  const [first, ...others] = config.engines;
+  const engines: [Engine, ...Engine[]] = [await open(first)];
+  for (const entry of others) engines.push(await open(entry));
+  return engines;
+}
+
+async function openDocker(name: string, config: Config, installationId: string, log: Log): Promise<Engine> {
+  return await openDockerEngine({
+    name,
+    connection: dockerConnection(config.docker),
+    dataDirectory: config.dataDirectory,
+    installationId,
+    runnerDirectory: RUNNER_DIRECTORY,
+    defaultImage: config.policy.defaultImage,
+    allowedImages: [...config.policy.allowedImages, ...config.policy.imageAliases.values()],
+    uids: config.uids,
+    runtimes: DEFAULT_RUNTIMES,
+    egress: config.egress,
+    trackingServers: [...config.policy.trackingServers.values()],
+    pool: { ...DEFAULT_POOL, maxIdle: config.warm.count, idleRamBytes: config.warm.ramBytes },
+    parallelCalls: PARALLEL_ENGINE_CALLS,
+    log,
+  });
+}
+
+async function openKubernetes(
+  entry: KubernetesEntry,
+  { dataDirectory, policy }: Config,
+  installationId: string,
+  log: Log,
+): Promise<Engine> {
+  // Only where it is used: the client's models take a while to load.
+  const { openKubernetesEngine } = await import("./adapters/kubernetes/kubernetes-engine.ts");
+  const { runtimeClass: container, gvisorRuntimeClass: gvisor } = entry;
+  try {
+    return await openKubernetesEngine({
+      ...entry,
+      placement: { ...entry, runtimeClasses: { container, gvisor } },
+      dataDirectory,
+      installationId,
+      runnerDirectory: RUNNER_DIRECTORY,
+      podDirectory: POD_DIRECTORY,
+      defaultImage: policy.defaultImage,
+      allowedImages: [...policy.allowedImages, ...policy.imageAliases.values()],
+      imageReferences: entry.images,
+      nodeAwaySeconds: Math.ceil(entry.nodeAwayMillis / 1000),
+      log,
+    });
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error;
+    throw new SystemFault(`engine ${entry.name}: ${error.message}`, {}, { cause: error });
+  }
+}
+
+/** Environments are built by the host's Docker. */
+async function isGuarded(engines: readonly Engine[]): Promise<boolean> {
+  const docker = engines.find(({ kind }) => kind === "docker");
+  const { tiers } = (await docker?.capabilities()) ?? { tiers: [] };
   return tiers.some(({ networks }) => networks.includes("EGRESS"));
 }
 

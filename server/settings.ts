@@ -48,6 +48,11 @@ export const SETTINGS = {
     "false",
     "true waits for the server that holds the PostgreSQL database to end, and takes over; it has the same data folder. Until then it does not listen",
   ),
+  LONGSHORE_ENGINES: setting(
+    z.string(),
+    "",
+    "JSON file with the engines that tasks may name, the default first (docs/kubernetes.md); empty means this host's Docker alone, as docker",
+  ),
   LONGSHORE_DOCKER: setting(
     text,
     process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock",

@@ -1,0 +1,143 @@
+import { resolve } from "node:path";
+import { z } from "zod";
+import type { Resources } from "./domain/resources.ts";
+import { FileProblems, readJsonFile } from "./json-file.ts";
+import { cpus, duration, size, text } from "./setting-readers.ts";
+
+/** The Docker of this host, as the other settings have it. */
+export interface DockerEntry {
+  readonly name: string;
+  readonly kind: "docker";
+}
+
+/** A Kubernetes cluster; docs/kubernetes.md tells of every field. */
+export interface KubernetesEntry {
+  readonly name: string;
+  readonly kind: "kubernetes";
+  /** Null: KUBECONFIG, then the pod that the server runs in, then ~/.kube/config. */
+  readonly kubeconfig: string | null;
+  readonly context: string;
+  readonly namespace: string;
+  /** What images that tasks name are called in the cluster's registry. */
+  readonly images: ReadonlyMap<string, string>;
+  readonly imagePullPolicy: "IfNotPresent" | "Always" | "Never";
+  readonly imagePullSecrets: readonly string[];
+  /** Null adds up the nodes. */
+  readonly capacity: Resources | null;
+  readonly nodeSelector: Readonly<Record<string, string>>;
+  readonly tolerations: readonly {
+    readonly key?: string;
+    readonly operator?: "Exists" | "Equal";
+    readonly value?: string;
+    readonly effect?: "NoSchedule" | "PreferNoSchedule" | "NoExecute";
+  }[];
+  readonly priorityClass: string;
+  readonly runtimeClass: string;
+  readonly gvisorRuntimeClass: string | null;
+  readonly gpuResource: string;
+  readonly storage: "disk" | "memory";
+  readonly networkPolicyHolds: boolean;
+  readonly startMillis: number;
+  readonly holdMillis: number;
+  readonly nodeAwayMillis: number;
+}
+
+export type EngineEntry = DockerEntry | KubernetesEntry;
+
+export const ONLY_DOCKER: readonly [EngineEntry] = [{ name: "docker", kind: "docker" }];
+
+/** A name becomes part of labels and paths. */
+const name = z
+  .string("is missing")
+  .regex(/^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/, "is no name of at most 40 small letters, digits and dashes");
+
+const docker = z.strictObject({ name, kind: z.literal("docker") });
+
+const toleration = z.strictObject({
+  key: text.exactOptional(),
+  operator: z.enum(["Exists", "Equal"]).exactOptional(),
+  value: z.string().exactOptional(),
+  effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]).exactOptional(),
+});
+
+const capacity = z
+  .strictObject({ cpu: cpus, ram: size, storage: size, gpu: z.int().nonnegative().default(0) })
+  .transform(
+    ({ cpu, ram, storage, gpu }): Resources => ({
+      cpuMillis: cpu,
+      ramBytes: ram,
+      storageBytes: storage,
+      gpuCount: gpu,
+    }),
+  );
+
+const kubernetes = z
+  .strictObject({
+    name,
+    kind: z.literal("kubernetes"),
+    kubeconfig: text.transform((path) => resolve(path)).optional(),
+    context: text.default(""),
+    namespace: text.default("longshore-tasks"),
+    images: z.record(text, text).default({}),
+    image_pull_policy: z.enum(["IfNotPresent", "Always", "Never"]).default("IfNotPresent"),
+    image_pull_secrets: z.array(text).default([]),
+    capacity: capacity.optional(),
+    node_selector: z.record(text, z.string()).default({}),
+    tolerations: z.array(toleration).default([]),
+    priority_class: z.string().default(""),
+    runtime_class: z.string().default(""),
+    gvisor_runtime_class: text.optional(),
+    gpu_resource: text.default("nvidia.com/gpu"),
+    storage: z.enum(["disk", "memory"]).default("disk"),
+    network_policy_holds: z.boolean().default(false),
+    start_timeout: duration.default(5 * 60_000),
+    hold: duration.default(24 * 3600_000),
+    node_away: duration.default(60_000),
+  })
+  .transform(
+    (one): KubernetesEntry => ({
+      name: one.name,
+      kind: one.kind,
+      kubeconfig: one.kubeconfig ?? null,
+      context: one.context,
+      namespace: one.namespace,
+      images: new Map(Object.entries(one.images)),
+      imagePullPolicy: one.image_pull_policy,
+      imagePullSecrets: one.image_pull_secrets,
+      capacity: one.capacity ?? null,
+      nodeSelector: one.node_selector,
+      tolerations: one.tolerations,
+      priorityClass: one.priority_class,
+      runtimeClass: one.runtime_class,
+      gvisorRuntimeClass: one.gvisor_runtime_class ?? null,
+      gpuResource: one.gpu_resource,
+      storage: one.storage,
+      networkPolicyHolds: one.network_policy_holds,
+      startMillis: one.start_timeout,
+      holdMillis: one.hold,
+      nodeAwayMillis: one.node_away,
+    }),
+  );
+
+const enginesFile = z.strictObject({
+  engines: z.tuple(
+    [z.discriminatedUnion("kind", [docker, kubernetes])],
+    z.discriminatedUnion("kind", [docker, kubernetes]),
+  ),
+});
+
+/** Reads which engines there are, the default first. Throws FileProblems. */
+export function readEnginesFile(path: string): readonly [EngineEntry, ...EngineEntry[]] {
+  const { engines } = readJsonFile(path, enginesFile);
+  const problems = engines.flatMap(({ name: own, kind }, index) => {
+    const earlier = engines.slice(0, index);
+    if (earlier.some((other) => other.name === own))
+      return [`engines.${index}.name ${own} is another engine's already`];
+    // Both would take the containers of the other for their own.
+    if (kind === "docker" && earlier.some((other) => other.kind === "docker"))
+      return [`engines.${index} is a second Docker; a server has that of its host alone`];
+    return [];
+  });
+  if (problems.length > 0) throw new FileProblems(problems);
+  return engines;
+}
