@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
+import { removeRules } from "#server/adapters/docker/egress-rules.ts";
 
 const run = promisify(execFile);
 const SERVER = join(import.meta.dirname, "../../server");
@@ -184,12 +185,25 @@ class ServerProcess implements RunningServer {
     ];
   }
 
+  /** A server leaves its networks and their packet rules to the next on the same data, which never comes. */
+  async #removeNetworks(): Promise<void> {
+    const installation = await readFile(join(this.dataDirectory, "installation"), "utf8").catch(() => "");
+    if (installation === "") return;
+    const label = `label=longshore.installation=${installation.trim()}`;
+    const { stdout } = await run("docker", ["network", "ls", "--filter", label, "--format", "{{.Name}}"]);
+    for (const network of stdout.split("\n").filter((name) => name !== "")) {
+      await run("docker", ["network", "rm", network]);
+      await removeRules(network.replace("longshore-egress-", ""), "iptables");
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     for (const left of await this.leftovers().catch(() => [])) {
       const container = /^container (\S+)/.exec(left)?.[1];
       if (container !== undefined) await run("docker", ["rm", "-fv", container]);
     }
+    await this.#removeNetworks();
     await unmountBelow(this.dataDirectory);
     await rm(this.dataDirectory, { recursive: true, force: true });
   }
