@@ -1,4 +1,4 @@
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import { z } from "zod";
 import type { Resources } from "./domain/resources.ts";
 import { FileProblems, readJsonFile } from "./json-file.ts";
@@ -42,7 +42,26 @@ export interface KubernetesEntry {
   readonly nodeAwayMillis: number;
 }
 
-export type EngineEntry = DockerEntry | KubernetesEntry;
+/** A Slurm cluster; docs/engines.md tells of every field. */
+export interface SlurmEntry {
+  readonly name: string;
+  readonly kind: "slurm";
+  /** slurm.conf; empty where Slurm's tools find it themselves. */
+  readonly configFile: string;
+  /** Seen by server and nodes under one path; null where the whole data folder is. */
+  readonly sharedDirectory: string | null;
+  /** Root file systems that every node sees, by the image names that they stand for. */
+  readonly images: ReadonlyMap<string, string>;
+  readonly account: string;
+  readonly partition: string;
+  /** What nodes must have, by instance type. */
+  readonly constraints: ReadonlyMap<string, string>;
+  readonly nodeNetwork: boolean;
+  readonly scratchBytesPerNode: number;
+  readonly uids: { readonly first: number; readonly count: number };
+}
+
+export type EngineEntry = DockerEntry | KubernetesEntry | SlurmEntry;
 
 export const ONLY_DOCKER: readonly [EngineEntry] = [{ name: "docker", kind: "docker" }];
 
@@ -119,12 +138,48 @@ const kubernetes = z
     }),
   );
 
-const enginesFile = z.strictObject({
-  engines: z.tuple(
-    [z.discriminatedUnion("kind", [docker, kubernetes])],
-    z.discriminatedUnion("kind", [docker, kubernetes]),
-  ),
-});
+/** Accounts, partitions and features go into command lines. */
+const word = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "is no name of letters, digits, dots, dashes");
+const folder = z.string().refine(isAbsolute, "is no absolute path");
+const slurm = z
+  .strictObject({
+    name,
+    kind: z.literal("slurm"),
+    config_file: folder.optional(),
+    shared_directory: folder.optional(),
+    images: z.record(text, folder).refine((images) => Object.keys(images).length > 0, "is empty"),
+    account: word.optional(),
+    partition: word.optional(),
+    constraints: z.record(word, word).default({}),
+    node_network: z.boolean().default(false),
+    scratch: size.default(64 * 2 ** 30),
+    first_uid: z
+      .int()
+      .min(1000)
+      .max(2 ** 31)
+      .default(72_000),
+    uid_count: z.int().min(1).max(1_000_000).default(4000),
+  })
+  .transform(
+    (one): SlurmEntry => ({
+      name: one.name,
+      kind: one.kind,
+      configFile: one.config_file ?? "",
+      sharedDirectory: one.shared_directory ?? null,
+      images: new Map(Object.entries(one.images)),
+      account: one.account ?? "",
+      partition: one.partition ?? "",
+      constraints: new Map(Object.entries(one.constraints)),
+      nodeNetwork: one.node_network,
+      scratchBytesPerNode: one.scratch,
+      uids: { first: one.first_uid, count: one.uid_count },
+    }),
+  );
+
+const engine = z.discriminatedUnion("kind", [docker, kubernetes, slurm]);
+const enginesFile = z.strictObject({ engines: z.tuple([engine], engine) });
 
 /** Reads which engines there are, the default first. Throws FileProblems. */
 export function readEnginesFile(path: string): readonly [EngineEntry, ...EngineEntry[]] {

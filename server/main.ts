@@ -27,7 +27,7 @@ import { type BuildConfig, type Config, ConfigError, readConfig } from "./config
 import { StoreAway, SystemFault, Unavailable } from "./domain/errors.ts";
 import type { Engine } from "./domain/ports/engine.ts";
 import type { Log } from "./domain/ports/telemetry.ts";
-import type { EngineEntry, KubernetesEntry } from "./engines-file.ts";
+import type { EngineEntry, KubernetesEntry, SlurmEntry } from "./engines-file.ts";
 import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
 import { TlsCredentials } from "./transport/tls.ts";
@@ -44,6 +44,7 @@ const BUILD_PROGRAM = join(import.meta.dirname, "../executor-image/builder.py");
 /** Of all files of an environment together, held in memory while it is unpacked. */
 const MOST_ENVIRONMENT_PATH_BYTES = 64 * 2 ** 20;
 const POD_DIRECTORY = join(import.meta.dirname, "../executor-image/pod");
+const JOB_SCRIPT = join(import.meta.dirname, "../executor-image/slurm/job.sh");
 const RUNNER_DIRECTORY = join(import.meta.dirname, "../executor-image/runner");
 
 /** Brings the server up, serves until a signal comes, and takes it down in reverse. */
@@ -152,10 +153,7 @@ async function openEngines(
   log: Log,
 ): Promise<[Engine, ...Engine[]]> {
   const open = async (entry: EngineEntry): Promise<Engine> => {
-    const engine =
-      entry.kind === "docker"
-        ? await openDocker(entry.name, config, installationId, log)
-        : await openKubernetes(entry, config, installationId, log);
+    const engine = await openEngine(entry, config, installationId, log);
     stack.defer(() => engine.close());
     return engine;
   };
@@ -163,6 +161,17 @@ async function openEngines(
   const engines: [Engine, ...Engine[]] = [await open(first)];
   for (const entry of others) engines.push(await open(entry));
   return engines;
+}
+
+function openEngine(entry: EngineEntry, config: Config, installationId: string, log: Log): Promise<Engine> {
+  switch (entry.kind) {
+    case "docker":
+      return openDocker(entry.name, config, installationId, log);
+    case "kubernetes":
+      return openKubernetes(entry, config, installationId, log);
+    case "slurm":
+      return openSlurm(entry, config, installationId, log);
+  }
 }
 
 async function openDocker(name: string, config: Config, installationId: string, log: Log): Promise<Engine> {
@@ -205,6 +214,29 @@ async function openKubernetes(
       allowedImages: [...policy.allowedImages, ...policy.imageAliases.values()],
       imageReferences: entry.images,
       nodeAwaySeconds: Math.ceil(entry.nodeAwayMillis / 1000),
+      log,
+    });
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error;
+    throw new SystemFault(`engine ${entry.name}: ${error.message}`, {}, { cause: error });
+  }
+}
+
+async function openSlurm(
+  entry: SlurmEntry,
+  { dataDirectory, policy }: Config,
+  installationId: string,
+  log: Log,
+): Promise<Engine> {
+  const { openSlurmEngine } = await import("./adapters/slurm/slurm-engine.ts");
+  try {
+    return await openSlurmEngine({
+      ...entry,
+      sharedDirectory: entry.sharedDirectory ?? join(dataDirectory, "engines", entry.name),
+      installationId,
+      runnerDirectory: RUNNER_DIRECTORY,
+      jobScript: JOB_SCRIPT,
+      trackingServers: [...policy.trackingServers.keys()],
       log,
     });
   } catch (error) {

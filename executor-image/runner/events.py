@@ -10,16 +10,22 @@ CLD_DUMPED = 3
 MOST_REAPED = 512
 
 
-class Events:
-    """SIGTERM asks to stop, SIGUSR1 to stop now, SIGCHLD to look at the children. Poll `fd`, then call `clear`."""
+# PID 1 exits with it where SIGTERM is a cluster's word that its sandbox has to go.
+EVICTED = 4
 
-    def __init__(self):
+
+class Events:
+    """SIGTERM or SIGUSR2 asks to stop, SIGUSR1 to stop now, SIGCHLD to look at the children. Poll `fd`, then call `clear`.
+    With `evict_on_term` SIGTERM is not the server's: whatever the task makes of it must not look like its own end."""
+
+    def __init__(self, evict_on_term=False):
         self.stop_asked = False
         self.kill_asked = False
         self.asked = 0
         self.fd, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGTERM, _evict if evict_on_term else self._stop)
+        signal.signal(signal.SIGUSR2, self._stop)
         signal.signal(signal.SIGUSR1, self._kill)
         signal.signal(signal.SIGCHLD, _woken)
         # The journal's size limit answers with EFBIG instead.
@@ -39,6 +45,11 @@ class Events:
                 pass
         except BlockingIOError:
             pass
+
+
+def _evict(_number, _frame):
+    # The kernel ends every other process of the sandbox with PID 1.
+    os._exit(EVICTED)
 
 
 def _woken(_number, _frame):

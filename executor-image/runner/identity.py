@@ -92,7 +92,7 @@ def become_task(settings, stdin, stdout, stderr, extra=(), open_files=None):
     _arrange_descriptors((stdin, stdout, stderr, *extra))
     _set_limits(open_files)
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.umask(0o022)
     os.setgroups([])

@@ -21,7 +21,7 @@ LINGER_MS = 250
 class Sandbox:
     def __init__(self, settings):
         self.settings = Settings(settings)
-        self.events = Events()
+        self.events = Events(self.settings.evict_on_term)
         self.reaper = Reaper()
         self.pipes = identity.Pipes(self.settings)
         self.spans = Spans()

@@ -42,6 +42,7 @@ class Settings:
         self.environment = value.get("environment")
         self.prestart = bool(value.get("prestart"))
         self.one_volume = bool(value.get("one_volume"))
+        self.evict_on_term = bool(value.get("evict_on_term"))
 
 
 class Spec:

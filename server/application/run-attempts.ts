@@ -241,7 +241,14 @@ export class RunAttempts {
     record: AttemptRecord,
     shape: SandboxShape,
   ): Promise<Sandbox | undefined> {
-    const order = { sandboxId: record.sandboxId, taskId: task.id, attempt: record.number, shape };
+    const { account, partition, instanceType } = task.spec;
+    const order = {
+      sandboxId: record.sandboxId,
+      taskId: task.id,
+      attempt: record.number,
+      shape,
+      placement: { account, partition, instanceType },
+    };
     try {
       const sandbox = await active.host.engine.create(order, this.#startSignal(active));
       await this.#deps.book.record(

@@ -7,12 +7,13 @@ import {
   EXECUTOR_IMAGE,
   gvisorMissing,
 } from "../support/docker-engine.ts";
-import { engineSuite, patience } from "./engine-suite.ts";
+import { engineConformance } from "./engine-conformance.ts";
+import { patience } from "./engine-suite.ts";
 
 function dockerSuite(name: string, isolation: Isolation, skip: string | false): void {
   const open = async () => {
     const bench = await DockerBench.create();
-    const engine = await bench.open();
+    let engine = await bench.open();
     return {
       engine,
       image: EXECUTOR_IMAGE,
@@ -25,11 +26,16 @@ function dockerSuite(name: string, isolation: Isolation, skip: string | false): 
       },
       removeFromOutside: async (_: string, containerId: string) =>
         void (await docker("rm", "-f", containerId)),
+      reopen: async () => {
+        await engine.close();
+        engine = await bench.open();
+        return engine;
+      },
       leftovers: (sandboxId: string) => bench.leftovers(sandboxId),
       close: () => bench[Symbol.asyncDispose](),
     };
   };
-  engineSuite(name, open, { skip });
+  engineConformance(name, open, { skip });
 }
 
 dockerSuite("docker", "CONTAINER", await dockerMissing());

@@ -1,7 +1,15 @@
 import { readFile } from "node:fs/promises";
-import type { Limit, LimitSupport } from "../../domain/limits.ts";
+import type { Limit } from "../../domain/limits.ts";
 import type { EngineCapabilities, EngineTier } from "../../domain/ports/engine.ts";
 import { formatSize } from "../../domain/resources.ts";
+import {
+  advisory,
+  enforced,
+  limitTable,
+  SERVER_LIMITS,
+  type Support,
+  unsupported,
+} from "../sandbox/limit-table.ts";
 import { sandboxesFolder } from "../sandbox/sandbox-paths.ts";
 import type { ProbeResult } from "./boot-probe.ts";
 import { CommandFailed, runCommand } from "./command.ts";
@@ -13,8 +21,6 @@ import { RUNNER_RAM_BYTES, SENTRY_GROWTH_BYTES } from "./host-config.ts";
 import type { DockerEngineOptions } from "./options.ts";
 import { freeBytes } from "./storage.ts";
 import type { TrackingNetworks } from "./tracking-networks.ts";
-
-type Support = Omit<LimitSupport, "limit">;
 
 /** What decides how well limits hold; found out once, when the server starts. */
 export interface LimitFacts {
@@ -137,16 +143,6 @@ export function gvisorLimits(facts: LimitFacts, gvisor: Gvisor): Readonly<Record
   };
 }
 
-/** Held by the runner and the server, whatever the isolation. */
-const SERVER_LIMITS = {
-  LOG: enforced("counted by the runner; RLIMIT_FSIZE bounds the journal if the runner is overcome"),
-  ARTIFACTS: enforced("counted by the runner; RLIMIT_FSIZE bounds the file if the runner is overcome"),
-  RUN_TIME: enforced("the runner's clock, backed by the server's"),
-  QUEUE_TIME: enforced("the server's clock"),
-  TOTAL_TIME: enforced("the runner's clock, backed by the server's"),
-  QUOTA: enforced("the server, at admission"),
-} as const;
-
 function networkSupport(noEgress: string): Support {
   const none = "network namespace without interfaces but loopback";
   if (noEgress !== "") return { ...enforced(none), advice: `network EGRESS is not offered: ${noEgress}` };
@@ -178,39 +174,6 @@ function storageSupport(probe: ProbeResult): Support {
         probe.storageAdvice,
       );
   }
-}
-
-function limitTable(supports: Readonly<Record<Limit, Support>>): LimitSupport[] {
-  return LIMIT_ORDER.map((limit) => ({ limit, ...supports[limit] }));
-}
-
-const LIMIT_ORDER: readonly Limit[] = [
-  "CPU",
-  "RAM",
-  "STORAGE",
-  "GPU",
-  "PROCESSES",
-  "OPEN_FILES",
-  "INODES",
-  "LOG",
-  "ARTIFACTS",
-  "RUN_TIME",
-  "QUEUE_TIME",
-  "TOTAL_TIME",
-  "QUOTA",
-  "NETWORK",
-];
-
-function enforced(mechanism: string): Support {
-  return { level: "ENFORCED", mechanism, advice: "" };
-}
-
-function advisory(mechanism: string, advice: string): Support {
-  return { level: "ADVISORY", mechanism, advice };
-}
-
-function unsupported(mechanism: string, advice: string): Support {
-  return { level: "UNSUPPORTED", mechanism, advice };
 }
 
 async function gvisorVersion(runtime: string): Promise<string> {

@@ -5,8 +5,9 @@ import type { BuildTools, SandboxShape } from "../../domain/ports/engine.ts";
 import { MEBIBYTE } from "../../domain/resources.ts";
 import { HOSTS_FILE } from "../sandbox/runner-source.ts";
 import type { SandboxPaths } from "../sandbox/sandbox-paths.ts";
+import { VOLUME_FOLDERS } from "../sandbox/volume.ts";
 import type { CgroupLimits } from "./cgroups.ts";
-import { type StorageTier, VOLUME_FOLDERS } from "./storage.ts";
+import type { StorageTier } from "./storage.ts";
 
 /**
  * What PID 1 holds must not come out of the task's RAM. Measured: 6 MB anonymous while it waits, 8 MB at 500 MB/s of logs and 20,000

@@ -2,6 +2,7 @@ import { chmod, chown, mkdir, open, rm, rmdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { exists } from "../sandbox/errno.ts";
 import type { SandboxPaths } from "../sandbox/sandbox-paths.ts";
+import { BLOCK_BYTES, INODE_BYTES, imageBytes, OWN_INODES, VOLUME_FOLDERS } from "../sandbox/volume.ts";
 import { CommandFailed } from "./command.ts";
 
 /**
@@ -9,20 +10,6 @@ import { CommandFailed } from "./command.ts";
  * engine-tmpfs: three tmpfs made by Docker, each of the full size, where the server's mounts do not reach the daemon.
  */
 export type StorageTier = "loop" | "tmpfs" | "engine-tmpfs";
-
-/** Folders of the volume and where a sandbox sees them. */
-export const VOLUME_FOLDERS = [
-  { name: "workspace", target: "/workspace", mode: 0o755 },
-  { name: "tmp", target: "/tmp", mode: 0o1777 },
-  { name: "home", target: "/home/task", mode: 0o755 },
-] as const;
-
-const INODE_BYTES = 256;
-/** The root folder, lost+found, our three folders and ext4's own first eleven. */
-const OWN_INODES = 32;
-const BLOCK_BYTES = 4096;
-/** Blocks that one bitmap block covers. */
-const GROUP_BYTES = 8 * BLOCK_BYTES * BLOCK_BYTES;
 
 export interface VolumeSize {
   readonly storageBytes: number;
@@ -107,16 +94,6 @@ async function mountImage(run: RunTool, paths: SandboxPaths, size: VolumeSize): 
     paths.volumeImage,
     paths.volume,
   ]);
-}
-
-/** The asked storage is what the task can use, so what the file system keeps for itself comes on top. */
-export function imageBytes(storageBytes: number, inodes: number): number {
-  const groups = Math.ceil(storageBytes / GROUP_BYTES) + 1;
-  // Inode tables (each group's rounded up to a block), bitmaps and descriptors of each group, superblocks and the root.
-  const tables = inodes * INODE_BYTES + groups * 9 * BLOCK_BYTES + 64 * BLOCK_BYTES;
-  // ext4 holds back 2% (at most 4096 blocks) of any file system for delayed allocation.
-  const heldBack = Math.min(Math.ceil((storageBytes + tables) / 49), 4096 * BLOCK_BYTES);
-  return Math.ceil((storageBytes + tables + heldBack) / BLOCK_BYTES) * BLOCK_BYTES;
 }
 
 async function mountTmpfs(run: RunTool, paths: SandboxPaths, size: VolumeSize): Promise<void> {

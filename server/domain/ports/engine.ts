@@ -40,6 +40,13 @@ export interface SandboxShape {
   readonly environment?: ShapeEnvironment;
 }
 
+/** What a task asks of a cluster besides resources, in its own words: an engine checks them. Empty where it asks for nothing. */
+export interface Placement {
+  readonly account: string;
+  readonly partition: string;
+  readonly instanceType: string;
+}
+
 /** An order for the sandbox of one attempt. */
 export interface SandboxOrder {
   /** Our ULID for a new sandbox: it names the container and its files; a warm one brings its own. */
@@ -47,6 +54,8 @@ export interface SandboxOrder {
   readonly taskId: string;
   readonly attempt: number;
   readonly shape: SandboxShape;
+  /** Absent for a build. */
+  readonly placement?: Placement;
   /** For a build of an environment alone; such a sandbox is never warm. */
   readonly build?: BuildTools;
 }

@@ -1,0 +1,143 @@
+# shellcheck shell=bash
+# A Slurm cluster of its own for tests: controller and two nodes on this machine, in a temporary folder with ports and keys of
+# its own, for as long as the script runs.
+
+slurm_port=26817
+slurm_packages=(munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins)
+
+has_slurm() { have slurmctld && have slurmd && have munged && have sbatch; }
+
+# Debian's packages start daemons of the host's own, which have no configuration here.
+install_slurm() {
+  local policy=/usr/sbin/policy-rc.d made=
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 0755 "$policy"
+    made=yes
+  fi
+  local status=0
+  apt_install "a Slurm cluster for tests" "${slurm_packages[@]}" || status=$?
+  [ -z "$made" ] || rm -f "$policy"
+  return "$status"
+}
+
+slurm_configuration() {
+  local folder=$1 host node
+  host=$(hostname)
+  cat <<CONF
+ClusterName=longshore
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$slurm_port
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket=$folder/munge/socket
+CredType=cred/munge
+StateSaveLocation=$folder/state
+SlurmdSpoolDir=$folder/spool/%n
+SlurmctldPidFile=$folder/slurmctld.pid
+SlurmdPidFile=$folder/slurmd.%n.pid
+SlurmctldLogFile=$folder/slurmctld.log
+SlurmdLogFile=$folder/slurmd.%n.log
+ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1
+SlurmctldParameters=node_reg_mem_percent=1
+SlurmdParameters=config_overrides
+# Without it one job takes all memory of its node.
+DefMemPerCPU=100
+KillWait=2
+ReturnToService=2
+MpiDefault=none
+SwitchType=switch/none
+CONF
+  # More than there is: how many tests fit side by side must not depend on the machine.
+  for node in 1 2; do
+    echo "NodeName=n$node NodeHostname=$host NodeAddr=127.0.0.1 Port=$((slurm_port + 3 + node)) CPUs=4 RealMemory=4000 Feature=cpu State=UNKNOWN"
+  done
+  echo "PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP"
+  echo "PartitionName=ml Nodes=n2 MaxTime=INFINITE State=UP"
+}
+
+start_slurm() {
+  local folder node tries
+  folder=$(mktemp -d "${TMPDIR:-/tmp}/longshore-slurm-XXXXXX")
+  slurm_folder=$folder
+  chmod 0755 "$folder"
+  mkdir -p "$folder"/{state,munge,rootfs,spool/n1,spool/n2}
+  (umask 077 && head -c 128 /dev/urandom >"$folder/munge/key")
+  chmod 0755 "$folder/munge"
+  slurm_configuration "$folder" >"$folder/slurm.conf"
+  printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\nConstrainCores=no\nMinRAMSpace=10\n' >"$folder/cgroup.conf"
+  # --force: the folder lies below one that everybody may write to.
+  munged --force --num-threads=2 --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/munged.pid" \
+    --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" || return 1
+  export SLURM_CONF=$folder/slurm.conf
+  slurmctld -i || return 1
+  for node in n1 n2; do slurmd -N "$node" || return 1; done
+  for ((tries = 0; tries < 100; tries++)); do
+    [ "$(sinfo --noheader --Node --partition=main --format=%t | grep -c idle)" = 2 ] && return 0
+    sleep 0.1
+  done
+  return 1
+}
+
+stop_slurm() {
+  [ -n "${slurm_folder:-}" ] || return 0
+  local pid
+  SLURM_CONF=$slurm_folder/slurm.conf scancel --user=root 2>/dev/null || true # it may not have come up
+  for pid in "$slurm_folder"/slurmd.*.pid "$slurm_folder/slurmctld.pid" "$slurm_folder/munged.pid"; do
+    if [ -s "$pid" ]; then end_process "$(cat "$pid")"; fi
+  done
+  rm -rf "$slurm_folder"
+  slurm_folder=
+}
+
+# SIGTERM, and what is left of it after five seconds is killed.
+end_process() {
+  local tries
+  kill "$1" 2>/dev/null || return 0
+  for ((tries = 0; tries < 50; tries++)); do
+    kill -0 "$1" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  kill -KILL "$1" 2>/dev/null || true # it ended in this moment
+}
+
+# The executor image as a folder, as an operator would unpack it for the nodes.
+unpack_executor_image() {
+  local container
+  container=$(docker create "$1" true) || return 1
+  docker export "$container" | tar -xf - -C "$2"
+  docker rm "$container"
+}
+
+# Sets LONGSHORE_TEST_SLURM to the cluster's slurm.conf and LONGSHORE_TEST_SLURM_ROOTFS to the executor image's root file system,
+# or says why tests that need them will be skipped. Whoever calls it calls stop_slurm at its end.
+ensure_slurm() {
+  local log=${cache:?}/slurm.log
+  if ! is_root || ! have runc; then
+    say "note        a Slurm cluster for tests needs root and runc: tests that need it will be skipped."
+    return 1
+  fi
+  if ! has_slurm && on_debian; then one_at_a_time install_slurm || true; fi # the next line tells
+  if ! has_slurm; then
+    say "note        Slurm is not installed: tests that need it will be skipped."
+    return 1
+  fi
+  if [ ! -d /sys/fs/cgroup/memory ]; then
+    say "note        the engine for Slurm knows control groups of version 1 alone: tests that need it will be skipped."
+    return 1
+  fi
+  if ! { start_slurm && unpack_executor_image "${LONGSHORE_EXECUTOR_IMAGE:-longshore/executor:dev}" "$slurm_folder/rootfs"; } >"$log" 2>&1 </dev/null; then
+    tail -n 5 "$log" >&2
+    say "note        Slurm could not be started ($log): tests that need it will be skipped."
+    stop_slurm >/dev/null 2>&1
+    return 1
+  fi
+  export LONGSHORE_TEST_SLURM=$slurm_folder/slurm.conf LONGSHORE_TEST_SLURM_ROOTFS=$slurm_folder/rootfs
+}
