@@ -180,10 +180,14 @@ def test_by_name_and_project(client: longshore.Client, functions: ModuleType, pr
         client.start("package.work:missing", project=project).result()
 
 
-def test_requirements_are_refused_by_name(client: longshore.Client, functions: ModuleType) -> None:
+def test_requirements_that_policy_refuses_are_named_with_their_line(
+    client: longshore.Client, functions: ModuleType
+) -> None:
     with pytest.raises(longshore.InvalidRequest) as refused:
-        client.start(functions.add, (1,), requirements=["scikit-learn"])
-    assert [violation.field for violation in refused.value.violations] == ["environment"]
+        client.start(functions.add, (1,), requirements=["six", "-e ."])
+    [violation] = refused.value.violations
+    assert violation.field.startswith("environment.requirements")
+    assert "2" in violation.field + violation.description
 
 
 @pytest.mark.parametrize(
