@@ -10,6 +10,11 @@ import { NO_QUOTAS, type Quotas } from "./domain/quota.ts";
 import type { Isolation } from "./domain/task.ts";
 import { type EngineEntry, ONLY_DOCKER, readEnginesFile } from "./engines-file.ts";
 import { FileProblems } from "./json-file.ts";
+import {
+  type NotificationConfig,
+  notificationProblems,
+  toNotificationConfig,
+} from "./notification-config.ts";
 import { readPriceFile } from "./price-file.ts";
 import { readQuotaFile } from "./quota-file.ts";
 import { SETTINGS, type Values } from "./settings.ts";
@@ -69,6 +74,7 @@ export interface Config {
   readonly builds: BuildConfig;
   /** Absent where it is off. */
   readonly egress?: EgressConfig;
+  readonly notifications: NotificationConfig;
 }
 
 /** scikit-learn and pandas come to 10,000 files, each twice while they are installed. */
@@ -130,6 +136,7 @@ export function readConfig(env: Environment): Config {
     ...buildProblems(values),
     ...bucketProblems(values),
     ...databaseProblems(values),
+    ...notificationProblems(values),
   );
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({ ...toConfig(values, env), prices, quotas, engines });
@@ -257,6 +264,7 @@ function toConfig(v: Values, env: Environment): Omit<Config, "prices" | "quotas"
     bucket: bucketOf(v, env),
     uids: { first: v.LONGSHORE_FIRST_UID, count: v.LONGSHORE_UID_COUNT },
     builds: toBuilds(v),
+    notifications: toNotificationConfig(v),
     ...(v.LONGSHORE_EGRESS === "on" && {
       egress: {
         allow: v.LONGSHORE_EGRESS_ALLOW,

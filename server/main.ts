@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
 import type { AccessConfig } from "./access-config.ts";
@@ -19,12 +19,15 @@ import { writeTokenFile } from "./adapters/secrets/token-file.ts";
 import { createLog } from "./adapters/telemetry/log.ts";
 import { openMetrics } from "./adapters/telemetry/metrics.ts";
 import { openTelemetry } from "./adapters/telemetry/telemetry.ts";
+import { WebhookSender } from "./adapters/webhook/webhook-sender.ts";
 import { CertificateAuthenticator } from "./application/certificate-authenticator.ts";
 import { composeApplication, type Parts } from "./application/compose.ts";
 import { composeAccess } from "./application/compose-access.ts";
+import { DEFAULT_PAUSES_MILLIS } from "./application/delivery-schedule.ts";
 import { createIds } from "./application/identity.ts";
 import { type BuildConfig, type Config, ConfigError, readConfig } from "./config.ts";
 import { StoreAway, SystemFault, Unavailable } from "./domain/errors.ts";
+import type { DeliveryChannel } from "./domain/ports/delivery-channel.ts";
 import type { Engine } from "./domain/ports/engine.ts";
 import type { Log } from "./domain/ports/telemetry.ts";
 import type { EngineEntry, KubernetesEntry, SlurmEntry } from "./engines-file.ts";
@@ -101,6 +104,15 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     artifactReader: new TarArtifactReader(config.archiveLimits),
     tracker: new MlflowTracker(clock),
     secretBox: await openSecretBox(config.dataDirectory),
+    webhooks: {
+      store: database.webhooks,
+      outbox: database.outbox,
+      channels: await openChannels(config),
+      schedule: {
+        pausesMillis: DEFAULT_PAUSES_MILLIS,
+        disableAfterMillis: config.notifications.webhooks.disableAfterMillis,
+      },
+    },
     disk: { disk: new FolderDisk(config.dataDirectory), leastFreeBytes: config.leastFreeBytes },
     telemetry,
     metrics,
@@ -143,6 +155,26 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   log.info("draining", { signal });
   app.pause("the server is shutting down; try again in a moment");
   await server.drain(DRAIN_MILLIS);
+}
+
+/** How each kind of address is reached. */
+async function openChannels({ notifications }: Config): Promise<ReadonlyMap<string, DeliveryChannel>> {
+  const { caBundle, ...options } = notifications.webhooks;
+  const authorities = caBundle === "" ? "" : await readAuthorities(caBundle);
+  const webhooks = new WebhookSender({
+    ...options,
+    authorities,
+    userAgent: `longshore/${packageJson.version}`,
+  });
+  return new Map([["https:", webhooks], ...(options.allowHttp ? [["http:", webhooks] as const] : [])]);
+}
+
+async function readAuthorities(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    throw new SystemFault(`LONGSHORE_WEBHOOK_CA_BUNDLE cannot be read: ${error}`, {}, { cause: error });
+  }
 }
 
 /** In their order, the default first. One that cannot be reached keeps the server from starting: its running tasks could not be adopted. */

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { ACCESS_SETTINGS } from "./access-settings.ts";
 import { parseInstanceType } from "./domain/instance-type.ts";
 import { parseTrackingUrl } from "./domain/tracking.ts";
+import { NOTIFICATION_SETTINGS } from "./notification-settings.ts";
 import {
   address,
   addresses,
@@ -298,6 +299,7 @@ export const SETTINGS = {
     "20GB",
     "disk that installed environments may take together; those used longest ago give way, never one in use",
   ),
+  ...NOTIFICATION_SETTINGS,
   LONGSHORE_TRACE_URL: setting(
     z.string().regex(/^$|^https?:\/\/\S*\{trace_id\}\S*$/, "is not an http address with {trace_id} in it"),
     "",

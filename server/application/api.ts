@@ -10,6 +10,7 @@ import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import type { ResourceRequest } from "#server/domain/resources.ts";
 import type { Artifact, ResultReason, Task, TaskSpec, TaskState } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
+import type { Webhooks } from "./webhooks-api.ts";
 
 /** What a task would hold and cost, at the prices of now. Amounts are null where nothing has a price. */
 export interface Estimate {
@@ -252,4 +253,6 @@ export interface Application {
   /** At once and then at every change. */
   watchCapacity(engine: string, signal: AbortSignal): AsyncIterable<Capacity>;
   getReconcileReport(): Promise<ReconcileReport>;
+
+  readonly webhooks: Webhooks;
 }

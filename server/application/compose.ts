@@ -23,6 +23,7 @@ import { CacheKeys } from "./cache-keys.ts";
 import { CancelTask } from "./cancel-task.ts";
 import { CheckInputs } from "./check-inputs.ts";
 import { CollectBlobs } from "./collect-blobs.ts";
+import { composeWebhooks, type WebhookParts } from "./compose-webhooks.ts";
 import { CreateTask } from "./create-task.ts";
 import { DeleteTask } from "./delete-task.ts";
 import { Dependencies } from "./dependencies.ts";
@@ -91,6 +92,7 @@ export interface Parts {
     readonly mostBytes: number;
     readonly builds: Builds;
   };
+  readonly webhooks: WebhookParts;
   readonly telemetry: Telemetry;
   readonly metrics: Metrics;
   readonly log: Log;
@@ -296,8 +298,10 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     log,
     clock,
   });
+  const webhooks = composeWebhooks(parts.webhooks, { secretBox, events, log, clock, newId });
   const createTask = new CreateTask({
     audit,
+    webhooks: webhooks.manage,
     book,
     store,
     hosts,
@@ -381,6 +385,8 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     collectBlobs,
     dependencies,
     removals,
+    deliveries: webhooks,
+    deliveryMillis: policy.defaultRetentionMillis,
     log,
     clock,
   });
@@ -431,6 +437,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     getCapacity: async (engine) => describe.capacity(engine),
     watchCapacity: (engine, signal) => describe.watchCapacity(engine, signal),
     getReconcileReport: async () => reconcile.report(),
+    webhooks: webhooks.manage,
   };
   return {
     application,
@@ -444,6 +451,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await environments.makeRoom();
       reconcile.start();
       sweep.start();
+      webhooks.dispatch.start();
       measureHost.start();
     },
     pause: (reason) => scheduler.pause("shutdown", reason),
@@ -454,6 +462,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await diskGuard.stop();
       await reconcile.stop();
       await sweep.stop();
+      await webhooks.dispatch.close();
       await presigned.close();
       deadlines.close();
       budgets.close();

@@ -21,6 +21,7 @@ import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import { requireFit, requireTracker } from "./host-fit.ts";
 import { digestOfProgram, digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
+import type { ManageWebhooks } from "./manage-webhooks.ts";
 import type { ResolveEnvironment } from "./resolve-environment.ts";
 import type { RunHistory } from "./run-history.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -30,6 +31,7 @@ import type { TenantQuota } from "./tenant-quota.ts";
 
 export interface CreateTaskDeps {
   readonly audit: TaskAudit;
+  readonly webhooks: Pick<ManageWebhooks, "check" | "checkForm">;
   readonly book: TaskBook;
   readonly store: TaskStore;
   readonly hosts: EngineHosts;
@@ -121,6 +123,7 @@ export class CreateTask {
     const archiveSha256 = spec.archiveSha256 === "" ? "0".repeat(64) : spec.archiveSha256;
     const limits = checkSpec({ ...spec, archiveSha256 }, this.#deps.policy, violations);
     this.#deps.environments.checkForm(spec, violations);
+    this.#deps.webhooks.checkForm(spec, violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
     this.#refuseWhilePaused();
     this.#deps.quota.refuseUsedUp(caller.tenant);
@@ -134,6 +137,7 @@ export class CreateTask {
     const comes = spec.code === "" && spec.command.length === 0 && spec.archiveSha256 === "";
     const archiveSha256 = comes ? "0".repeat(64) : spec.archiveSha256;
     const limits = checkSpec({ ...spec, archiveSha256 }, this.#deps.policy, violations);
+    this.#deps.webhooks.checkForm(spec, violations);
     this.#checkEngine(spec, violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
     const host = this.#hostFor(spec, limits);
@@ -181,6 +185,7 @@ export class CreateTask {
     const limits = checkSpec(spec, policy, violations);
     const project = await this.#project(caller, spec, violations);
     const program = await resolveProgram(spec, project, violations);
+    await this.#deps.webhooks.check(caller.tenant, spec, violations);
     await dependencies.claim(id, caller.tenant, spec, violations);
     const inputs = await this.#deps.checkInputs.check(caller.tenant, spec, project, limits, violations);
     this.#checkEngine(spec, violations);

@@ -2,6 +2,7 @@ import type { BlobStore } from "../domain/ports/blob-store.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { CollectBlobs } from "./collect-blobs.ts";
+import type { ComposedWebhooks } from "./compose-webhooks.ts";
 import type { DeleteTask } from "./delete-task.ts";
 import type { Dependencies } from "./dependencies.ts";
 import type { PresignedBlobs } from "./presigned-blobs.ts";
@@ -19,6 +20,9 @@ export interface SweepDeps {
   readonly collectBlobs: CollectBlobs;
   readonly dependencies: Dependencies;
   readonly removals: Removals;
+  readonly deliveries: Pick<ComposedWebhooks, "removeBefore">;
+  /** How long what was delivered stays in the log. */
+  readonly deliveryMillis: number;
   readonly log: Log;
   readonly clock: () => Date;
 }
@@ -47,13 +51,14 @@ export class Sweep {
   }
 
   async run(): Promise<void> {
-    const { blobs, presigned, collectBlobs, removals, clock } = this.#deps;
+    const { blobs, presigned, collectBlobs, removals, deliveries, deliveryMillis, clock } = this.#deps;
     const now = clock();
     await this.#removeExpired(now);
     const staged = await blobs.removeStagedBefore(new Date(now.getTime() - STAGED_LIFETIME_MILLIS));
     const uploads = staged + (await presigned.collect());
     if (uploads > 0) removals.add("UPLOAD", String(uploads));
     await collectBlobs.run();
+    await deliveries.removeBefore(new Date(now.getTime() - deliveryMillis));
   }
 
   async #removeExpired(now: Date): Promise<void> {

@@ -4,6 +4,9 @@ export type AuditAction =
   | "task.create"
   | "task.cancel"
   | "task.delete"
+  | "webhook.create"
+  | "webhook.delete"
+  | "webhook.rotate"
   | "call.denied";
 
 /** Something that somebody did or was denied. It is written once and never changes. */
@@ -16,7 +19,7 @@ export interface AuditEvent {
   readonly subject: string;
   readonly credential: string;
   readonly action: AuditAction;
-  /** Id of the task or token, path of the denied call. */
+  /** Id of the task, token or webhook, path of the denied call. */
   readonly resource: string;
   readonly detail: string;
   /** Address that the call came from; empty for what the server did by itself. */

@@ -4,7 +4,7 @@ export const SCOPES = [
   "tasks:write",
   "blobs",
   "usage",
-  /** Tokens and the audit log of the own tenant. */
+  /** Tokens, webhooks and the audit log of the own tenant. */
   "admin",
   /** Those of every tenant, and what the server as a whole did. */
   "operator",

@@ -2,3 +2,4 @@
 
 export type * from "#server/application/access-api.ts";
 export type * from "#server/application/api.ts";
+export type * from "#server/application/webhooks-api.ts";

@@ -3,6 +3,7 @@ import type { BlobServiceService } from "@longshore/proto/longshore/v1/blob_serv
 import type { SystemServiceService } from "@longshore/proto/longshore/v1/system_service.ts";
 import type { TaskServiceService } from "@longshore/proto/longshore/v1/task_service.ts";
 import type { UsageServiceService } from "@longshore/proto/longshore/v1/usage_service.ts";
+import type { WebhookServiceService } from "@longshore/proto/longshore/v1/webhook_service.ts";
 import type { Scope } from "./application.ts";
 
 /** What an RPC asks of a credential: a scope, or only that it is good. */
@@ -59,4 +60,14 @@ export const ACCESS_NEEDS: Needs<typeof AccessServiceService> = {
   listTokens: "admin",
   revokeToken: "admin",
   listAuditEvents: "admin",
+};
+
+export const WEBHOOK_NEEDS: Needs<typeof WebhookServiceService> = {
+  createWebhook: "admin",
+  listWebhooks: "admin",
+  deleteWebhook: "admin",
+  rotateWebhookSecret: "admin",
+  // What they show is what becomes of tasks.
+  listDeliveries: "tasks:read",
+  redeliver: "tasks:write",
 };

@@ -5,6 +5,7 @@ import { BlobServiceService } from "@longshore/proto/longshore/v1/blob_service.t
 import { SystemServiceService } from "@longshore/proto/longshore/v1/system_service.ts";
 import { TaskServiceService } from "@longshore/proto/longshore/v1/task_service.ts";
 import { UsageServiceService } from "@longshore/proto/longshore/v1/usage_service.ts";
+import { WebhookServiceService } from "@longshore/proto/longshore/v1/webhook_service.ts";
 import type { Metrics } from "#server/domain/ports/metrics.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import { accessService } from "./access-service.ts";
@@ -15,12 +16,20 @@ import { Gate } from "./gate.ts";
 import { Health, healthService } from "./health.ts";
 import { type RateLimitOptions, RateLimits } from "./rate-limits.ts";
 import { Reflection, readDescriptors } from "./reflection.ts";
-import { ACCESS_NEEDS, BLOB_NEEDS, SYSTEM_NEEDS, TASK_NEEDS, USAGE_NEEDS } from "./rpc-scopes.ts";
+import {
+  ACCESS_NEEDS,
+  BLOB_NEEDS,
+  SYSTEM_NEEDS,
+  TASK_NEEDS,
+  USAGE_NEEDS,
+  WEBHOOK_NEEDS,
+} from "./rpc-scopes.ts";
 import { systemService } from "./system-service.ts";
 import { taskService } from "./task-service.ts";
 import type { TlsCredentials } from "./tls.ts";
 import { usageService } from "./usage-service.ts";
 import { watchEncoder } from "./watch-message.ts";
+import { webhookService } from "./webhook-service.ts";
 
 const MAX_REQUEST_BYTES = 4 * 2 ** 20;
 
@@ -67,6 +76,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     UsageServiceService,
     SystemServiceService,
     AccessServiceService,
+    WebhookServiceService,
   ];
   const health = new Health(services.map(nameOf));
   const limits = options.rateLimits ? new RateLimits(options.rateLimits) : null;
@@ -78,6 +88,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   calls.serve(server, UsageServiceService, usageService(application), USAGE_NEEDS);
   calls.serve(server, SystemServiceService, systemService(application), SYSTEM_NEEDS);
   calls.serve(server, AccessServiceService, accessService(access), ACCESS_NEEDS);
+  calls.serve(server, WebhookServiceService, webhookService(application.webhooks), WEBHOOK_NEEDS);
   calls.serve(server, HealthService, healthService(health), null, { background: true });
   // Open like health: it tells what docs/api.md tells everybody, and clients ask it before they know whom to be.
   reflection.addTo(server);

@@ -8,6 +8,7 @@ import { accessStoreContract } from "./access-store.ts";
 import { blobIndexContract } from "./blob-index.ts";
 import { taskStoreContract } from "./task-store.ts";
 import { usageLedgerContract } from "./usage-ledger.ts";
+import { webhookStoreContract } from "./webhook-store.ts";
 
 if (whyNoPostgres !== undefined) test("the stores on PostgreSQL", { skip: whyNoPostgres });
 else {
@@ -15,6 +16,7 @@ else {
   blobIndexContract("PostgreSQL", openTemporaryPostgres);
   usageLedgerContract("PostgreSQL", openTemporaryPostgres);
   accessStoreContract("PostgreSQL", openTemporaryPostgres);
+  webhookStoreContract("PostgreSQL", openTemporaryPostgres);
 }
 
 describe("PostgreSQL database", { skip: whyNoPostgres }, () => {

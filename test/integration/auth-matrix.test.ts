@@ -24,6 +24,8 @@ const NOTHING: Belongings = {
   partialSha256: "2".repeat(64),
   sizeBytes: "4",
   tokenId: "none",
+  webhookId: "none",
+  deliveryId: "none",
 };
 
 describe("every RPC, with every kind of credential", () => {

@@ -25,7 +25,7 @@ import {
   WrongOffset,
   WrongState,
 } from "#server/domain/errors.ts";
-import type { Application } from "#server/transport/application.ts";
+import type { Application, Webhooks } from "#server/transport/application.ts";
 import { FakeApplication } from "../support/fakes/fake-application.ts";
 import {
   answerOf,
@@ -69,7 +69,7 @@ const submit = (task: Parameters<typeof CreateTaskRequest.fromPartial>[0] = {}):
 const snippet = CreateTaskRequest.fromPartial({ code: "print()" });
 
 /** A well-formed call of each RPC whose answer the application gives, and the method that gives it. */
-const CALLS: Readonly<Record<string, [keyof Application, (to: TransportServer) => Promise<unknown>]>> = {
+const CALLS: Readonly<Record<string, [Failing, (to: TransportServer) => Promise<unknown>]>> = {
   CreateTask: ["createTask", ({ tasks }) => answerOf((done) => tasks.createTask(snippet, done))],
   RunTask: ["createTask", ({ tasks }) => messagesOf(tasks.runTask(snippet))],
   SubmitTask: ["submitTask", ({ tasks }) => uploadOf((done) => tasks.submitTask(done), [submit()])],
@@ -115,7 +115,47 @@ const CALLS: Readonly<Record<string, [keyof Application, (to: TransportServer) =
   ],
   GetCapacity: ["getCapacity", ({ system }) => answerOf((done) => system.getCapacity({ engine: "" }, done))],
   WatchCapacity: ["watchCapacity", ({ system }) => messagesOf(system.watchCapacity({ engine: "" }))],
+  CreateWebhook: [
+    "webhooks.create",
+    ({ webhooks }) =>
+      answerOf((done) => webhooks.createWebhook({ url: "", states: [], description: "" }, done)),
+  ],
+  ListWebhooks: [
+    "webhooks.list",
+    ({ webhooks }) => answerOf((done) => webhooks.listWebhooks({ pageSize: -1, pageToken: "" }, done)),
+  ],
+  DeleteWebhook: [
+    "webhooks.delete",
+    ({ webhooks }) => answerOf((done) => webhooks.deleteWebhook({ id: "w" }, done)),
+  ],
+  RotateWebhookSecret: [
+    "webhooks.rotate",
+    ({ webhooks }) => answerOf((done) => webhooks.rotateWebhookSecret({ overlap: undefined }, done)),
+  ],
+  ListDeliveries: [
+    "webhooks.deliveries",
+    ({ webhooks }) =>
+      answerOf((done) =>
+        webhooks.listDeliveries({ webhookId: "", taskId: "", states: [], pageSize: 0, pageToken: "" }, done),
+      ),
+  ],
+  Redeliver: [
+    "webhooks.redeliver",
+    ({ webhooks }) => answerOf((done) => webhooks.redeliver({ id: "d" }, done)),
+  ],
 };
+
+/** The method that an RPC ends up in. */
+type Failing = keyof Application | `webhooks.${keyof Webhooks & string}`;
+
+/** An application whose only such method fails. */
+function failingAt(method: Failing, error: Error): FakeApplication {
+  const application = new FakeApplication();
+  const [first = "", second] = method.split(".");
+  if (second === undefined) Object.assign(application, { [first]: throwing(error) });
+  else Object.assign(application.webhooks, { [second]: throwing(error) });
+  return application;
+}
 
 function listing(changes: object) {
   const empty = {
@@ -357,10 +397,9 @@ describe("status codes", async () => {
         for (const reason of reasons) {
           const error = Object.entries(ERRORS).find(([name]) => name === reason)?.[1];
           if (error === undefined) continue;
-          await using failing = await TransportServer.start(
-            Object.assign(new FakeApplication(), { [method]: throwing(error()) }),
-            [observed.interceptor],
-          );
+          await using failing = await TransportServer.start(failingAt(method, error()), [
+            observed.interceptor,
+          ]);
           const failure = await failureOf(call(failing));
           assert.deepEqual([status[failure.code], errorInfoOf(failure)?.reason], [code, reason]);
         }
@@ -394,7 +433,7 @@ describe("status codes", async () => {
   });
 
   test("every RPC lists its codes in a form that can be read", () => {
-    assert.equal(documented.size, 30);
+    assert.equal(documented.size, 36);
     for (const codes of documented.values()) assert.ok(codes.has("INTERNAL"));
     assert.throws(() => parseCodes("Errors: those of CreateTask."), /not a list of codes/);
     assert.throws(() => parseCodes("Errors: NOT_THERE."), /not a status code/);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
 import type { DescMethod, JsonValue } from "@bufbuild/protobuf";
+import type { Answer, DeliveryChannel } from "#server/domain/ports/delivery-channel.ts";
 import { SCOPES } from "#server/domain/principal.ts";
 import { file, tar } from "../fixtures/archives/raw-tar.ts";
 import { AccessBench } from "../support/access-bench.ts";
@@ -13,6 +14,8 @@ import { TransportServer } from "../support/transport-server.ts";
 const digestOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const rpc = (name: string) => RPCS.find((method) => method.name === name) ?? assert.fail(`${name} is an RPC`);
 const OUTPUT = "what only its owner may read";
+
+const RECEIVER = "https://receiver.example/hook-of-ours";
 
 /** Ids and digests of the right form that nobody has. */
 const NOBODY: Belongings = {
@@ -29,6 +32,8 @@ const NOBODY: Belongings = {
   partialSha256: "c".repeat(64),
   sizeBytes: "0",
   tokenId: "0".repeat(26),
+  webhookId: "1".repeat(26),
+  deliveryId: "msg_of_nobody",
 };
 
 /** One tenant's way to the server. */
@@ -70,7 +75,9 @@ class Tenant {
     const code = `open("secret.txt", "w").write("secret"); print("${OUTPUT}")`;
     const requestId = "request-of-ours";
     const spec = { code, requestId, outputs: ["*.txt"], labels: { shared: "label" }, useResultCache: true };
+    const { webhook } = await this.get("CreateWebhook", { url: RECEIVER });
     const { event } = await this.get("RunTask", spec);
+    const { deliveries } = await this.get("ListDeliveries", {});
     const sleeper = { code: "import time; time.sleep(600)", labels: { shared: "label" } };
     const { task: running } = await this.get("CreateTask", sleeper);
     const bytes = Buffer.alloc(project.length, "blob");
@@ -95,6 +102,8 @@ class Tenant {
       partialSha256,
       sizeBytes: String(project.length),
       tokenId: token.id,
+      webhookId: webhook.id,
+      deliveryId: deliveries[0].id,
     };
   }
 
@@ -111,6 +120,8 @@ class Tenant {
       ),
       partial: (await this.get("GetBlob", { sha256: partialSha256 })).blob,
       tokens: await this.get("ListTokens", {}),
+      webhooks: await this.get("ListWebhooks", {}),
+      deliveries: (await this.get("ListDeliveries", {})).deliveries.map(({ id }: { id: string }) => id),
       tasks: (await this.get("ListTasks", {})).tasks.map(({ id }: { id: string }) => id),
     };
   }
@@ -123,16 +134,31 @@ function leaks(outcome: Outcome, theirs: Belongings, sent: readonly JsonValue[])
   const artifact = digestOf(Buffer.from("secret"));
   // Strangers may choose the same request id and code, which are then theirs as well.
   const { requestId: _request, code: _code, ...own } = theirs;
-  const known = [...Object.values(own), OUTPUT, Buffer.from(OUTPUT).toString("base64"), artifact];
+  const known = [...Object.values(own), OUTPUT, RECEIVER, Buffer.from(OUTPUT).toString("base64"), artifact];
   return known.filter((secret) => secret.length > 3 && said.includes(secret) && !asked.includes(secret));
 }
 
 /** The same words about other things: an error with the names of what was asked about taken out. */
 function anonymous(outcome: Outcome, belongings: Belongings): unknown {
   const text = JSON.stringify([outcome.error?.message ?? "", outcome.reason, outcome.facts]);
-  return Object.entries(belongings)
-    .filter(([name, value]) => name !== "sizeBytes" && value.length > 3)
-    .reduce((rest, [name, value]) => rest.replaceAll(value, name), text);
+  return (
+    Object.entries(belongings)
+      .filter(([name, value]) => name !== "sizeBytes" && value.length > 3)
+      // The id of a delivery holds that of its task.
+      .sort(([, a], [, b]) => b.length - a.length)
+      .reduce((rest, [name, value]) => rest.replaceAll(value, name), text)
+  );
+}
+
+/** Takes everything and sends nothing. */
+class DeafChannel implements DeliveryChannel {
+  problem(): undefined {
+    return undefined;
+  }
+
+  async send(): Promise<Answer> {
+    return { statusCode: 204, error: "", response: "", gone: false, retryAfterMillis: null };
+  }
 }
 
 describe("what belongs to another tenant", () => {
@@ -147,6 +173,11 @@ describe("what belongs to another tenant", () => {
 
   before(async () => {
     application = await ApplicationBench.open();
+    await application.stop();
+    const { webhooks: store, outbox } = application.database;
+    const channels = new Map([["https:", new DeafChannel()]]);
+    const schedule = { pausesMillis: [], disableAfterMillis: 1e9 };
+    await application.start({ webhooks: { store, outbox, channels, schedule } });
     access = await AccessBench.open();
     server = await TransportServer.start(application.application, [], access.access);
     client = new DynamicClient(server.server.address);

@@ -21,6 +21,7 @@ const SERVICES = [
   "longshore.v1.SystemService",
   "longshore.v1.TaskService",
   "longshore.v1.UsageService",
+  "longshore.v1.WebhookService",
 ];
 
 let server: TransportServer;

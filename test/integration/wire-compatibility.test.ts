@@ -20,6 +20,7 @@ import * as systemMessages from "@longshore/proto/longshore/v1/system_service.ts
 import * as taskMessages from "@longshore/proto/longshore/v1/task.ts";
 import * as taskServiceMessages from "@longshore/proto/longshore/v1/task_service.ts";
 import * as usageMessages from "@longshore/proto/longshore/v1/usage_service.ts";
+import * as webhookMessages from "@longshore/proto/longshore/v1/webhook_service.ts";
 import fc from "fast-check";
 import { AccessBench } from "../support/access-bench.ts";
 import { FakeApplication } from "../support/fakes/fake-application.ts";
@@ -31,9 +32,14 @@ const root = fileURLToPath(new URL("../../proto", import.meta.url));
 
 /** Reads the .proto sources by itself: shares no generated code with the server. */
 const loaded = loadSync(
-  ["task_service", "blob_service", "usage_service", "system_service", "access_service"].map(
-    (name) => `longshore/v1/${name}.proto`,
-  ),
+  [
+    "task_service",
+    "blob_service",
+    "usage_service",
+    "system_service",
+    "access_service",
+    "webhook_service",
+  ].map((name) => `longshore/v1/${name}.proto`),
   {
     includeDirs: [root],
     keepCase: true,
@@ -66,6 +72,7 @@ const generated: Readonly<Record<string, unknown>> = {
   ...taskMessages,
   ...taskServiceMessages,
   ...usageMessages,
+  ...webhookMessages,
 };
 
 function generatedCodec({ typeName }: DescMessage): Codec {
@@ -150,6 +157,12 @@ const REQUESTS: Readonly<Record<string, readonly object[]>> = {
   ListTokens: [{ page_size: 1 }],
   RevokeToken: [{ id: "token-1" }],
   ListAuditEvents: [{ since: { seconds: "1" } }],
+  CreateWebhook: [{ url: "https://example.com/hook", states: ["STATE_FAILED"] }],
+  ListWebhooks: [{ page_size: 1 }],
+  DeleteWebhook: [{ id: "webhook-1" }],
+  RotateWebhookSecret: [{ overlap: { seconds: "60" } }],
+  ListDeliveries: [{ states: ["STATE_PENDING"] }],
+  Redeliver: [{ id: "msg_1" }],
 };
 
 describe("a client made from the .proto sources", () => {

@@ -80,6 +80,12 @@ export class ApplicationBench implements AsyncDisposable {
         builds: { kit: null, whyNot: "this server builds no environments" },
       },
       disk: { disk: { freeBytes: async () => this.freeBytes }, leastFreeBytes: 2 ** 20 },
+      webhooks: {
+        store: database.webhooks,
+        outbox: database.outbox,
+        channels: new Map(),
+        schedule: { pausesMillis: [], disableAfterMillis: 1 },
+      },
       telemetry: { tracing: false, record: () => undefined, close: async () => undefined },
       metrics,
       log,

@@ -19,6 +19,8 @@ export interface Belongings {
   readonly partialSha256: string;
   readonly sizeBytes: string;
   readonly tokenId: string;
+  readonly webhookId: string;
+  readonly deliveryId: string;
 }
 
 export interface RpcEntry {
@@ -154,6 +156,19 @@ export const RPC_TABLE: Readonly<Record<string, RpcEntry>> = {
   "AccessService/ListTokens": ofTenant("admin"),
   "AccessService/RevokeToken": { need: "admin", trials: ({ tokenId }) => [[{ id: tokenId }]] },
   "AccessService/ListAuditEvents": ofTenant("admin"),
+  "WebhookService/CreateWebhook": { need: "admin", trials: () => [[{}]] },
+  "WebhookService/ListWebhooks": { need: "admin", trials: () => [[{}]] },
+  "WebhookService/DeleteWebhook": { need: "admin", trials: ({ webhookId }) => [[{ id: webhookId }]] },
+  "WebhookService/RotateWebhookSecret": {
+    need: "admin",
+    // Overlaps for ever, and is refused: a secret differs each time.
+    trials: () => [[{ overlap: "315576000000s" }]],
+  },
+  "WebhookService/ListDeliveries": {
+    need: "tasks:read",
+    trials: ({ webhookId, endedId }) => [[{}], [{ webhookId }], [{ taskId: endedId }]],
+  },
+  "WebhookService/Redeliver": { need: "tasks:write", trials: ({ deliveryId }) => [[{ id: deliveryId }]] },
 };
 
 export function entryOf(service: string, rpc: string): RpcEntry {

@@ -13,6 +13,8 @@ export async function openTemporaryDatabase(): Promise<Database> {
     ledger: database.ledger,
     tokens: database.tokens,
     audit: database.audit,
+    webhooks: database.webhooks,
+    outbox: database.outbox,
     claim: database.claim,
     async [Symbol.asyncDispose]() {
       await database[Symbol.asyncDispose]();

@@ -78,6 +78,8 @@ export async function openTemporaryPostgres(options: Partial<DatabaseOptions> = 
     ledger: database.ledger,
     tokens: database.tokens,
     audit: database.audit,
+    webhooks: database.webhooks,
+    outbox: database.outbox,
     claim: database.claim,
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };

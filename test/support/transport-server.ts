@@ -6,6 +6,7 @@ import { BlobServiceClient } from "@longshore/proto/longshore/v1/blob_service.ts
 import { SystemServiceClient } from "@longshore/proto/longshore/v1/system_service.ts";
 import { TaskServiceClient } from "@longshore/proto/longshore/v1/task_service.ts";
 import { UsageServiceClient } from "@longshore/proto/longshore/v1/usage_service.ts";
+import { WebhookServiceClient } from "@longshore/proto/longshore/v1/webhook_service.ts";
 import type { Log } from "#server/domain/ports/telemetry.ts";
 import type { Access, Application } from "#server/transport/application.ts";
 import type { RateLimitOptions } from "#server/transport/rate-limits.ts";
@@ -43,6 +44,7 @@ export class TransportServer implements AsyncDisposable {
   readonly system: SystemServiceClient;
   readonly access: AccessServiceClient;
   readonly usage: UsageServiceClient;
+  readonly webhooks: WebhookServiceClient;
   readonly health: HealthClient;
 
   /** Without `access` everybody is the local user. */
@@ -84,12 +86,13 @@ export class TransportServer implements AsyncDisposable {
     this.system = new SystemServiceClient(server.address, insecure, { interceptors });
     this.access = new AccessServiceClient(server.address, insecure, { interceptors });
     this.usage = new UsageServiceClient(server.address, insecure, { interceptors });
+    this.webhooks = new WebhookServiceClient(server.address, insecure, { interceptors });
     this.health = new HealthClient(server.address, insecure, { interceptors });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const client of [this.tasks, this.blobs, this.system, this.access, this.usage, this.health])
-      client.close();
+    const { tasks, blobs, system, access, usage, webhooks, health } = this;
+    for (const client of [tasks, blobs, system, access, usage, webhooks, health]) client.close();
     this.server.close();
   }
 }

@@ -52,6 +52,8 @@ const DRIVERS: ReadonlyMap<RegExp, readonly string[]> = new Map([
   [/^@mikro-orm\//, ["server/adapters/database/"]],
   [/^@aws-sdk\//, ["server/adapters/blobs/"]],
   [/^yauzl$/, ["server/adapters/archive/"]],
+  [/^standardwebhooks$/, ["server/adapters/webhook/"]],
+  [/^nodemailer$/, ["server/adapters/mail/"]],
   [/^jose$/, ["server/adapters/oidc/"]],
   [/^tar-stream$/, ["server/adapters/archive/", "clients/typescript/"]],
   [/^@opentelemetry\/(?!api$)/, ["server/adapters/telemetry/"]],

@@ -3,15 +3,19 @@ import type { AuditLog, TokenStore } from "../../domain/ports/access-store.ts";
 import type { BlobIndex } from "../../domain/ports/blob-store.ts";
 import type { ArtifactStore, TaskStore } from "../../domain/ports/task-store.ts";
 import type { UsageLedger } from "../../domain/ports/usage-ledger.ts";
+import type { Outbox, WebhookStore } from "../../domain/ports/webhook-store.ts";
 import { SqlArtifactStore } from "./artifact-store.ts";
 import { SqlAuditLog } from "./audit-log.ts";
 import { SqlBlobIndex } from "./blob-index.ts";
 import type { Connections, DatabaseOptions } from "./connections.ts";
+import { SqlOutbox } from "./outbox.ts";
+import { OutboxWriter } from "./outbox-writer.ts";
 import { openPostgres } from "./postgres.ts";
 import { openSqlite } from "./sqlite.ts";
 import { SqlTaskStore } from "./task-store.ts";
 import { SqlTokenStore } from "./token-store.ts";
 import { SqlUsageLedger } from "./usage-ledger.ts";
+import { SqlWebhookStore } from "./webhook-store.ts";
 import { Writer } from "./writer.ts";
 
 export type { DatabaseOptions };
@@ -24,6 +28,8 @@ export interface Database extends AsyncDisposable {
   readonly ledger: UsageLedger;
   readonly tokens: TokenStore;
   readonly audit: AuditLog;
+  readonly webhooks: WebhookStore;
+  readonly outbox: Outbox;
   /** Binds a database that several servers can reach to one data folder. Throws SystemFault where it belongs to another. */
   claim(installationId: string): Promise<void>;
 }
@@ -36,13 +42,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const connections = await connect(options, busyTimeoutMillis);
   const { reader } = connections;
   const writer = new Writer(connections.writer, busyTimeoutMillis);
+  const outbox = new OutboxWriter();
   return {
-    tasks: new SqlTaskStore(reader, writer, options.now ?? (() => new Date())),
+    tasks: new SqlTaskStore(reader, writer, outbox, options.now ?? (() => new Date())),
     artifacts: new SqlArtifactStore(reader, writer),
     blobs: new SqlBlobIndex(reader, writer),
     ledger: new SqlUsageLedger(reader),
     tokens: new SqlTokenStore(reader, writer),
     audit: new SqlAuditLog(reader, writer),
+    webhooks: new SqlWebhookStore(reader, writer, outbox),
+    outbox: new SqlOutbox(reader, writer, outbox),
     claim: (installationId) => connections.claim(installationId),
     async [Symbol.asyncDispose]() {
       await writer.close();

@@ -313,6 +313,80 @@ export const AuditEventTable = auditEventTable(
 );
 const PostgresAuditEventTable = auditEventTable("raise exception 'what is in the audit log stays as it is'");
 
+export const WebhookEndpointTable = defineEntity({
+  name: "WebhookEndpoint",
+  tableName: "webhook_endpoint",
+  properties: {
+    id: p.text().primary(),
+    tenant: p.text(),
+    url: p.text(),
+    /** Joined by commas. */
+    states: p.text(),
+    description: p.text(),
+    createdBy: p.text(),
+    createTime: time(),
+    failingSince: time().nullable(),
+    disableTime: time().nullable(),
+    disableReason: p.text(),
+  },
+  indexes: [{ name: "webhook_endpoint_page", properties: ["tenant", "id"] }],
+});
+
+/** What a tenant's deliveries are signed with, sealed. */
+export const WebhookSecretTable = defineEntity({
+  name: "WebhookSecret",
+  tableName: "webhook_secret",
+  properties: {
+    tenant: p.text().primary(),
+    currentSecret: p.text(),
+    createTime: time(),
+    previousSecret: p.text(),
+    previousExpireTime: time().nullable(),
+  },
+});
+
+/**
+ * The outbox and the log of what was sent: one row for each state change and each address that asked for it, written in the transaction
+ * of the change. No reference to the task, which may go before its last state was told.
+ */
+export const DeliveryTable = defineEntity({
+  name: "Delivery",
+  tableName: "delivery",
+  properties: {
+    id: p.text().primary(),
+    tenant: p.text(),
+    endpointId: p.text(),
+    taskId: p.text(),
+    taskState: p.text(),
+    state: p.text(),
+    createTime: time(),
+    tries: p.integer(),
+    triesOfRound: p.integer(),
+    /** Null when it is not to be tried any more. */
+    nextTryTime: time().nullable(),
+    lastTryTime: time().nullable(),
+    lastStatusCode: p.integer(),
+    url: p.text(),
+    /** Tenant and host: what waits for the same receiver. */
+    target: p.text(),
+    lastError: p.text(),
+    lastResponse: p.text(),
+    body: p.text(),
+  },
+  indexes: [
+    // Target and tenant ride along, so that what waits behind a slow receiver is passed over within the index.
+    {
+      name: "delivery_due",
+      properties: ["nextTryTime", "id", "target", "tenant"],
+      where: "next_try_time is not null",
+    },
+    { name: "delivery_waiting", properties: ["endpointId"], where: "next_try_time is not null" },
+    { name: "delivery_done", properties: ["createTime"], where: "next_try_time is null" },
+    { name: "delivery_page", properties: ["tenant", "createTime", "id"] },
+    { name: "delivery_task", properties: ["tenant", "taskId", "createTime", "id"] },
+  ],
+});
+
 /** PostgreSQL only: who holds the database. One row. */
 export const ServerTermTable = defineEntity({
   name: "ServerTerm",
@@ -341,6 +415,9 @@ export const ENTITIES = [
   LedgerLabelTable,
   AccessTokenTable,
   AuditEventTable,
+  WebhookEndpointTable,
+  WebhookSecretTable,
+  DeliveryTable,
   ServerTermTable,
 ] as const;
 

@@ -13,6 +13,7 @@ import {
 import type { Attempt, Stage, Task } from "../../domain/task.ts";
 import { insertAudit } from "./audit-log.ts";
 import { toDomainError } from "./fault.ts";
+import type { OutboxWriter } from "./outbox-writer.ts";
 import type { Tables } from "./schema.ts";
 import { pageOfIds } from "./task-page.ts";
 import {
@@ -36,16 +37,18 @@ const IDS_PER_QUERY = 500;
 export class SqlTaskStore implements TaskStore {
   readonly #database: Kysely<Tables>;
   readonly #writer: Writer;
+  readonly #outbox: OutboxWriter;
   readonly #now: () => Date;
 
-  constructor(database: Kysely<Tables>, writer: Writer, now: () => Date) {
+  constructor(database: Kysely<Tables>, writer: Writer, outbox: OutboxWriter, now: () => Date) {
     this.#database = database;
     this.#writer = writer;
+    this.#outbox = outbox;
     this.#now = now;
   }
 
-  insert(task: Task, event?: AuditEvent): Promise<void> {
-    return this.#writer.run(`insert task ${task.id}`, async (connection) => {
+  async insert(task: Task, event?: AuditEvent): Promise<void> {
+    const added = await this.#writer.run(`insert task ${task.id}`, async (connection) => {
       const { numInsertedOrUpdatedRows } = await connection
         .insertInto("task")
         .values(toTaskRow(task))
@@ -59,11 +62,13 @@ export class SqlTaskStore implements TaskStore {
       await writeStages(connection, task, []);
       await insertEvent(connection, task, task.createTime);
       if (event !== undefined) await insertAudit(connection, event);
+      return await this.#outbox.add(connection, task, task.createTime);
     });
+    if (added) this.#outbox.tell();
   }
 
-  save(next: Task, previous: Task, event?: AuditEvent): Promise<void> {
-    return this.#writer.run(`save task ${next.id}`, async (connection) => {
+  async save(next: Task, previous: Task, event?: AuditEvent): Promise<void> {
+    const added = await this.#writer.run(`save task ${next.id}`, async (connection) => {
       const { numUpdatedRows } = await connection
         .updateTable("task")
         .set(changedColumns(next, previous))
@@ -82,10 +87,14 @@ export class SqlTaskStore implements TaskStore {
       await writeAttempts(connection, next, previous.attempts);
       await writeStages(connection, next, previous.stages);
       await writeLedger(connection, endedEntries(next, previous));
-      if (next.state !== previous.state) await insertEvent(connection, next, this.#now());
       if (next.cachedFrom !== previous.cachedFrom) await copyArtifacts(connection, next);
       if (event !== undefined) await insertAudit(connection, event);
+      if (next.state === previous.state) return false;
+      const now = this.#now();
+      await insertEvent(connection, next, now);
+      return await this.#outbox.add(connection, next, now);
     });
+    if (added) this.#outbox.tell();
   }
 
   async get(id: string): Promise<Task | undefined> {

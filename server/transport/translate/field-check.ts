@@ -92,10 +92,6 @@ export class FieldCheck {
     });
     return chosen;
   }
-
-  unsupported(field: string, isSet: boolean): void {
-    if (isSet) this.add(field, "is not supported by this server; leave it out");
-  }
 }
 
 function nameOf<E extends WireEnum>(names: E, value: number): NameOf<E> | undefined {

@@ -17,7 +17,6 @@ import { FieldCheck } from "./field-check.ts";
 
 /** What is asked for and what its wire form alone shows to be wrong; whether it makes sense is for the application to say. */
 export function specFromProto(request: CreateTaskRequest, check = new FieldCheck()): TaskRequest {
-  refuseUnsupported(request, check);
   const spec: TaskSpec = {
     taskType: request.taskType,
     code: request.code,
@@ -75,11 +74,6 @@ function inputsFromProto({ inputs }: CreateTaskRequest, check: FieldCheck): Task
         return [];
     }
   });
-}
-
-/** A field that would be dropped silently promises something that does not happen. */
-function refuseUnsupported(request: CreateTaskRequest, check: FieldCheck): void {
-  check.unsupported("webhooks", request.webhooks.length > 0);
 }
 
 export function resourcesFromProto(resources: Resources | undefined): ResourceRequest | null {

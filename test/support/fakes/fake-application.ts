@@ -12,6 +12,7 @@ import type {
   Checked,
   TasksUnderWay,
 } from "#server/transport/application.ts";
+import { FakeWebhooks } from "./fake-webhooks.ts";
 
 const RESOURCES = { cpuMillis: 1000, ramBytes: 2 ** 29, storageBytes: 2 ** 30, gpuCount: 0 };
 const BUDGETS = {
@@ -158,6 +159,7 @@ export function taskOf(id: string, spec: TaskSpec, caller: Caller, changes: Part
 export class FakeApplication implements Application {
   readonly tasks = new Map<string, Task>();
   readonly blobs = new Map<string, Buffer>();
+  readonly webhooks = new FakeWebhooks();
   /** What watches yield after the first snapshot. */
   events: readonly TaskEvent[] = [];
 

@@ -14,6 +14,7 @@ import {
 import { type Artifact, isTerminal, type Task } from "#server/domain/task.ts";
 import { MemoryAuditLog, MemoryTokenStore } from "./memory-access.ts";
 import { MemoryLedger } from "./memory-ledger.ts";
+import { MemoryOutbox, MemoryWebhookStore } from "./memory-webhooks.ts";
 
 interface Rows {
   readonly tasks: Map<string, Task>;
@@ -29,10 +30,12 @@ export class MemoryDatabase implements AsyncDisposable {
   readonly ledger = new MemoryLedger();
   readonly audit = new MemoryAuditLog();
   readonly tokens = new MemoryTokenStore(this.audit);
+  readonly outbox = new MemoryOutbox();
+  readonly webhooks = new MemoryWebhookStore(this.outbox, this.audit);
 
   constructor() {
     const rows: Rows = { tasks: new Map(), artifacts: new Map(), blobs: new Map() };
-    this.tasks = new MemoryTaskStore(rows, this.ledger, this.audit);
+    this.tasks = new MemoryTaskStore(rows, this.ledger, this.audit, this.outbox);
     this.artifacts = new MemoryArtifactStore(rows);
     this.blobs = new MemoryBlobIndex(rows);
   }
@@ -46,11 +49,13 @@ export class MemoryTaskStore implements TaskStore {
   readonly #rows: Rows;
   readonly #ledger: MemoryLedger;
   readonly #audit: MemoryAuditLog;
+  readonly #outbox: MemoryOutbox;
 
-  constructor(rows: Rows, ledger: MemoryLedger, audit: MemoryAuditLog) {
+  constructor(rows: Rows, ledger: MemoryLedger, audit: MemoryAuditLog, outbox: MemoryOutbox) {
     this.#rows = rows;
     this.#ledger = ledger;
     this.#audit = audit;
+    this.#outbox = outbox;
   }
 
   async insert(task: Task, event?: AuditEvent): Promise<void> {
@@ -59,6 +64,7 @@ export class MemoryTaskStore implements TaskStore {
     if (this.#rows.tasks.has(task.id)) throw new Error(`there is already a task ${task.id}`);
     this.#rows.tasks.set(task.id, task);
     if (event !== undefined) await this.#audit.append(event);
+    this.#outbox.add(task, task.createTime);
   }
 
   async save(next: Task, previous: Task, event?: AuditEvent): Promise<void> {
@@ -73,6 +79,7 @@ export class MemoryTaskStore implements TaskStore {
     this.#rows.tasks.set(next.id, next);
     if (event !== undefined) await this.#audit.append(event);
     this.#ledger.add(endedEntries(next, previous));
+    if (next.state !== previous.state) this.#outbox.add(next, new Date());
   }
 
   async get(id: string): Promise<Task | undefined> {

@@ -340,9 +340,9 @@ class AuditEvent(_message.Message):
     credential: _builtins.str
     """With which credential, as in GetCallerResponse."""
     action: _builtins.str
-    """token.create, token.revoke, task.create, task.cancel, task.delete or call.denied."""
+    """token.create, token.revoke, task.create, task.cancel, task.delete, webhook.create, webhook.delete, webhook.rotate or call.denied."""
     resource: _builtins.str
-    """What it was done to: a task's or token's id, the path of a denied call."""
+    """What it was done to: a task's, token's or webhook's id, the path of a denied call."""
     detail: _builtins.str
     """Of a denied call the ErrorReason without its prefix and why, else what there is to know of the action."""
     peer: _builtins.str

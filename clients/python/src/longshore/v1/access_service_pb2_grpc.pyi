@@ -29,7 +29,7 @@ GRPC_VERSION: str
 class AccessServiceStub:
     """Tokens and the audit log. A call brings its token as metadata: "authorization: Bearer TOKEN". Scopes, none of which implies another:
     tasks:read (read, list, watch tasks; artifacts), tasks:write (create, run, submit, rerun, cancel, delete), blobs, usage,
-    admin (tokens and audit log of the own tenant), operator (those of every tenant, and what the server as a whole did).
+    admin (tokens, webhooks and audit log of the own tenant), operator (those of every tenant, and what the server as a whole did).
     A server without authentication (LONGSHORE_AUTH=none) takes every caller for the local user, who has all scopes.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
     RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
@@ -61,7 +61,7 @@ class AccessServiceStub:
 class AccessServiceAsyncStub(AccessServiceStub):
     """Tokens and the audit log. A call brings its token as metadata: "authorization: Bearer TOKEN". Scopes, none of which implies another:
     tasks:read (read, list, watch tasks; artifacts), tasks:write (create, run, submit, rerun, cancel, delete), blobs, usage,
-    admin (tokens and audit log of the own tenant), operator (those of every tenant, and what the server as a whole did).
+    admin (tokens, webhooks and audit log of the own tenant), operator (those of every tenant, and what the server as a whole did).
     A server without authentication (LONGSHORE_AUTH=none) takes every caller for the local user, who has all scopes.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
     RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
@@ -89,7 +89,7 @@ class AccessServiceAsyncStub(AccessServiceStub):
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tokens and the audit log. A call brings its token as metadata: "authorization: Bearer TOKEN". Scopes, none of which implies another:
     tasks:read (read, list, watch tasks; artifacts), tasks:write (create, run, submit, rerun, cancel, delete), blobs, usage,
-    admin (tokens and audit log of the own tenant), operator (those of every tenant, and what the server as a whole did).
+    admin (tokens, webhooks and audit log of the own tenant), operator (those of every tenant, and what the server as a whole did).
     A server without authentication (LONGSHORE_AUTH=none) takes every caller for the local user, who has all scopes.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
     RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).

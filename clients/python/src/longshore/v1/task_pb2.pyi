@@ -283,7 +283,7 @@ class CreateTaskRequest(_message.Message):
 
     @_builtins.property
     def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Webhook]:
-        """Where to tell of state changes, beside the tenant's own."""
+        """Where to tell of state changes, beside the tenant's own; at most 10."""
 
     @_builtins.property
     def retention(self) -> _duration_pb2.Duration:
@@ -493,14 +493,14 @@ Global___Experiment: _TypeAlias = Experiment  # noqa: Y015
 
 @_typing.final
 class Webhook(_message.Message):
-    """One address told of state changes, signed by the Standard Webhooks scheme with the tenant's secret."""
+    """One address told of state changes, signed by the Standard Webhooks scheme with the tenant's secret, which must be there (WebhookService)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     URL_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     url: _builtins.str
-    """An https address; private ranges only where configuration allows."""
+    """As CreateWebhookRequest.url."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Task.State.ValueType]:
         """States to tell of; empty means the terminal ones."""

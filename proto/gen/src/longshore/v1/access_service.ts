@@ -137,9 +137,9 @@ export interface AuditEvent {
   subject: string;
   /** With which credential, as in GetCallerResponse. */
   credential: string;
-  /** token.create, token.revoke, task.create, task.cancel, task.delete or call.denied. */
+  /** token.create, token.revoke, task.create, task.cancel, task.delete, webhook.create, webhook.delete, webhook.rotate or call.denied. */
   action: string;
-  /** What it was done to: a task's or token's id, the path of a denied call. */
+  /** What it was done to: a task's, token's or webhook's id, the path of a denied call. */
   resource: string;
   /** Of a denied call the ErrorReason without its prefix and why, else what there is to know of the action. */
   detail: string;
@@ -1599,7 +1599,7 @@ export const ListAuditEventsResponse: MessageFns<ListAuditEventsResponse> = {
 /**
  * Tokens and the audit log. A call brings its token as metadata: "authorization: Bearer TOKEN". Scopes, none of which implies another:
  * tasks:read (read, list, watch tasks; artifacts), tasks:write (create, run, submit, rerun, cancel, delete), blobs, usage,
- * admin (tokens and audit log of the own tenant), operator (those of every tenant, and what the server as a whole did).
+ * admin (tokens, webhooks and audit log of the own tenant), operator (those of every tenant, and what the server as a whole did).
  * A server without authentication (LONGSHORE_AUTH=none) takes every caller for the local user, who has all scopes.
  * Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
  * RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).

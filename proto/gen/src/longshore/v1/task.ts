@@ -209,7 +209,7 @@ export interface CreateTaskRequest {
   displayName: string;
   /** For filters; keys and values of at most 63 characters, at most 64 of them. */
   labels: { [key: string]: string };
-  /** Where to tell of state changes, beside the tenant's own. */
+  /** Where to tell of state changes, beside the tenant's own; at most 10. */
   webhooks: Webhook[];
   /** How long record, logs and artifacts stay after the end; absent takes the server's default. */
   retention:
@@ -293,9 +293,9 @@ export interface Experiment {
   name: string;
 }
 
-/** One address told of state changes, signed by the Standard Webhooks scheme with the tenant's secret. */
+/** One address told of state changes, signed by the Standard Webhooks scheme with the tenant's secret, which must be there (WebhookService). */
 export interface Webhook {
-  /** An https address; private ranges only where configuration allows. */
+  /** As CreateWebhookRequest.url. */
   url: string;
   /** States to tell of; empty means the terminal ones. */
   states: Task_State[];

@@ -10,6 +10,7 @@ import _20261121135238 from "./20261121135238-add-result-cache.ts";
 import _20261121135607 from "./20261121135607-add-environment.ts";
 import _20261121140631 from "./20261121140631-add-server-term.ts";
 import _20261121141615 from "./20261121141615-add-artifact-tenant.ts";
+import _20261121144854 from "./20261121144854-add-webhooks.ts";
 
 /** Oldest first. A migration that was released never changes. */
 export const MIGRATIONS: readonly MigrationObject[] = [
@@ -24,4 +25,5 @@ export const MIGRATIONS: readonly MigrationObject[] = [
   { name: "20261121135607-add-environment", class: _20261121135607 },
   { name: "20261121140631-add-server-term", class: _20261121140631 },
   { name: "20261121141615-add-artifact-tenant", class: _20261121141615 },
+  { name: "20261121144854-add-webhooks", class: _20261121144854 },
 ];
