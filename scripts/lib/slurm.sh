@@ -88,24 +88,25 @@ start_slurm() {
 
 stop_slurm() {
   [ -n "${slurm_folder:-}" ] || return 0
-  local pid
+  local file pids=()
   SLURM_CONF=$slurm_folder/slurm.conf scancel --user=root 2>/dev/null || true # it may not have come up
-  for pid in "$slurm_folder"/slurmd.*.pid "$slurm_folder/slurmctld.pid" "$slurm_folder/munged.pid"; do
-    if [ -s "$pid" ]; then end_process "$(cat "$pid")"; fi
+  for file in "$slurm_folder"/slurmd.*.pid "$slurm_folder/slurmctld.pid" "$slurm_folder/munged.pid"; do
+    if [ -s "$file" ]; then pids+=("$(cat "$file")"); fi
   done
+  end_processes "${pids[@]}"
   rm -rf "$slurm_folder"
   slurm_folder=
 }
 
-# SIGTERM, and what is left of it after five seconds is killed.
-end_process() {
+# SIGTERM, and what is left after three seconds is killed: none of it has anything to save.
+end_processes() {
   local tries
-  kill "$1" 2>/dev/null || return 0
-  for ((tries = 0; tries < 50; tries++)); do
-    kill -0 "$1" 2>/dev/null || return 0
+  kill "$@" 2>/dev/null || true # some may have ended
+  for ((tries = 0; tries < 30; tries++)); do
+    kill -0 "$@" 2>/dev/null || return 0
     sleep 0.1
   done
-  kill -KILL "$1" 2>/dev/null || true # it ended in this moment
+  kill -KILL "$@" 2>/dev/null || true # the last ended in this moment
 }
 
 # The executor image as a folder, as an operator would unpack it for the nodes.

@@ -28,7 +28,10 @@ export interface JobOrder {
 }
 
 /** Arguments for sbatch; throws Unsupported for a name that is none. */
-export function jobArguments(order: JobOrder, options: SlurmEngineOptions): string[] {
+export function jobArguments(
+  order: JobOrder,
+  options: Pick<SlurmEngineOptions, "account" | "partition" | "constraints">,
+): string[] {
   const { limits } = order.shape;
   const { account, partition, instanceType } = order.placement;
   const constraint =

@@ -22,6 +22,8 @@ export function phaseOf(state: string | undefined): JobPhase {
 
 /** Exit status of a runner that Slurm has told to go; executor-image/CONTRACT.md. */
 const EVICTED = 4;
+/** 128 + SIGKILL: the runner never ends itself that way. */
+const KILLED = 137;
 
 const LOST_BECAUSE: ReadonlyMap<string, string> = new Map([
   ["TIMEOUT", "Slurm ended the job at its time limit"],
@@ -42,6 +44,8 @@ export function exitOf(
 ): SandboxExit {
   const oomKilled = state === "OUT_OF_MEMORY";
   if (ours) return { exitCode: status ?? null, oomKilled, lost: false, message: "ended by this server" };
+  if (status === KILLED && !oomKilled)
+    return { exitCode: status, oomKilled, lost: true, message: "the sandbox was killed from outside" };
   if (status !== undefined && status !== EVICTED)
     return { exitCode: status, oomKilled, lost: false, message: "" };
   if (oomKilled)

@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { describe, test } from "node:test";
+import { ulid } from "ulid";
+import { pathsIn } from "#server/adapters/sandbox/sandbox-paths.ts";
+import { ociBundle } from "#server/adapters/slurm/bundle.ts";
+import { clusterLimits, otherJobsLoad } from "#server/adapters/slurm/capabilities.ts";
+import { jobArguments, jobScript } from "#server/adapters/slurm/job-request.ts";
+import { exitOf, phaseOf } from "#server/adapters/slurm/job-state.ts";
+import { ConfigError, readConfig } from "#server/config.ts";
+import { Unsupported } from "#server/domain/errors.ts";
+import { MEBIBYTE } from "#server/domain/resources.ts";
+import { sampleShape } from "../contract/engine-suite.ts";
+import { TemporaryFolder } from "../support/temporary-folder.ts";
+
+const shape = sampleShape(`sha256:${"a".repeat(64)}`, { cpuMillis: 1500, runMillis: 60_000 });
+const options = { account: "", partition: "", constraints: new Map([["gpu-large", "v100"]]) };
+
+function order(placement: Partial<{ account: string; partition: string; instanceType: string }> = {}) {
+  return {
+    ...{ shape, uid: 72_000, container: "longshore-x", comment: `longshore:i:${ulid()}` },
+    ...{ folder: "/shared/sandboxes/x", output: "/shared/sandboxes/x/output" },
+    placement: { account: "", partition: "", instanceType: "", ...placement },
+    features: new Set(["cpu"]),
+  };
+}
+
+describe("a job's request", () => {
+  test("asks for what the task is held to, is never requeued, and brings nothing of the server's environment", () => {
+    const args = jobArguments(order(), options);
+    for (const arg of ["--no-requeue", "--export=NIL", "--cpus-per-task=2", "--mem=304M", "--time=31"])
+      assert.ok(args.includes(arg), arg);
+    assert.ok(!args.some((arg) => /^--(account|partition|constraint)/.test(arg)));
+  });
+
+  test("names account and partition, and a constraint for an instance type that means one", () => {
+    const named = { account: "twinscie", partition: "ml" };
+    const args = jobArguments(order({ ...named, instanceType: "gpu-large" }), options);
+    for (const arg of ["--account=twinscie", "--partition=ml", "--constraint=v100"])
+      assert.ok(args.includes(arg), arg);
+    assert.ok(jobArguments(order({ instanceType: "cpu" }), options).includes("--constraint=cpu"));
+    assert.ok(
+      !jobArguments(order({ instanceType: "small" }), options)
+        .join(" ")
+        .includes("constraint"),
+    );
+  });
+
+  test("takes no name that could be more than one", () => {
+    for (const account of ["-x", "a b", "a;b", "a\nb", "$(id)"])
+      assert.throws(() => jobArguments(order({ account }), options), Unsupported);
+    assert.throws(() => jobScript({ ...order(), folder: "/it's" }, "exit"), RangeError);
+  });
+});
+
+describe("a job's end", () => {
+  const end = (state: string | undefined, status?: number, ours = false) =>
+    exitOf(state, "None", status, ours);
+
+  test("by itself is told by what it left behind, whatever Slurm still knows", () => {
+    assert.deepEqual(end("COMPLETED", 0), { exitCode: 0, oomKilled: false, lost: false, message: "" });
+    assert.deepEqual(end(undefined, 3), { exitCode: 3, oomKilled: false, lost: false, message: "" });
+  });
+
+  test("by Slurm is a loss, and says why", () => {
+    for (const [state, why] of [
+      ["TIMEOUT", /time limit/],
+      ["NODE_FAIL", /node of the job failed/],
+      ["PREEMPTED", /preempted/],
+      ["CANCELLED", /cancelled from outside/],
+      ["BOOT_FAIL", /did not boot/],
+      ["FAILED", /ended as FAILED/],
+      [undefined, /does not know/],
+    ] as const) {
+      const { lost, message } = end(state);
+      assert.equal(lost, true, state);
+      assert.match(message, why);
+    }
+    assert.equal(end("FAILED", 137).lost, true);
+    // The runner obeyed Slurm's SIGTERM.
+    assert.equal(end("PREEMPTED", 4).lost, true);
+  });
+
+  test("for memory is the task's, by this server nobody's", () => {
+    assert.deepEqual([end("OUT_OF_MEMORY").oomKilled, end("OUT_OF_MEMORY").lost], [true, false]);
+    assert.equal(end("CANCELLED", undefined, true).lost, false);
+  });
+
+  test("has three phases before it", () => {
+    assert.deepEqual(
+      ["PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "COMPLETED", undefined].map(phaseOf),
+      ["waiting", "waiting", "running", "running", "ended", "ended", "ended"],
+    );
+  });
+});
+
+describe("a job's bundle", () => {
+  const plan = {
+    ...{ shape, uid: 72_000, container: "longshore-x", rootfs: "/images/executor" },
+    ...{ paths: pathsIn("/shared/sandboxes/x"), runnerFolder: "/shared/runner/1", nodeNetwork: false },
+  };
+
+  test("holds PID 1 to three capabilities, the task's limits and a network namespace of its own", () => {
+    const text = JSON.stringify(ociBundle(plan));
+    assert.match(text, /"bounding":\["CAP_SETUID","CAP_SETGID","CAP_KILL"\]/);
+    assert.match(text, /"noNewPrivileges":true/);
+    assert.match(text, /"readonly":true/);
+    assert.match(text, new RegExp(`"swap":${268 * MEBIBYTE},"limit":${268 * MEBIBYTE}`));
+    assert.match(text, /"quota":150000,"period":100000/);
+    assert.match(text, /"pids":\{"limit":66\}/);
+    assert.match(text, /"type":"network"/);
+    assert.doesNotMatch(JSON.stringify(ociBundle({ ...plan, nodeNetwork: true })), /"type":"network"/);
+  });
+
+  test("takes no number that would mean no limit", () => {
+    for (const limits of [{ processes: 0 }, { ramBytes: 0 }, { openFiles: Number.NaN }, { storageBytes: -1 }])
+      assert.throws(
+        () => ociBundle({ ...plan, shape: { ...shape, limits: { ...shape.limits, ...limits } } }),
+        RangeError,
+      );
+  });
+});
+
+test("a node's own network reads advisory", () => {
+  assert.equal(clusterLimits(false).NETWORK.level, "ENFORCED");
+  assert.equal(clusterLimits(true).NETWORK.level, "ADVISORY");
+});
+
+test("jobs of others count as they run", () => {
+  const job = { jobId: "1", reason: "None", comment: "", cpus: 2, memory: "1.50G" };
+  const { cpuMillis, ramBytes } = otherJobsLoad([
+    { ...job, state: "RUNNING" },
+    { ...job, state: "PENDING" },
+  ]);
+  assert.deepEqual([cpuMillis, ramBytes], [2000, 1536 * MEBIBYTE]);
+});
+
+test("the file of engines names every problem of a Slurm cluster", async () => {
+  await using folder = await TemporaryFolder.create();
+  const path = folder.at("engines.json");
+  const read = async (cluster: object) => {
+    await writeFile(path, JSON.stringify({ engines: [{ name: "atena02", kind: "slurm", ...cluster }] }));
+    return readConfig({ LONGSHORE_ENGINES: path }).engines[0];
+  };
+  const good = await read({ images: { executor: "/images/executor" }, account: "twinscie" });
+  assert.ok(good.kind === "slurm");
+  assert.deepEqual([good.account, good.nodeNetwork, good.configFile], ["twinscie", false, ""]);
+  await assert.rejects(read({ images: {}, partition: "a b", config_file: "slurm.conf" }), (error) => {
+    assert.ok(error instanceof ConfigError);
+    for (const where of ["images", "partition", "config_file"])
+      assert.match(error.message, new RegExp(where));
+    return true;
+  });
+});
