@@ -147,6 +147,24 @@ describe("what a pod's status means", () => {
     assert.match(exit?.message ?? "", /^Evicted: The node was low/);
   });
 
+  test("a runner that was told to go by the cluster is lost, one that ended by then is not", () => {
+    const going = { deletionTimestamp: new Date() };
+    const ended = (exitCode: number, metadata: V1Pod["metadata"]) =>
+      exitOf(
+        podWith(
+          {
+            phase: "Running",
+            containerStatuses: [container("runner", { terminated: { exitCode, reason: "Error" } })],
+          },
+          { labels: { [LABELS.sandbox]: SANDBOX }, ...metadata },
+        ),
+      );
+    assert.equal(ended(4, {})?.lost, true);
+    assert.equal(ended(137, going)?.lost, true);
+    assert.equal(ended(137, {})?.lost, false);
+    assert.equal(ended(0, going)?.lost, false);
+  });
+
   test("a pod goes on as long as its runner does", () => {
     assert.equal(
       exitOf(podWith({ phase: "Running", containerStatuses: [container("runner", { running: {} })] })),

@@ -7,8 +7,8 @@ import { COURIER, PROGRAMS, PYTHON, RUNNER } from "./job-manifest.ts";
 const PIECE_BYTES = 256 * 1024;
 const MOST_ANSWER_BYTES = 64 * 1024;
 const COMMAND = [...PYTHON, `${PROGRAMS}/courier.py`, "serve"];
-/** PID 1 of the runner's container is the runner; only a process beside it may signal it. */
-const SIGNAL = [...PYTHON, "-c", "import os, sys; os.kill(1, int(sys.argv[1]))"];
+/** PID 1 of the runner's container is the runner; only a process beside it may signal it. It says so first: the runner may kill it, too. */
+const SIGNAL = [...PYTHON, "-c", "import os, sys; os.write(1, b'.'); os.kill(1, int(sys.argv[1]))"];
 
 const answer = z
   .object({ error: z.string().optional(), bytes: z.number().int().nonnegative().default(0) })
@@ -95,7 +95,13 @@ export class Courier {
 /** Signals PID 1 of the runner's container. */
 export async function signalRunner(cluster: Cluster, pod: string, signal: number): Promise<void> {
   using channel = await cluster.exec(pod, RUNNER, [...SIGNAL, String(signal)]);
-  await channel.untilEnded();
+  await channel.read(1);
+  try {
+    await channel.untilEnded();
+  } catch (error) {
+    // A runner that ends kills everything beside it before this could say that it was heard; what went wrong has words.
+    if (channel.stderr !== "") throw error;
+  }
 }
 
 function length(value: number): Buffer {

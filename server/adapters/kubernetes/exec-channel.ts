@@ -70,20 +70,11 @@ export class ExecChannel {
 
   /** Exactly so many bytes of stdout. */
   async read(length: number): Promise<Buffer> {
-    const give = setTimeout(() => {
-      this.#end(`it said nothing for ${SILENCE_MILLIS / 1000} s`);
-      this.#wake?.();
-    }, SILENCE_MILLIS);
-    try {
-      while (this.#length < length) {
-        if (this.#ended !== undefined) throw this.#ended;
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-        give.refresh();
-      }
-    } finally {
-      clearTimeout(give);
+    using silence = this.#silence();
+    while (this.#length < length) {
+      if (this.#ended !== undefined) throw this.#ended;
+      await this.#news();
+      silence.timer.refresh();
     }
     const all =
       this.#chunks.length === 1 && this.#chunks[0] !== undefined
@@ -97,11 +88,8 @@ export class ExecChannel {
 
   /** The program has ended; throws what it said where that was not well. */
   async untilEnded(): Promise<void> {
-    while (this.#ended === undefined) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
+    using _ = this.#silence();
+    while (this.#ended === undefined) await this.#news();
     if (!this.#succeeded) throw this.#ended;
   }
 
@@ -112,6 +100,21 @@ export class ExecChannel {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #news(): Promise<void> {
+    return new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  /** Whoever waits for the other end waits so long and no longer: a connection may be gone without a word. */
+  #silence(): Disposable & { readonly timer: NodeJS.Timeout } {
+    const timer = setTimeout(
+      () => this.#end(`it said nothing for ${SILENCE_MILLIS / 1000} s`),
+      SILENCE_MILLIS,
+    );
+    return { timer, [Symbol.dispose]: () => clearTimeout(timer) };
   }
 
   #end(reason: string | undefined): void {
@@ -129,6 +132,7 @@ export class ExecChannel {
     if (socket === undefined) throw new SystemFault("a channel is used before it is open");
     if (this.#ended !== undefined) throw this.#ended;
     const sent = Promise.withResolvers<void>();
+    using _ = this.#silence();
     socket.send(message, (error) => (error ? sent.reject(this.#ended ?? error) : sent.resolve()));
     await sent.promise;
   }

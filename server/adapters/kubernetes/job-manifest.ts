@@ -271,7 +271,16 @@ function runnerSettings({ uid, shape }: JobPlan): string {
   const preload = shape.environment?.preload ?? [];
   for (const name of preload)
     if (!MODULE.test(name)) throw new RangeError(`${JSON.stringify(name)} is no name of a module`);
-  return JSON.stringify({ uid, gid: uid, preload, environment: null, prestart: true, one_volume: true });
+  return JSON.stringify({
+    uid,
+    gid: uid,
+    preload,
+    environment: null,
+    prestart: true,
+    one_volume: true,
+    // The kubelet's SIGTERM must not look like a client's cancellation.
+    evict_on_term: true,
+  });
 }
 
 /** RLIMIT_FSIZE bounds every single file, the journal and the artifacts among them, even if PID 1 was taken over. */

@@ -34,7 +34,8 @@ const KILL_BOUND_MILLIS = 10_000;
 /** How long the rest of a journal may take to come over once the runner has ended. */
 const DRAIN_MILLIS = 60_000;
 const READ_BYTES = 1 << 20;
-const SIGNALS = { terminate: 15, kill: 10 } as const;
+/** SIGUSR2 and SIGUSR1: SIGTERM is the kubelet's, for pods that have to go. */
+const SIGNALS = { terminate: 12, kill: 10 } as const;
 /** Within what a user namespace has, and above what systems give to their own. */
 const FIRST_UID = 10_000;
 const UID_COUNT = 50_000;

@@ -13,6 +13,9 @@ const HOPELESS = new Set([
   "RunContainerError",
 ]);
 
+/** The runner's, for a SIGTERM that was not the server's; executor-image/CONTRACT.md. */
+const EVICTED = 4;
+
 function statusesOf({ status }: V1Pod): V1ContainerStatus[] {
   return [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
 }
@@ -82,15 +85,16 @@ export function exitOf(pod: V1Pod): SandboxExit | undefined {
   const { reason = "", message = "" } = pod.status ?? {};
   const told = [reason, message].filter((text) => text !== "").join(": ");
   const ended = containerOf(pod, RUNNER)?.state?.terminated;
-  // The kubelet evicts whole pods; the containers' own ends say nothing about why.
-  if (ended !== undefined && reason !== "Evicted")
-    return {
-      exitCode: ended.exitCode,
-      oomKilled: ended.reason === "OOMKilled",
-      lost: ended.reason === "ContainerStatusUnknown",
-      message: [ended.reason === "Completed" ? "" : ended.reason, ended.message, told]
-        .filter(Boolean)
-        .join(": "),
-    };
-  return isOver(pod) ? { exitCode: null, oomKilled: false, lost: true, message: told } : undefined;
+  if (ended === undefined || reason === "Evicted")
+    return isOver(pod) ? { exitCode: null, oomKilled: false, lost: true, message: told } : undefined;
+  const oomKilled = ended.reason === "OOMKilled";
+  // Where the whole pod was told to go, its containers' own ends say nothing about why.
+  const removed = !oomKilled && (ended.exitCode === EVICTED || (isGoing(pod) && ended.exitCode !== 0));
+  const words = ended.reason === "Completed" ? "" : ended.reason;
+  return {
+    exitCode: ended.exitCode,
+    oomKilled,
+    lost: removed || ended.reason === "ContainerStatusUnknown",
+    message: [removed ? "its pod was removed" : "", words, ended.message, told].filter(Boolean).join(": "),
+  };
 }

@@ -1,0 +1,195 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
+import { Longshore, type Source } from "@longshore/client";
+import { LINES, NumberedTask, numberedCode } from "../faults/numbered-task.ts";
+import { CuttingProxy } from "../support/cutting-proxy.ts";
+import { KubernetesLab, kubernetesMissing, NAMESPACE } from "../support/kubernetes-lab.ts";
+import { runCli } from "../support/run-cli.ts";
+import { type RunningServer, startServer } from "../support/running-server.ts";
+import { TemporaryFolder } from "../support/temporary-folder.ts";
+
+const run = promisify(execFile);
+const ROOT = join(import.meta.dirname, "../..");
+const PROJECT = join(ROOT, "test/fixtures/projects/training");
+const python = process.env.LONGSHORE_TEST_PYTHON ?? "";
+
+/** Both clients' way to a task, with what it needs of a cluster of two cores. */
+const SMALL = { cpu: "0.5", ram: "128MB", storage: "32MB", timeout: "5m" } as const;
+
+describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing() }, () => {
+  let lab: KubernetesLab;
+  let folder: TemporaryFolder;
+  let proxy: CuttingProxy;
+  let server: RunningServer;
+  let client: Longshore;
+  let archive: string;
+  before(async () => {
+    lab = await KubernetesLab.start();
+    folder = await TemporaryFolder.create();
+    const kubeconfig = await readFile(lab.kubeconfig, "utf8");
+    const api = /https:\/\/([0-9.:]+)/.exec(kubeconfig)?.[1] ?? "";
+    proxy = await CuttingProxy.start(api);
+    await writeFile(folder.at("kubeconfig"), kubeconfig.replace(api, proxy.address));
+    const cluster = { kind: "kubernetes", kubeconfig: folder.at("kubeconfig"), start_timeout: "5s" };
+    const engines = [{ name: "cluster", ...cluster }];
+    await writeFile(folder.at("engines.json"), JSON.stringify({ engines }));
+    server = await startServer({ LONGSHORE_ENGINES: folder.at("engines.json") });
+    client = new Longshore(server.address);
+    archive = folder.at("training.zip");
+    await run(process.execPath, [join(ROOT, "scripts/lib/zip-folder.ts"), PROJECT, archive]);
+  });
+  after(async () => {
+    client?.close();
+    await server?.[Symbol.asyncDispose]();
+    const left = await lab?.kubectl("get", "jobs,pods", "-n", NAMESPACE, "-o", "name");
+    await proxy?.[Symbol.asyncDispose]();
+    await folder?.[Symbol.asyncDispose]();
+    await lab?.[Symbol.asyncDispose]();
+    assert.equal(left, "");
+  });
+
+  const checkTrained = async (id: string, weights: string) => {
+    assert.equal(JSON.parse(weights).weights.length, 2);
+    const record = await client.task(id).get();
+    const [attempt] = record.attempts;
+    assert.equal(attempt?.engine, "cluster");
+    assert.match(record.containerId, /^longshore-/);
+    assert.match(record.result?.stdoutTail ?? "", /saved model\/weights\.json\n$/);
+  };
+
+  test("a zipped project runs from the TypeScript client", async () => {
+    const task = await client.submit(archive, { ...SMALL, outputs: ["model/*"] });
+    await task.result();
+    await task.artifacts.downloadAll(folder.at("typescript"));
+    await checkTrained(task.id, await readFile(folder.at("typescript/model/weights.json"), "utf8"));
+  });
+
+  test("a zipped project runs from the command line, and its output comes live", async () => {
+    const { code, stdout, stderr } = await runCli(
+      ["run", archive, "--cpu", "0.5", "--ram", "128MB", "--storage", "32MB", "--", "--epochs", "2"],
+      { server: server.address },
+    );
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^epoch 1: .*\nepoch 2: .*\nsaved model\/weights\.json\n$/);
+  });
+
+  test("a zipped project runs from the Python client", {
+    skip: python === "" && "LONGSHORE_TEST_PYTHON names no Python with the client's packages",
+  }, async () => {
+    const program = `
+import sys, longshore
+with longshore.Client(sys.argv[1]) as client:
+    task = client.submit(sys.argv[2], cpu=0.5, ram="128MB", storage="32MB", timeout="5m", outputs=["model/*"])
+    task.wait().artifacts.download_all(sys.argv[3])
+    print(task.id)
+`;
+    const { stdout } = await run(python, ["-c", program, server.address, archive, folder.at("python")], {
+      env: { ...process.env, PYTHONPATH: join(ROOT, "clients/python/src"), PYTHONDONTWRITEBYTECODE: "1" },
+    });
+    await checkTrained(stdout.trim(), await readFile(folder.at("python/model/weights.json"), "utf8"));
+  });
+
+  const numbered = (source: Source, onLine: (lines: number) => void) => {
+    const told = new Set<number>();
+    return NumberedTask.submit(client, source, { outputs: ["left.txt"] }, (_, { lines }) => {
+      if (told.has(lines)) return;
+      told.add(lines);
+      onLine(lines);
+    });
+  };
+
+  test("a server that is killed in the middle adopts its task, and no line is lost or told twice", async () => {
+    let restarted: Promise<void> | undefined;
+    const task = await numbered({ code: numberedCode(50) }, (lines) => {
+      if (lines >= LINES / 3) restarted ??= server.kill().then(() => server.start());
+    });
+    await task.ended;
+    await restarted;
+    assert.deepEqual(await task.problems(), []);
+    assert.equal((await task.task.get()).attempts.length, 1);
+  });
+
+  test("a task that ends while its server is away waits for the next one, artifacts and all", async () => {
+    const task = await client.submit(
+      {
+        code: "import time\nprint('begun', flush=True)\ntime.sleep(1)\nopen('left.txt', 'w').write('kept')\nprint('done')",
+      },
+      { ...SMALL, outputs: ["left.txt"] },
+    );
+    for await (const event of task.watch()) if (event.kind === "log") break;
+    await server.kill();
+    const ended = async () =>
+      await lab.kubectl(
+        ...["get", "pods", "-n", NAMESPACE, "-l", `longshore.dev/task=${task.id}`],
+        ...[
+          "-o",
+          "jsonpath={.items[*].status.containerStatuses[?(@.name=='runner')].state.terminated.exitCode}",
+        ],
+      );
+    while ((await ended()) !== "0");
+    await server.start();
+    await task.result();
+    const record = await task.get();
+    assert.equal(record.result?.stdoutTail, "begun\ndone\n");
+    await task.artifacts.downloadAll(folder.at("kept"));
+    assert.equal(await readFile(folder.at("kept/left.txt"), "utf8"), "kept");
+  });
+
+  test("connections to the cluster that break again and again lose no line", async () => {
+    const task = await numbered({ code: numberedCode(50) }, (lines) => {
+      if (lines > 0 && lines % 10 === 0) proxy.cutAll();
+    });
+    await task.ended;
+    assert.deepEqual(await task.problems(), []);
+  });
+
+  test("a pod that is taken away ends its task as lost, with what it had said", async () => {
+    const task = await client.submit(
+      { code: "import time\nprint('begun', flush=True)\ntime.sleep(60)" },
+      SMALL,
+    );
+    for await (const event of task.watch()) if (event.kind === "log") break;
+    await lab.kubectl("delete", "pods", "-n", NAMESPACE, "-l", `longshore.dev/task=${task.id}`);
+    const outcome = await task.result({ reject: false });
+    assert.equal(outcome.reason, "LOST");
+    assert.equal((await task.get()).result?.stdoutTail, "begun\n");
+  });
+
+  test("memory beyond the limit ends it as out of memory", async () => {
+    const task = await client.submit(
+      { code: "x = bytearray(400 * 2**20); print(len(x))" },
+      { ...SMALL, ram: "64MB" },
+    );
+    assert.equal((await task.result({ reject: false })).reason, "OUT_OF_MEMORY");
+  });
+
+  test("a task that no node takes goes back to the queue with the scheduler's reason, and runs when there is room", async () => {
+    await lab.kubectl("apply", "-f", join(ROOT, "test/support/kubernetes-lab/squatter.yaml"));
+    const task = await client.submit({ code: "print('at last')" }, { ...SMALL, cpu: "1" });
+    for await (const event of task.watch())
+      if (
+        event.kind === "task" &&
+        event.task.attempts.some(({ result }) => /Insufficient cpu/.test(result?.message ?? ""))
+      )
+        break;
+    await lab.kubectl("delete", "pod", "squatter", "--grace-period=0", "--force");
+    assert.equal((await task.result()).reason, "EXITED");
+    assert.equal((await task.get()).result?.stdoutTail, "at last\n");
+  });
+
+  test("what the cluster cannot give is refused at once, with why", async () => {
+    const node = await client.capabilities();
+    const [cluster] = node.engines;
+    assert.ok(cluster?.largestTask !== undefined);
+    await assert.rejects(client.submit({ code: "print(1)" }, { ...SMALL, cpu: "1000" }), /cpu/i);
+    await assert.rejects(client.submit({ code: "print(1)" }, { ...SMALL, network: "egress" }), /egress/);
+    await assert.rejects(
+      client.submit({ code: "print(1)" }, { ...SMALL, requireEnforced: ["processes"] }),
+      /processes/,
+    );
+  });
+});
