@@ -1,10 +1,13 @@
 import { createHash, randomUUID } from "node:crypto";
+import { readFile, rename, writeFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import type { V1Pod } from "@kubernetes/client-node";
 import picomatch from "picomatch";
-import { ImageRefused, Unavailable } from "../../domain/errors.ts";
+import { z } from "zod";
+import { ImageRefused, SystemFault, Unavailable } from "../../domain/errors.ts";
 import type { ImageInfo } from "../../domain/ports/engine.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
+import { errnoOf } from "../sandbox/errno.ts";
 import type { Cluster } from "./cluster.ts";
 import { hardenedContainer, hardenedPod, PYTHON } from "./job-manifest.ts";
 import { LABELS } from "./naming.ts";
@@ -51,10 +54,20 @@ export class Images {
   readonly #log: Log;
   readonly #isAllowed: (name: string) => boolean;
   readonly #known = new Map<string, Promise<Known>>();
-  readonly #references = new Map<string, string>();
+  readonly #references: Map<string, string>;
+  readonly #file: string;
+  #saving: Promise<unknown> = Promise.resolve();
 
-  constructor(cluster: Cluster, policy: ImagePolicy, log: Log) {
+  private constructor(
+    cluster: Cluster,
+    policy: ImagePolicy,
+    log: Log,
+    file: string,
+    references: Map<string, string>,
+  ) {
     this.#cluster = cluster;
+    this.#file = file;
+    this.#references = references;
     this.#policy = policy;
     this.#log = log;
     const matches = policy.allowed.map((pattern) =>
@@ -62,6 +75,11 @@ export class Images {
     );
     this.#isAllowed = (name) =>
       name === policy.defaultImage || policy.references.has(name) || matches.some((match) => match(name));
+  }
+
+  /** `file` keeps what digests are called, for tasks that an earlier server resolved the image of. */
+  static async open(cluster: Cluster, policy: ImagePolicy, log: Log, file: string): Promise<Images> {
+    return new Images(cluster, policy, log, file, await readReferences(file));
   }
 
   /** Throws ImageRefused with what to do about it. */
@@ -89,8 +107,7 @@ export class Images {
   /** How the kubelets are told of it. */
   reference(digest: string): string {
     const reference = this.#references.get(digest);
-    if (reference === undefined)
-      throw new Unavailable(`image ${digest} was not looked for since this server started`);
+    if (reference === undefined) throw new Unavailable(`image ${digest} is not known to this server yet`);
     return reference;
   }
 
@@ -116,7 +133,7 @@ export class Images {
       if (digest === undefined)
         throw new ImageRefused(name, "digest", `image ${name} has no digest in the cluster: ${imageId}`);
       // By its digest where the registry has one: another node would else pull what the tag means by then.
-      this.#references.set(digest, imageId.includes("@") ? imageId.replace(/^[a-z-]+:\/\//, "") : asked);
+      await this.#remember(digest, imageId.includes("@") ? imageId.replace(/^[a-z-]+:\/\//, "") : asked);
       return { digest, until: Date.now() + KNOWN_MILLIS };
     } finally {
       await this.#cluster
@@ -125,6 +142,21 @@ export class Images {
           this.#log.warn("a probe of an image is left for the next start", { pod, error: String(error) }),
         );
     }
+  }
+
+  async #remember(digest: string, reference: string): Promise<void> {
+    if (this.#references.get(digest) === reference) return;
+    this.#references.set(digest, reference);
+    // One after the other, so that the file never goes back to what was known before.
+    const saved = this.#saving.then(() => this.#save());
+    this.#saving = saved.catch(() => undefined);
+    await saved;
+  }
+
+  async #save(): Promise<void> {
+    const fresh = `${this.#file}.new`;
+    await writeFile(fresh, JSON.stringify(Object.fromEntries(this.#references)), { mode: 0o600 });
+    await rename(fresh, this.#file);
   }
 
   async #outcome(name: string, podName: string): Promise<string> {
@@ -196,5 +228,19 @@ export class Images {
         ],
       },
     };
+  }
+}
+
+async function readReferences(file: string): Promise<Map<string, string>> {
+  try {
+    const known = z.record(z.string(), z.string()).parse(JSON.parse(await readFile(file, "utf8")));
+    return new Map(Object.entries(known));
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return new Map();
+    throw new SystemFault(
+      `${file} cannot be read; remove it: images are looked at again`,
+      {},
+      { cause: error },
+    );
   }
 }

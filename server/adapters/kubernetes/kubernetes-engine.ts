@@ -55,7 +55,8 @@ export async function openKubernetesEngine(options: KubernetesEngineOptions): Pr
   const { name, installationId, placement, log } = options;
   const cluster = new Cluster({ ...options, namespace: placement.namespace });
   const capabilities = await describeCapabilities(cluster, options);
-  const mirrored = new MirroredFiles(join(options.dataDirectory, "mirrored", name));
+  const folder = join(options.dataDirectory, "mirrored", name);
+  const mirrored = new MirroredFiles(folder);
   await mirrored.open();
   const volume = await installPrograms(cluster, {
     runner: options.runnerDirectory,
@@ -63,7 +64,7 @@ export async function openKubernetesEngine(options: KubernetesEngineOptions): Pr
   });
   const references = options.imageReferences;
   const policy = { ...options, engine: name, allowed: options.allowedImages, references };
-  const images = new Images(cluster, policy, log);
+  const images = await Images.open(cluster, policy, log, join(folder, "images.json"));
   await images.sweep();
   const jobs = new SandboxJobs(cluster, {
     engine: name,
