@@ -14,6 +14,7 @@ import { TemporaryFolder } from "../support/temporary-folder.ts";
 
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, "../..");
+const ENGINE = "atena02";
 const PROJECT = join(ROOT, "test/fixtures/projects/training");
 const python = process.env.LONGSHORE_TEST_PYTHON ?? "";
 
@@ -35,7 +36,7 @@ describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing()
     proxy = await CuttingProxy.start(api);
     await writeFile(folder.at("kubeconfig"), kubeconfig.replace(api, proxy.address));
     const cluster = { kind: "kubernetes", kubeconfig: folder.at("kubeconfig"), start_timeout: "5s" };
-    const engines = [{ name: "cluster", ...cluster }];
+    const engines = [{ name: ENGINE, ...cluster }];
     await writeFile(folder.at("engines.json"), JSON.stringify({ engines }));
     server = await startServer({ LONGSHORE_ENGINES: folder.at("engines.json") });
     client = new Longshore(server.address);
@@ -45,7 +46,16 @@ describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing()
   after(async () => {
     client?.close();
     await server?.[Symbol.asyncDispose]();
-    const left = await lab?.kubectl("get", "jobs,pods", "-n", NAMESPACE, "-o", "name");
+    const left = await lab?.kubectl(
+      "get",
+      "jobs,pods",
+      "-n",
+      NAMESPACE,
+      "-l",
+      `longshore.dev/engine=${ENGINE}`,
+      "-o",
+      "name",
+    );
     await proxy?.[Symbol.asyncDispose]();
     await folder?.[Symbol.asyncDispose]();
     await lab?.[Symbol.asyncDispose]();
@@ -56,7 +66,7 @@ describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing()
     assert.equal(JSON.parse(weights).weights.length, 2);
     const record = await client.task(id).get();
     const [attempt] = record.attempts;
-    assert.equal(attempt?.engine, "cluster");
+    assert.equal(attempt?.engine, ENGINE);
     assert.match(record.containerId, /^longshore-/);
     assert.match(record.result?.stdoutTail ?? "", /saved model\/weights\.json\n$/);
   };
