@@ -13,6 +13,7 @@ import { addRun } from "./commands/run.ts";
 import { addToken } from "./commands/token.ts";
 import { addTop } from "./commands/top.ts";
 import { addUsage } from "./commands/usage.ts";
+import { addWebhook } from "./commands/webhook.ts";
 import { addWhoami } from "./commands/whoami.ts";
 import { Context, DEFAULT_SERVER, type GlobalOptions } from "./context.ts";
 import { EXIT, exitCodeOfError } from "./exit-codes.ts";
@@ -71,6 +72,7 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addDoctor(program, context);
   addToken(program, context);
   addAudit(program, context);
+  addWebhook(program, context);
   addWhoami(program, context);
   return program;
 }

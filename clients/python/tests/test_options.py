@@ -50,7 +50,7 @@ def test_everything_that_can_be_asked_arrives() -> None:
             "max_log_bytes": 2**40,
             "name": "n",
             "labels": {"k": "v"},
-            "webhooks": ["https://example.com"],
+            "webhooks": ["https://example.com", {"url": "https://example.com/failed", "states": ["failed"]}],
             "retention": "2d",
             "request_id": "r",
             "experiment": {"tracking_uri": "u", "name": "x"},

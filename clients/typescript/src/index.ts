@@ -37,6 +37,7 @@ export {
   callerToJson,
   capabilitiesToJson,
   capacityToJson,
+  deliveryToJson,
   estimateToJson,
   quotaToJson,
   reconcileReportToJson,
@@ -44,6 +45,7 @@ export {
   tokenToJson,
   usageEntryToJson,
   usageSumToJson,
+  webhookToJson,
 } from "./json.ts";
 export {
   type ListOptions,
@@ -82,3 +84,12 @@ export type {
   TaskEvent,
   WatchOptions,
 } from "./watch.ts";
+export {
+  type CreateWebhookOptions,
+  type DeliveriesOptions,
+  type DeliveryRecord,
+  type DeliveryStateName,
+  deliveryStateName,
+  type WebhookRecord,
+  Webhooks,
+} from "./webhooks.ts";

@@ -11,6 +11,7 @@ import {
   UsageEntry,
   UsageSum,
 } from "@longshore/proto/longshore/v1/usage_service";
+import { Delivery, WebhookEndpoint } from "@longshore/proto/longshore/v1/webhook_service";
 
 /**
  * Fields of the type google.protobuf.Duration. The generated code writes them as objects; JSON of protos, which grpcurl and
@@ -30,6 +31,7 @@ export const DURATION_FIELDS: ReadonlySet<string> = new Set([
   "longestTime",
   "maxTimeout",
   "measuredCpuTime",
+  "overlap",
   "queueTimeout",
   "ramGbTime",
   "retention",
@@ -69,6 +71,14 @@ export function auditEventToJson(event: AuditEvent): unknown {
 
 export function callerToJson(caller: GetCallerResponse): unknown {
   return GetCallerResponse.toJSON(caller);
+}
+
+export function webhookToJson(webhook: WebhookEndpoint): unknown {
+  return WebhookEndpoint.toJSON(webhook);
+}
+
+export function deliveryToJson(delivery: Delivery): unknown {
+  return Delivery.toJSON(delivery);
 }
 
 export function usageSumToJson(sum: UsageSum): unknown {

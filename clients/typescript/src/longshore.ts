@@ -4,11 +4,7 @@ import {
   type ReconcileReport,
   SystemServiceService,
 } from "@longshore/proto/longshore/v1/system_service";
-import {
-  type CreateTaskRequest,
-  Task_State,
-  type Task as TaskRecord,
-} from "@longshore/proto/longshore/v1/task";
+import type { CreateTaskRequest, Task as TaskRecord } from "@longshore/proto/longshore/v1/task";
 import {
   type SubmitTaskRequest,
   TaskServiceService,
@@ -18,13 +14,14 @@ import { Access } from "./access.ts";
 import { Blobs } from "./blobs.ts";
 import { type CallOptions, Channel } from "./channel.ts";
 import { channelOptions, type LongshoreOptions } from "./connection.ts";
-import { InvalidRequest, LongshoreError } from "./errors.ts";
+import { LongshoreError } from "./errors.ts";
 import { listInputs, sendInputs } from "./inputs.ts";
 import type { StateName } from "./names.ts";
 import type { TaskOutcome } from "./outcome.ts";
 import { followPictures, type PictureOptions } from "./pictures.ts";
 import { isFolder, openSource, type Source } from "./source.ts";
 import { requestOf, type TaskOptions } from "./spec.ts";
+import { statesOf } from "./states.ts";
 import { inputsOf, inWordsOfConfig, mergeOptions } from "./submit-config.ts";
 import { type ResultOptions, Task, taskFrom } from "./task.ts";
 import { readTaskConfig, sourceOf, type TaskConfigContext } from "./task-config.ts";
@@ -42,6 +39,7 @@ import {
   type UsageRange,
   type UsageReport,
 } from "./usage.ts";
+import { Webhooks } from "./webhooks.ts";
 
 export type SubmitOptions = TaskOptions & UploadOptions;
 
@@ -86,11 +84,14 @@ export class Longshore implements AsyncDisposable {
   readonly blobs: Blobs;
   /** Who may call, and who did what. */
   readonly access: Access;
+  /** Who is told of what becomes of tasks. */
+  readonly webhooks: Webhooks;
   readonly #channel: Channel;
 
   constructor(address = "127.0.0.1:50051", options: LongshoreOptions = {}) {
     this.#channel = new Channel(address, channelOptions(address, options));
     this.access = new Access(this.#channel);
+    this.webhooks = new Webhooks(this.#channel);
     this.blobs = new Blobs(this.#channel);
   }
 
@@ -168,7 +169,7 @@ export class Longshore implements AsyncDisposable {
 
   /** Records of tasks, newest first, page after page for as long as the loop reads on. */
   async *list(options: ListOptions = {}): AsyncGenerator<TaskRecord, void, undefined> {
-    const states = (options.states ?? []).map(stateNumber);
+    const states = statesOf(options.states ?? []);
     let pageToken = "";
     do {
       const request = {
@@ -273,19 +274,4 @@ export class Longshore implements AsyncDisposable {
     });
     return taskFrom(this.#channel, answer.task);
   }
-}
-
-const STATES: ReadonlyMap<string, Task_State> = new Map(
-  Object.entries(Task_State)
-    .filter(([name]) => name !== "UNSPECIFIED")
-    .map(([name, value]) => [name.toLowerCase(), value]),
-);
-
-function stateNumber(name: StateName): Task_State {
-  const state = STATES.get(name.toLowerCase());
-  if (state === undefined) {
-    const description = `"${name}" is not one of ${[...STATES.keys()].join(", ")}`;
-    throw new InvalidRequest([{ field: "states", description }]);
-  }
-  return state;
 }

@@ -4,6 +4,8 @@ import { CreateTaskRequest, Isolation, Network } from "@longshore/proto/longshor
 import { millisToDuration, parseDuration } from "./duration.ts";
 import { type FieldViolation, InvalidRequest } from "./errors.ts";
 import { type InputOptions, inputOf, listInputs } from "./inputs.ts";
+import type { StateName } from "./names.ts";
+import { readStates } from "./states.ts";
 
 /** A time with its unit: "30s", "10m", "1h30m", "500ms". */
 export type DurationText = string;
@@ -24,6 +26,9 @@ export interface ResourceOptions {
   /** Disk for the workspace, /tmp and HOME together. */
   readonly storage?: SizeText;
 }
+
+/** An address, or one with the states that it is told of. */
+export type WebhookOption = string | { readonly url: string; readonly states?: readonly StateName[] };
 
 /** Everything that can be asked of a task. The server checks the values and names all wrong ones at once. */
 export interface TaskOptions extends ResourceOptions {
@@ -77,7 +82,8 @@ export interface TaskOptions extends ResourceOptions {
   /** For people; need not be unique. */
   readonly name?: string;
   readonly labels?: Readonly<Record<string, string>>;
-  readonly webhooks?: readonly string[];
+  /** Addresses told how it ends, or of the states given; signed with the tenant's secret (`client.webhooks`). */
+  readonly webhooks?: readonly WebhookOption[];
   readonly retention?: DurationText;
   /** Same id and content answers the first task; made up when left out. */
   readonly requestId?: string;
@@ -141,11 +147,16 @@ function translate(options: TaskOptions, violations: FieldViolation[]): CreateTa
     useResultCache: options.cache,
     displayName: options.name,
     labels: { ...options.labels },
-    webhooks: (options.webhooks ?? []).map((url) => ({ url, states: [] })),
+    webhooks: (options.webhooks ?? []).map((webhook) => webhookOf(webhook, violations)),
     retention: duration("retention", options.retention),
     requestId: options.requestId ?? crypto.randomUUID(),
     experiment: options.experiment,
   });
+}
+
+function webhookOf(webhook: WebhookOption, violations: FieldViolation[]) {
+  const { url, states = [] } = typeof webhook === "string" ? { url: webhook } : webhook;
+  return { url, states: readStates("webhooks", states, violations) };
 }
 
 /** Absent when nothing is asked, so that the record shows what was asked. */

@@ -37,6 +37,7 @@ export interface RunFlags {
   readonly priority?: string;
   readonly expectedDuration?: string;
   readonly dependsOn: readonly string[];
+  readonly webhook: readonly string[];
   readonly cache?: boolean;
   readonly name?: string;
   readonly workdir?: string;
@@ -99,6 +100,7 @@ export async function readRunRequest(
     requireEnforced: flags.requireEnforced as readonly LimitName[],
     expectedDuration: flags.expectedDuration,
     dependsOn: flags.dependsOn,
+    webhooks: flags.webhook,
     cache: flags.cache,
     priority: readWhole("priority", flags.priority, violations),
     maxAttempts: readWhole("max_attempts", flags.maxAttempts, violations),

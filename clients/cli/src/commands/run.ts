@@ -126,6 +126,7 @@ function addTaskOptions(command: Command): void {
       [],
     )
     .option("-l, --label <KEY=VALUE>", "label to find it by (repeatable)", collect, [])
+    .option("--webhook <url>", "address told how it ends (repeatable)", collect, [])
     .option("--name <text>", "name for people")
     .option("--priority <number>", "-100 to 100, higher first")
     .option(

@@ -23,7 +23,7 @@ Scopes, none of which implies another:
   tasks:write  create, run, rerun, cancel and delete tasks
   blobs        upload and download
   usage        what was used and what it costs
-  admin        tokens and the audit log of the own tenant
+  admin        tokens, webhooks and the audit log of the own tenant
   operator     those of every tenant, and what the server as a whole did`;
 
 export function addToken(program: Command, context: Context): void {

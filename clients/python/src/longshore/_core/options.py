@@ -74,6 +74,13 @@ class Placement(TypedDict, total=False):
     instance_type: str
 
 
+class Webhook(TypedDict, total=False):
+    """An address and the states that it is told of; the terminal ones when left out."""
+
+    url: str
+    states: Sequence[str]
+
+
 class Experiment(TypedDict, total=False):
     """MLflow settings handed to the script."""
 
@@ -157,7 +164,8 @@ class FunctionOptions(ResourceOptions, total=False):
     # For people; need not be unique.
     name: str
     labels: Mapping[str, str]
-    webhooks: Sequence[str]
+    # Addresses told how it ends, or of the states given; signed with the tenant's secret (longshore webhook).
+    webhooks: Sequence[str | Webhook]
     retention: TimeSpan
     # Same id and content answers the first task; made up when left out.
     request_id: str

@@ -60,7 +60,7 @@ def request_of(options: Mapping[str, Any]) -> task_pb2.CreateTaskRequest:
     reader.into(request, "resources", resources_of(options))
     reader.into(request, "environment", reader.environment())
     reader.into(request, "inputs", reader.inputs())
-    reader.into(request, "webhooks", [task_pb2.Webhook(url=url) for url in reader.texts("webhooks") or ()])
+    reader.into(request, "webhooks", reader.webhooks())
     reader.into(request, "network", reader.enum("network", task_pb2.Network, "NETWORK_"))
     reader.into(request, "isolation", reader.enum("isolation", task_pb2.Isolation, "ISOLATION_"))
     reader.into(request, "require_enforced", reader.limits())
@@ -216,6 +216,21 @@ class _Reader:
             # Empty beside modules to preload means the project's own file; a comment means none.
             lines = "# none"
         return task_pb2.Environment(requirements=lines, preload=preload)
+
+    def webhooks(self) -> list[task_pb2.Webhook]:
+        value = self.options.get("webhooks") or ()
+        if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+            self.wrong("webhooks", 'must be a list, such as ["https://example.com/hook"]')
+            return []
+        messages = []
+        for item in value:
+            url, names = (item.get("url"), item.get("states", ())) if isinstance(item, Mapping) else (item, ())
+            if not isinstance(url, str):
+                self.wrong("webhooks", f"holds {item!r}, which is neither an address nor a dict with url and states")
+                continue
+            states: list[Any] = [self.value_of("webhooks", name, task_pb2.Task.State, "STATE_") for name in names]
+            messages.append(task_pb2.Webhook(url=url, states=states))
+        return messages
 
     def inputs(self) -> list[task_pb2.Input]:
         return list(messages_of(self.options.get("inputs"), self.wrong))
