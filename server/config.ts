@@ -62,6 +62,8 @@ export interface Config {
   readonly engines: readonly [EngineEntry, ...EngineEntry[]];
   /** Other names of engines. */
   readonly engineAliases: ReadonlyMap<string, string>;
+  /** Empty: what the first engine has no room for waits. */
+  readonly engineOverflow: string;
   /** Null: nothing has a price. */
   readonly prices: PriceBook | null;
   readonly quotas: Quotas;
@@ -252,6 +254,7 @@ function toConfig(v: Values, env: Environment): Omit<Config, "prices" | "quotas"
     logLevel: v.LONGSHORE_LOG_LEVEL,
     policy: toPolicy(v, env),
     engineAliases: v.LONGSHORE_ENGINE_ALIASES,
+    engineOverflow: v.LONGSHORE_ENGINE_OVERFLOW,
     archiveLimits: {
       ...DEFAULT_ARCHIVE_LIMITS,
       maxEntries: v.LONGSHORE_MAX_ARCHIVE_ENTRIES,

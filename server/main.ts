@@ -95,6 +95,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     },
     engines,
     engineAliases: config.engineAliases,
+    engineOverflow: config.engineOverflow,
     store: database.tasks,
     artifacts: database.artifacts,
     index: database.blobs,

@@ -52,7 +52,7 @@ export const SETTINGS = {
   LONGSHORE_ENGINES: setting(
     z.string(),
     "",
-    "JSON file with the engines that tasks may name, the default first (docs/kubernetes.md); empty means this host's Docker alone, as docker",
+    "JSON file with the engines that tasks may name, the default first (docs/engines.md); empty means this host's Docker alone, as docker",
   ),
   LONGSHORE_DOCKER: setting(
     text,
@@ -73,6 +73,11 @@ export const SETTINGS = {
     aliases((image) => image || undefined, "not NAME=IMAGE, each name once"),
     "",
     "names that requests may use for images, such as sklearn=registry.example/team/sklearn:1.7; these are allowed, too",
+  ),
+  LONGSHORE_ENGINE_OVERFLOW: setting(
+    z.string(),
+    "",
+    "engine for tasks that name none and for which the first one has no room when they come; empty keeps them waiting for it",
   ),
   LONGSHORE_ENGINE_ALIASES: setting(
     aliases((engine) => engine || undefined, "not NAME=ENGINE, each name once"),

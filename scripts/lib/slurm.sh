@@ -2,10 +2,21 @@
 # A Slurm cluster of its own for tests: controller and two nodes on this machine, in a temporary folder with ports and keys of
 # its own, for as long as the script runs.
 
-slurm_port=26817
 slurm_packages=(munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins)
 
 has_slurm() { have slurmctld && have slurmd && have munged && have sbatch; }
+
+# The first of ten ports that nobody listens on: other clusters of the kind may be up on this machine.
+free_ports() {
+  local first offset
+  for ((first = 21000 + RANDOM % 800 * 10; ; first += 10)); do
+    for ((offset = 0; offset < 10; offset++)); do
+      if (: <"/dev/tcp/127.0.0.1/$((first + offset))") 2>/dev/null; then continue 2; fi
+    done
+    printf '%s\n' "$first"
+    return
+  done
+}
 
 # Debian's packages start daemons of the host's own, which have no configuration here.
 install_slurm() {
@@ -22,12 +33,12 @@ install_slurm() {
 }
 
 slurm_configuration() {
-  local folder=$1 host node
+  local folder=$1 port=$2 host node
   host=$(hostname)
   cat <<CONF
 ClusterName=longshore
 SlurmctldHost=$host(127.0.0.1)
-SlurmctldPort=$slurm_port
+SlurmctldPort=$port
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -57,28 +68,33 @@ SwitchType=switch/none
 CONF
   # More than there is: how many tests fit side by side must not depend on the machine.
   for node in 1 2; do
-    echo "NodeName=n$node NodeHostname=$host NodeAddr=127.0.0.1 Port=$((slurm_port + 3 + node)) CPUs=4 RealMemory=4000 Feature=cpu State=UNKNOWN"
+    # With the port: nodes of another cluster on this machine must not share their control groups.
+    echo "NodeName=n$port-$node NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + node)) CPUs=4 RealMemory=4000 Feature=cpu State=UNKNOWN"
   done
-  echo "PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP"
-  echo "PartitionName=ml Nodes=n2 MaxTime=INFINITE State=UP"
+  echo "PartitionName=main Nodes=n$port-[1-2] Default=YES MaxTime=INFINITE State=UP"
+  echo "PartitionName=ml Nodes=n$port-2 MaxTime=INFINITE State=UP"
 }
 
 start_slurm() {
-  local folder node tries
+  local folder node tries port
+  port=$(free_ports)
   folder=$(mktemp -d "${TMPDIR:-/tmp}/longshore-slurm-XXXXXX")
   slurm_folder=$folder
   chmod 0755 "$folder"
-  mkdir -p "$folder"/{state,munge,rootfs,spool/n1,spool/n2}
+  mkdir -p "$folder"/{state,munge,rootfs,spool}
   (umask 077 && head -c 128 /dev/urandom >"$folder/munge/key")
   chmod 0755 "$folder/munge"
-  slurm_configuration "$folder" >"$folder/slurm.conf"
+  slurm_configuration "$folder" "$port" >"$folder/slurm.conf"
   printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\nConstrainCores=no\nMinRAMSpace=10\n' >"$folder/cgroup.conf"
   # --force: the folder lies below one that everybody may write to.
   munged --force --num-threads=2 --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/munged.pid" \
     --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" || return 1
   export SLURM_CONF=$folder/slurm.conf
   slurmctld -i || return 1
-  for node in n1 n2; do slurmd -N "$node" || return 1; done
+  for node in 1 2; do
+    mkdir "$folder/spool/n$port-$node"
+    slurmd -N "n$port-$node" || return 1
+  done
   for ((tries = 0; tries < 100; tries++)); do
     [ "$(sinfo --noheader --Node --partition=main --format=%t | grep -c idle)" = 2 ] && return 0
     sleep 0.1

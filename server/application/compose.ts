@@ -74,6 +74,8 @@ export interface Parts {
   readonly engines: readonly [Engine, ...Engine[]];
   /** Other names of engines. */
   readonly engineAliases?: ReadonlyMap<string, string>;
+  /** Name of the engine for what the first has no room for; empty or absent keeps that waiting. */
+  readonly engineOverflow?: string;
   readonly store: TaskStore;
   readonly artifacts: ArtifactStore;
   readonly index: BlobIndex;
@@ -149,6 +151,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       ...(await Promise.all(others.map((engine) => hostOf(engine, policy, metrics)))),
     ],
     parts.engineAliases,
+    parts.engineOverflow,
   );
   requireDefaultTier(hosts.default, policy);
   const files = new Map(parts.engines.map((engine) => [engine.name, engine.files]));

@@ -22,6 +22,7 @@ import { requireFit, requireTracker } from "./host-fit.ts";
 import { digestOfProgram, digestOfSpec, type NewId, newSpanId, newTraceId, stageSpanId } from "./identity.ts";
 import { factsOf } from "./log-facts.ts";
 import type { ManageWebhooks } from "./manage-webhooks.ts";
+import { placeTask } from "./place-task.ts";
 import type { ResolveEnvironment } from "./resolve-environment.ts";
 import type { RunHistory } from "./run-history.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -191,11 +192,13 @@ export class CreateTask {
     this.#checkEngine(spec, violations);
     const environment = await this.#deps.environments.resolve(spec, project !== null, violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
-    const host = this.#hostFor(spec, limits);
     this.#deps.quota.refuseWhatNeverFits(caller.tenant, limits);
-    requireTracker(host, spec, policy);
-    await this.#requireImage(host, this.#imageOf(spec));
-    this.#deps.environments.requireBuilds(environment, host);
+    const host = await placeTask(this.#deps.hosts, spec, limits, async (one) => {
+      requireFit(one, spec, limits, policy);
+      requireTracker(one, spec, policy);
+      await this.#requireImage(one, this.#imageOf(spec));
+      this.#deps.environments.requireBuilds(environment, one);
+    });
     const programDigest = digestOfProgram(spec, program);
     const expectedMillis =
       spec.expectedDurationMillis ?? (await this.#deps.history.expect(caller.tenant, programDigest));
@@ -282,8 +285,11 @@ export class CreateTask {
     const sealed = Object.entries(request.secrets).map(
       ([name, value]) => [name, secretBox.seal(name, value)] as const,
     );
+    const overflows = checked.host === this.#deps.hosts.overflow;
     const spec: TaskSpec = {
       ...request.spec,
+      // The one thing in it that was not asked for: wherever the record is read, it says where the task belongs.
+      engine: request.spec.engine === "" && overflows ? checked.host.engine.name : request.spec.engine,
       secretEnv: { ...request.spec.secretEnv, ...Object.fromEntries(sealed) },
     };
     const createTime = clock();

@@ -55,13 +55,21 @@ export class EngineHosts {
   readonly #hosts: ReadonlyMap<string, EngineHost>;
   readonly #aliases: ReadonlyMap<string, string>;
   readonly default: EngineHost;
+  /** Where tasks that name no engine go while the default has no room for them; undefined keeps them waiting there. */
+  readonly overflow: EngineHost | undefined;
 
-  /** Throws SystemFault for an alias that names no engine or hides one. */
+  /** Throws SystemFault for an alias that names no engine or hides one, and for an overflow that is none. */
   constructor(
     hosts: readonly [EngineHost, ...EngineHost[]],
     aliases: ReadonlyMap<string, string> = new Map(),
+    overflow = "",
   ) {
     this.default = hosts[0];
+    this.overflow = overflow === "" ? undefined : hosts.find(({ engine }) => engine.name === overflow);
+    if (overflow !== "" && (this.overflow === undefined || this.overflow === this.default))
+      throw new SystemFault(
+        `LONGSHORE_ENGINE_OVERFLOW ${overflow} is no engine besides the default; there are ${hosts.map(({ engine }) => engine.name).join(", ")}`,
+      );
     this.#hosts = new Map(hosts.map((host) => [host.engine.name, host]));
     this.#aliases = aliases;
     const wrong = [...aliases].filter(([alias, name]) => this.#hosts.has(alias) || !this.#hosts.has(name));

@@ -18,6 +18,7 @@ function dockerSuite(name: string, isolation: Isolation, skip: string | false): 
       engine,
       image: EXECUTOR_IMAGE,
       isolation,
+      ownCpuClock: isolation === "GVISOR",
       warmUp: async (shape: Parameters<typeof engine.takeWarm>[0]) => {
         // Asking in vain is what makes the pool fill up.
         engine.takeWarm(shape);

@@ -37,6 +37,8 @@ export interface EngineUnderTest {
   leftovers(sandboxId: string): Promise<string[]>;
   /** Ends the engine's server without ado, and opens a new one on what it left. */
   reopen(): Promise<Engine>;
+  /** Its own kernel's clock says how much CPU a task took, not the host's. */
+  readonly ownCpuClock?: boolean;
   /** False for an engine that only pretends to have environments. */
   readonly playsEnvironments?: boolean;
   close(): Promise<void>;

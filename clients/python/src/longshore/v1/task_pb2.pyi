@@ -442,7 +442,9 @@ class Placement(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     INSTANCE_TYPE_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
-    """Engine's configured name, such as "docker", or an alias that the server's configuration has for one, such as "atena02"."""
+    """Engine's configured name, such as "docker", or an alias that the server's configuration has for one, such as "atena02".
+    Empty takes the first engine, or the overflow that the server's configuration names where the first has no room: then the record names it.
+    """
     account: _builtins.str
     """Account charged by the site; kept in the record where the engine has no accounts."""
     partition: _builtins.str

@@ -275,7 +275,10 @@ export interface ArtifactRef {
 
 /** Where a task runs. */
 export interface Placement {
-  /** Engine's configured name, such as "docker", or an alias that the server's configuration has for one, such as "atena02". */
+  /**
+   * Engine's configured name, such as "docker", or an alias that the server's configuration has for one, such as "atena02".
+   * Empty takes the first engine, or the overflow that the server's configuration names where the first has no room: then the record names it.
+   */
   engine: string;
   /** Account charged by the site; kept in the record where the engine has no accounts. */
   account: string;
