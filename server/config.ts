@@ -17,6 +17,7 @@ import {
 } from "./notification-config.ts";
 import { readPriceFile } from "./price-file.ts";
 import { readQuotaFile } from "./quota-file.ts";
+import { pairProblems } from "./setting-pairs.ts";
 import { SETTINGS, type Values } from "./settings.ts";
 
 /** What EGRESS tasks may reach; the adapter turns it into packet rules. */
@@ -87,11 +88,14 @@ const BUILD_LOG_BYTES = 4 * 2 ** 20;
 
 /** Thrown with every wrong setting named at once. */
 export class ConfigError extends Error {
+  readonly problems: readonly string[];
+
   constructor(problems: readonly string[]) {
     super(
       `${problems.length === 1 ? "1 setting is" : `${problems.length} settings are`} wrong:\n${problems.map((p) => `  ${p}`).join("\n")}`,
     );
     this.name = "ConfigError";
+    this.problems = problems;
   }
 }
 
@@ -115,10 +119,12 @@ export function readConfig(env: Environment): Config {
   }
   const parsed = z.object(shape).safeParse(raw);
   if (!parsed.success) {
+    const wrong = new Set(parsed.error.issues.map(({ path }) => String(path[0])));
     problems.push(
       ...parsed.error.issues.map(
         (issue) => `${issue.path.join(".")} ${shownValue(String(issue.path[0]), raw)}${issue.message}`,
       ),
+      ...problemsWithout(wrong, env),
     );
     throw new ConfigError(problems);
   }
@@ -139,9 +145,23 @@ export function readConfig(env: Environment): Config {
     ...bucketProblems(values),
     ...databaseProblems(values),
     ...notificationProblems(values),
+    ...pairProblems(values),
   );
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze({ ...toConfig(values, env), prices, quotas, engines });
+}
+
+/** What else is wrong, as far as it can be told with the wrong settings at their defaults. */
+function problemsWithout(wrong: ReadonlySet<string>, env: Environment): readonly string[] {
+  const others = Object.entries(env).filter(([name]) => name in SETTINGS && !wrong.has(name));
+  try {
+    readConfig(Object.fromEntries(others));
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const named = new RegExp(`\\b(${[...wrong].join("|")})\\b`);
+    return error.problems.filter((problem) => !named.test(problem));
+  }
 }
 
 /** Handed on to tasks without their prefix, so they are as many as OpenTelemetry has. */

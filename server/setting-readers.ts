@@ -37,6 +37,7 @@ export const cpus = z
   .string()
   .regex(/^\d{1,6}(\.\d{1,3})?$/, 'is not a number of CPUs such as "2" or "0.5"')
   .transform((text) => Math.round(Number(text) * 1000));
+export const someCpus = cpus.refine((millis) => millis > 0, "is not above 0");
 export const flag = z
   .enum(["true", "false"], "is neither true nor false")
   .transform((text) => text === "true");
@@ -62,6 +63,10 @@ export const addresses = list.refine(
   (items) => items.every(isAddress),
   "holds what is no http or https address",
 );
+/** Optional; a union of schemas would say its own words in place of these. */
+export function httpUrl(wrong: string) {
+  return z.string().refine((item) => item === "" || isAddress(item), wrong);
+}
 export const text = z.string().min(1, "is empty");
 export const path = z.string().transform((given) => (given === "" ? "" : resolve(given)));
 export const ranges = readEach(

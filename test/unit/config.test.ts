@@ -30,6 +30,46 @@ describe("the server's settings", () => {
     );
   });
 
+  test("that are wrong by themselves hide none that are wrong together, or in a file", () => {
+    const wrong = {
+      LONGSHORE_LOG_LEVEL: "loud",
+      LONGSHORE_AUTH: "token",
+      LONGSHORE_OIDC_ISSUER: "https://login.example",
+      LONGSHORE_DATABASE_URL: "mysql://db",
+      LONGSHORE_PRICES: "/nonexistent/prices.json",
+    };
+    const said = problemsOf(wrong);
+    assert.match(said, /LOG_LEVEL "loud" is none of debug, info, warn, error/);
+    assert.match(said, /DATABASE_URL begins with neither/);
+    assert.match(said, /OIDC_AUDIENCE is empty/);
+    assert.match(said, /PRICES \/nonexistent\/prices.json: there is no such file/);
+    // Not what follows from the default that stands in for a wrong one.
+    assert.doesNotMatch(said, /LONGSHORE_AUTH=none asks nobody/);
+    assert.match(said, /^5 settings/);
+  });
+
+  test("are told of in plain words", () => {
+    const wrong = {
+      LONGSHORE_METRICS_ADDRESS: "9464",
+      LONGSHORE_BLOBS: "s3://tasks",
+      LONGSHORE_S3_ENDPOINT: "minio",
+      LONGSHORE_DEFAULT_ISOLATION: "vm",
+      LONGSHORE_DEFAULT_CPU: "0",
+    };
+    const said = problemsOf(wrong);
+    assert.match(said, /METRICS_ADDRESS "9464" is not host:port/);
+    assert.match(said, /S3_ENDPOINT "minio" is not an address such as/);
+    assert.match(said, /DEFAULT_ISOLATION "vm" is neither container nor gvisor/);
+    assert.match(said, /DEFAULT_CPU "0" is not above 0/);
+    assert.doesNotMatch(said, /Invalid/);
+  });
+
+  test("give nobody more by default than whoever asks may have", () => {
+    const said = problemsOf({ LONGSHORE_DEFAULT_TIMEOUT: "48h", LONGSHORE_PROCESSES: "5000" });
+    assert.match(said, /DEFAULT_TIMEOUT is more than LONGSHORE_MAX_TIMEOUT allows/);
+    assert.match(said, /PROCESSES is more than LONGSHORE_MAX_PROCESSES allows/);
+  });
+
   test("take a bucket apart, and AWS' own region", () => {
     const bucket = (value: string, env: Record<string, string> = {}) =>
       readConfig({ LONGSHORE_BLOBS: value, ...env }).bucket;
@@ -103,3 +143,13 @@ describe("the server's settings", () => {
     for (const name of Object.keys(SETTINGS)) assert.ok(help.includes(`  ${name}=`), `${name} is missing`);
   });
 });
+
+function problemsOf(env: Record<string, string>): string {
+  try {
+    readConfig(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  return assert.fail("nothing was wrong");
+}

@@ -73,6 +73,17 @@ describe("the price file", () => {
       );
   });
 
+  test("is told of in plain words", async () => {
+    const content = { currency: "EUR", price: 1, prices: [5, { gpu_hour: { "": "1", "*": "1" } }] };
+    assert.deepEqual(await withFile(content, problemsOf), [
+      "prices.0 is not an object in braces",
+      "prices.1.gpu_hour. has a name that is empty or too long",
+      'the file has "price", which it does not know',
+    ]);
+    assert.deepEqual(problemsOf("/nonexistent/prices.json"), ["there is no such file"]);
+    assert.match((await withFile("{", problemsOf)).join(), /^is not JSON: /);
+  });
+
   test("has one price at a time", async () => {
     const overlap = [{ from: "2026-01-01", until: "2026-06-01" }, { from: "2026-03-01" }];
     assert.match((await withFile({ currency: "EUR", prices: overlap }, problemsOf)).join(), /overlaps/);
