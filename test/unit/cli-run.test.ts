@@ -112,6 +112,38 @@ describe("longshore run", () => {
     });
   }
 
+  test("refuses requirements together with none at all, in either order", async () => {
+    for (const flags of [
+      ["--requirements", "six", "--no-requirements"],
+      ["--no-requirements", "--requirements", "six"],
+    ]) {
+      const { code, stderr } = await runCli(["run", "--code", "1", ...flags], { server: "127.0.0.1:1" });
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, /either --requirements or --no-requirements/);
+    }
+  });
+
+  test("tells of the flags that people typed, counted from one", async () => {
+    await using server = await ScriptedServer.start();
+    const violations = [
+      { field: "depends_on[1]", description: "there is no task x" },
+      { field: "inputs[0].path", description: "must be relative" },
+      { field: "environment.preload[0]", description: "is no module" },
+    ];
+    server.refuse = () =>
+      richError(status.INVALID_ARGUMENT, "INVALID_REQUEST", "3 problems", [badRequest(violations)]);
+    const { stderr } = await runCli(["run", "--code", "1"], { server: server.address });
+    assert.match(stderr, /^ {2}--depends-on #2 +there is no task x$/m);
+    assert.match(stderr, /^ {2}--input #1 +must be relative$/m);
+    assert.match(stderr, /^ {2}--preload #1 +is no module$/m);
+  });
+
+  test("has a help without empty defaults", async () => {
+    const { stdout } = await runCli(["run", "--help"]);
+    assert.match(stdout, /--depends-on/);
+    assert.doesNotMatch(stdout, /default: \[\]/);
+  });
+
   test("packs and uploads a folder, and says when nothing needs to be sent", async () => {
     await using server = await ScriptedServer.start();
     await using folder = await TemporaryFolder.create({ "train/main.py": "1", "train/.git/HEAD": "x" });

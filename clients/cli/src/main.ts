@@ -1,4 +1,4 @@
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Help, type Option } from "commander";
 import { addArtifacts } from "./commands/artifacts.ts";
 import { addAudit } from "./commands/audit.ts";
 import { addBlobs } from "./commands/blobs.ts";
@@ -52,7 +52,7 @@ function createProgram(context: Context, version: string, argv: readonly string[
     .option("--json", "one JSON object per line instead of text")
     .option("-q, --quiet", "ids only; of run the task's own output only")
     .showHelpAfterError("(longshore --help, or longshore COMMAND --help)")
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ showGlobalOptions: true, optionDescription })
     .exitOverride();
   program.hook("preAction", (_, command) => context.configure(command.optsWithGlobals<GlobalOptions>()));
   addRun(program, context, rest);
@@ -75,6 +75,13 @@ function createProgram(context: Context, version: string, argv: readonly string[
   addWebhook(program, context);
   addWhoami(program, context);
   return program;
+}
+
+/** Options that may be repeated begin as an empty list, which says nothing to anybody. */
+function optionDescription(option: Option): string {
+  const { defaultValue, description } = option;
+  const empty = Array.isArray(defaultValue) && defaultValue.length === 0;
+  return empty ? description : new Help().optionDescription(option);
 }
 
 async function report(context: Context, error: unknown): Promise<number> {

@@ -1,5 +1,6 @@
+import { stat } from "node:fs/promises";
 import { basename } from "node:path";
-import type { Progress } from "@longshore/client";
+import { BadSource, type Progress } from "@longshore/client";
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import { formatBytes, printable } from "../output/format.ts";
@@ -37,6 +38,7 @@ export function addBlobs(program: Command, context: Context): void {
 
 async function upload(context: Context, file: string, { direct }: TransferFlags): Promise<void> {
   const { terminal, client } = context;
+  await requireFile(file);
   const view = new ProgressView(terminal, basename(file));
   const show = (progress: Progress) => view.show(progress);
   const quiet = context.quiet || context.json;
@@ -44,6 +46,14 @@ async function upload(context: Context, file: string, { direct }: TransferFlags)
   const { sha256 } = blob;
   const sizeBytes = Number(blob.sizeBytes);
   await terminal.print(context.json ? JSON.stringify({ sha256, sizeBytes }) : sha256);
+}
+
+async function requireFile(path: string): Promise<void> {
+  const refuse = (problem: string) => new BadSource(path, [{ path, problem }]);
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    throw refuse(error.code === "ENOENT" ? "there is no such file" : `cannot be read: ${error.message}`);
+  });
+  if (found.isDirectory()) throw refuse("is a folder; longshore run takes folders, upload takes one file");
 }
 
 async function download(context: Context, text: string, { out, direct }: TransferFlags): Promise<void> {

@@ -6,7 +6,7 @@ import {
   stateName,
   type TaskRecord,
 } from "@longshore/client";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { Context } from "../context.ts";
 import { formatMillis, formatTable, printable } from "../output/format.ts";
 import { describeWait, describeWhat } from "../output/summary.ts";
@@ -37,6 +37,8 @@ export function addPs(program: Command, context: Context): void {
     .option("-s, --state <state>", "only in this state, such as failed (repeatable)", collect, [])
     .option("-l, --label <KEY=VALUE>", "only with this label (repeatable)", collect, [])
     .option("--limit <number>", "at most so many", "50")
+    // The same as before the command; here it makes -aq two flags.
+    .addOption(new Option("-q, --quiet").hideHelp())
     .action((flags: PsFlags) => listTasks(context, flags));
 }
 

@@ -5,6 +5,7 @@ import { EXIT, EXIT_CODE_HELP } from "../exit-codes.ts";
 import { followTask } from "../follow.ts";
 import { ProgressView } from "../output/progress.ts";
 import { statusLine } from "../output/status-line.ts";
+import { UsageError } from "../usage-error.ts";
 import { showEstimate } from "./estimate.ts";
 import { type RunFlags, readRunRequest } from "./run-options.ts";
 
@@ -22,6 +23,22 @@ Examples:
   sort names.txt | longshore run count.py --stdin -`;
 
 const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+
+const BOTH = "give either --requirements or --no-requirements, not both";
+
+/** Commander keeps both options under one name, the second as false. */
+function collectRequirements(value: string, before: readonly string[] | false): readonly string[] {
+  if (before === false) throw new UsageError(BOTH);
+  return [...before, value];
+}
+
+/** To be called before the option is added: commander's own listener then takes the list away. */
+function refuseBothRequirements(command: Command): void {
+  command.on("option:no-requirements", () => {
+    const given: unknown = command.getOptionValue("requirements");
+    if (Array.isArray(given) && given.length > 0) throw new UsageError(BOTH);
+  });
+}
 
 /** Adds `run`, which watches to the end, and `submit`, which prints the id at once. */
 export function addRun(program: Command, context: Context, rest: readonly string[]): void {
@@ -41,6 +58,7 @@ export function addRun(program: Command, context: Context, rest: readonly string
       .usage("[options] FILE.py|DIR|ARCHIVE|- [-- arguments of the task]")
       .argument("[source]", "what to run; - reads Python from standard input")
       .argument("[more...]");
+    refuseBothRequirements(command);
     addResourceOptions(command);
     addTaskOptions(command);
     if (name === "run") {
@@ -108,7 +126,7 @@ function addTaskOptions(command: Command): void {
     .option(
       "--requirements <file|line>",
       "packages to install: a requirements.txt, or one of its lines; without it the project's own (repeatable)",
-      collect,
+      collectRequirements,
       [],
     )
     .option("--no-requirements", "install nothing, whatever the project's requirements.txt says")

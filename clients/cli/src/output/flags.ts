@@ -35,12 +35,20 @@ const FLAGS: Readonly<Record<string, string>> = {
   tenant: "--tenant",
   description: "--description",
   lifetime: "--lifetime",
+  inputs: "--input",
+  "environment.requirements": "--requirements",
+  "environment.preload": "--preload",
+  "filter.start_time": "--since",
+  "filter.end_time": "--until",
 };
 
 /** "env[KEY]" and "labels.team" are parts of a field that one flag sets. */
 export function flagOf(field: string): string {
   const whole = FLAGS[field];
   if (whole !== undefined) return whole;
+  const [, list = "", position = ""] = /^([\w.]+)\[(\d+)\]/.exec(field) ?? [];
+  // People count what they typed from one; what is wrong within it, its description says.
+  if (FLAGS[list] !== undefined) return `${FLAGS[list]} #${Number(position) + 1}`;
   const [, base = "", rest = ""] = /^(\w+)(.*)$/s.exec(field) ?? [];
   const flag = FLAGS[base];
   return flag === undefined ? field : `${flag} ${rest.replace(/^[.[]|\]$/g, "")}`.trim();

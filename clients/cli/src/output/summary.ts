@@ -106,7 +106,9 @@ function describeUse(record: TaskRecord): string[] {
   if (record.cachedFrom !== "") return [`cached from ${record.cachedFrom}`];
   const parts: string[] = [];
   const { elapsed, usage, cost, effectiveResources } = record;
-  if (elapsed !== undefined) parts.push(`in ${formatMillis(durationToMillis(elapsed))}`);
+  const elapsedMillis = elapsed === undefined ? 0 : durationToMillis(elapsed);
+  // None where it ended before it ran.
+  if (elapsedMillis > 0) parts.push(`in ${formatMillis(elapsedMillis)}`);
   if (usage?.cpuTime !== undefined) parts.push(`cpu ${formatMillis(durationToMillis(usage.cpuTime))}`);
   if (usage !== undefined && usage.peakRamBytes > 0n) {
     const limit = effectiveResources === undefined ? "" : ` of ${formatBytes(effectiveResources.ramBytes)}`;
