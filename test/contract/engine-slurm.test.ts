@@ -1,5 +1,8 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
 import { SLURM_IMAGE, SlurmBench, slurm, slurmMissing } from "../support/slurm-engine.ts";
 import { engineConformance } from "./engine-conformance.ts";
+import { acquire, follow, sampleRunnerSpec, sampleShape, shell } from "./engine-suite.ts";
 
 engineConformance(
   "slurm",
@@ -21,3 +24,21 @@ engineConformance(
   },
   { skip: slurmMissing },
 );
+
+test("a job that Slurm tells to go is lost, whatever its task makes of the signal", {
+  skip: slurmMissing,
+}, async () => {
+  await using bench = await SlurmBench.create();
+  const engine = await bench.open();
+  const shape = sampleShape((await engine.resolveImage(SLURM_IMAGE)).digest);
+  const sandbox = await acquire(engine, shape);
+  const spec = sampleRunnerSpec(shape, shell("trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"));
+  await engine.begin(sandbox, spec);
+  const { ending, exit } = await follow(engine, sandbox.id, spec.attemptId, (frame) => {
+    // What a cluster does to every process of a job that is preempted or over its time.
+    if (frame.kind === "log") void slurm("scancel", "--full", "--signal=TERM", sandbox.containerId);
+  });
+  assert.deepEqual([ending, exit.lost], [undefined, true]);
+  await engine.release(sandbox.id);
+  assert.deepEqual(await bench.leftovers(sandbox.id), []);
+});

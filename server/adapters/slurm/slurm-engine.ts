@@ -1,4 +1,5 @@
 import { chmod, mkdir, readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import type { ForeignLoad } from "../../domain/capacity.ts";
 import { SystemFault, Unsupported } from "../../domain/errors.ts";
 import {
@@ -222,19 +223,14 @@ export class SlurmEngine implements Engine {
 
   async *foreignLoad(signal: AbortSignal): AsyncGenerator<ForeignLoad> {
     while (!signal.aborted) {
-      const others = [...(await this.#watch.jobs()).values()].filter(
-        (job) => this.#sandboxOf(job) === undefined,
-      );
-      yield { resources: otherJobsLoad(others), gpuIds: [] };
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(done, FOREIGN_MILLIS);
-        function done() {
-          clearTimeout(timer);
-          signal.removeEventListener("abort", done);
-          resolve();
-        }
-        signal.addEventListener("abort", done, { once: true });
+      const jobs = await this.#watch.jobs().catch((error: unknown) => {
+        // What was told last stands until Slurm answers again.
+        this.#parts.options.log.debug("jobs of others could not be counted", { error: String(error) });
+        return undefined;
       });
+      const others = [...(jobs?.values() ?? [])].filter((job) => this.#sandboxOf(job) === undefined);
+      if (jobs !== undefined) yield { resources: otherJobsLoad(others), gpuIds: [] };
+      await delay(FOREIGN_MILLIS, undefined, { signal }).catch(() => undefined);
     }
   }
 
