@@ -1,6 +1,7 @@
 import { engineLimitsSuite } from "./engine-limits-suite.ts";
 import { engineRestartSuite } from "./engine-restart-suite.ts";
-import { type EngineUnderTest, engineSuite } from "./engine-suite.ts";
+import { engineSuite } from "./engine-suite.ts";
+import type { EngineUnderTest } from "./engine-under-test.ts";
 
 /** Everything that a task may count on, wherever it runs. */
 export function engineConformance(

@@ -8,7 +8,7 @@ import {
   gvisorMissing,
 } from "../support/docker-engine.ts";
 import { engineConformance } from "./engine-conformance.ts";
-import { patience } from "./engine-suite.ts";
+import { patience } from "./engine-under-test.ts";
 
 function dockerSuite(name: string, isolation: Isolation, skip: string | false): void {
   const open = async () => {

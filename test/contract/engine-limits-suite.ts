@@ -14,7 +14,7 @@ import {
   sampleRunnerSpec,
   sampleShape,
   shell,
-} from "./engine-suite.ts";
+} from "./engine-under-test.ts";
 
 /** Far over the limit of 64 MiB, far below what any machine has. */
 const GREEDY = "data = bytearray(600 * 2**20)\nprint(len(data))";

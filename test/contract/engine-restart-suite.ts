@@ -12,7 +12,7 @@ import {
   sampleRunnerSpec,
   sampleShape,
   shell,
-} from "./engine-suite.ts";
+} from "./engine-under-test.ts";
 
 const LINES = 40;
 const COUNTING = `i=0; while [ $i -lt ${LINES} ]; do echo line $i; i=$((i+1)); sleep 0.1; done`;

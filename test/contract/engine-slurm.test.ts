@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SLURM_IMAGE, SlurmBench, slurm, slurmMissing } from "../support/slurm-engine.ts";
 import { engineConformance } from "./engine-conformance.ts";
-import { acquire, follow, sampleRunnerSpec, sampleShape, shell } from "./engine-suite.ts";
+import { acquire, follow, sampleRunnerSpec, sampleShape, shell } from "./engine-under-test.ts";
 
 engineConformance(
   "slurm",

@@ -6,7 +6,14 @@ import type { DockerEngine } from "#server/adapters/docker/docker-engine.ts";
 import { ImageRefused, Unsupported } from "#server/domain/errors.ts";
 import type { RunnerSpec, SandboxShape } from "#server/domain/ports/engine.ts";
 import { MEBIBYTE } from "#server/domain/resources.ts";
-import { acquire, attempt, follow, sampleRunnerSpec, sampleShape, shell } from "../contract/engine-suite.ts";
+import {
+  acquire,
+  attempt,
+  follow,
+  sampleRunnerSpec,
+  sampleShape,
+  shell,
+} from "../contract/engine-under-test.ts";
 import {
   DockerBench,
   docker,

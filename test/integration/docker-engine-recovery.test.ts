@@ -13,7 +13,7 @@ import {
   sampleRunnerSpec,
   sampleShape,
   shell,
-} from "../contract/engine-suite.ts";
+} from "../contract/engine-under-test.ts";
 import { DockerBench, docker, dockerMissing, EXECUTOR_IMAGE } from "../support/docker-engine.ts";
 
 const CHILD = join(import.meta.dirname, "../support/docker-engine-child.ts");

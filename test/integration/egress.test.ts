@@ -15,7 +15,7 @@ import type { EgressSettings } from "#server/adapters/docker/options.ts";
 import { Unsupported } from "#server/domain/errors.ts";
 import { type IpRange, parseIpRange } from "#server/domain/ip-range.ts";
 import type { RunnerSpec, SandboxShape } from "#server/domain/ports/engine.ts";
-import { acquire, attempt, follow, sampleRunnerSpec, sampleShape } from "../contract/engine-suite.ts";
+import { acquire, attempt, follow, sampleRunnerSpec, sampleShape } from "../contract/engine-under-test.ts";
 import {
   DockerBench,
   docker,

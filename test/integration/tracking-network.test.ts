@@ -10,7 +10,7 @@ import { ExperimentRefused } from "#server/domain/errors.ts";
 import { parseIpRange } from "#server/domain/ip-range.ts";
 import type { SandboxShape } from "#server/domain/ports/engine.ts";
 import type { TrackingServer } from "#server/domain/tracking.ts";
-import { acquire, attempt, sampleRunnerSpec, sampleShape } from "../contract/engine-suite.ts";
+import { acquire, attempt, sampleRunnerSpec, sampleShape } from "../contract/engine-under-test.ts";
 import { DockerBench, docker, dockerMissing, EXECUTOR_IMAGE } from "../support/docker-engine.ts";
 import { OutsideNetwork, outsideMissing } from "../support/outside-network.ts";
 

@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ulid } from "ulid";
-import { acquire, follow, patience, sampleRunnerSpec, sampleShape, shell } from "../contract/engine-suite.ts";
+import {
+  acquire,
+  follow,
+  patience,
+  sampleRunnerSpec,
+  sampleShape,
+  shell,
+} from "../contract/engine-under-test.ts";
 import { DockerBench, EXECUTOR_IMAGE } from "./docker-engine.ts";
 
 /**

@@ -8,7 +8,7 @@ import { containerName } from "#server/adapters/docker/naming.ts";
 import { UidPool } from "#server/adapters/sandbox/uids.ts";
 import { InvalidRequest, Unavailable } from "#server/domain/errors.ts";
 import { specMessage } from "#server/domain/spec-message.ts";
-import { sampleRunnerSpec, sampleShape } from "../contract/engine-suite.ts";
+import { sampleRunnerSpec, sampleShape } from "../contract/engine-under-test.ts";
 
 describe("UidPool", () => {
   test("gives each live sandbox a uid of its own, and rests a freed one", () => {

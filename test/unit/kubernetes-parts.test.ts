@@ -9,7 +9,7 @@ import { PodWatch } from "#server/adapters/kubernetes/pod-watch.ts";
 import { quantity } from "#server/adapters/kubernetes/quantity.ts";
 import { Unavailable } from "#server/domain/errors.ts";
 import { GIBIBYTE } from "#server/domain/resources.ts";
-import { sampleShape } from "../contract/engine-suite.ts";
+import { sampleShape } from "../contract/engine-under-test.ts";
 import { CollectingLog } from "../support/fakes/collecting-log.ts";
 
 const SANDBOX = "01J00000000000000000000001";

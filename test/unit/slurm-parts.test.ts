@@ -10,7 +10,7 @@ import { exitOf, phaseOf } from "#server/adapters/slurm/job-state.ts";
 import { ConfigError, readConfig } from "#server/config.ts";
 import { Unsupported } from "#server/domain/errors.ts";
 import { MEBIBYTE } from "#server/domain/resources.ts";
-import { sampleShape } from "../contract/engine-suite.ts";
+import { sampleShape } from "../contract/engine-under-test.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
 const shape = sampleShape(`sha256:${"a".repeat(64)}`, { cpuMillis: 1500, runMillis: 60_000 });

@@ -7,7 +7,7 @@ import {
   WarmPool,
 } from "#server/adapters/docker/warm-pool.ts";
 import type { SandboxShape } from "#server/domain/ports/engine.ts";
-import { sampleShape } from "../contract/engine-suite.ts";
+import { sampleShape } from "../contract/engine-under-test.ts";
 import { CollectingLog } from "../support/fakes/collecting-log.ts";
 
 const DIGEST = `sha256:${"a".repeat(64)}`;
