@@ -185,6 +185,7 @@ const MAY_HOLD_PASSWORD = new Set([
   "LONGSHORE_BUILD_INDEX_URL",
   "LONGSHORE_BUILD_EXTRA_INDEX_URLS",
   "LONGSHORE_BUILD_PROXY",
+  "LONGSHORE_SMTP_URL",
 ]);
 
 /** Variables of the clients and scripts, which may share the environment. */

@@ -108,7 +108,7 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
     webhooks: {
       store: database.webhooks,
       outbox: database.outbox,
-      channels: await openChannels(config),
+      channels: await openChannels(config, stack),
       schedule: {
         pausesMillis: DEFAULT_PAUSES_MILLIS,
         disableAfterMillis: config.notifications.webhooks.disableAfterMillis,
@@ -159,7 +159,10 @@ async function serve(config: Config, stopped: Promise<string>): Promise<void> {
 }
 
 /** How each kind of address is reached. */
-async function openChannels({ notifications }: Config): Promise<ReadonlyMap<string, DeliveryChannel>> {
+async function openChannels(
+  { notifications }: Config,
+  stack: AsyncDisposableStack,
+): Promise<ReadonlyMap<string, DeliveryChannel>> {
   const { caBundle, ...options } = notifications.webhooks;
   const authorities = caBundle === "" ? "" : await readAuthorities(caBundle);
   const webhooks = new WebhookSender({
@@ -167,7 +170,13 @@ async function openChannels({ notifications }: Config): Promise<ReadonlyMap<stri
     authorities,
     userAgent: `longshore/${packageJson.version}`,
   });
-  return new Map([["https:", webhooks], ...(options.allowHttp ? [["http:", webhooks] as const] : [])]);
+  const channels = new Map<string, DeliveryChannel>([["https:", webhooks]]);
+  if (options.allowHttp) channels.set("http:", webhooks);
+  if (notifications.mail !== null) {
+    const { SmtpSender } = await import("./adapters/mail/smtp-sender.ts");
+    channels.set("mailto:", stack.use(new SmtpSender(notifications.mail)));
+  }
+  return channels;
 }
 
 async function readAuthorities(path: string): Promise<string> {
