@@ -1,4 +1,4 @@
-import { unescape } from "node:querystring";
+import querystring from "node:querystring";
 import { formatIpRange, type IpTarget, LOCAL_RANGES, overlap, parseIpRange } from "./domain/ip-range.ts";
 import type { Values } from "./settings.ts";
 
@@ -65,7 +65,8 @@ function mailOf(v: Values): NotificationConfig["mail"] {
     host: hostname.replace(/^\[(.*)\]$/, "$1"),
     port: port === "" ? (secure ? SMTPS_PORT : SMTP_PORT) : Number(port),
     secure,
-    auth: username === "" ? null : { user: unescape(username), pass: unescape(password) },
+    auth:
+      username === "" ? null : { user: querystring.unescape(username), pass: querystring.unescape(password) },
     from: v.LONGSHORE_SMTP_FROM,
     domains: v.LONGSHORE_SMTP_DOMAINS,
     timeoutMillis: v.LONGSHORE_WEBHOOK_TIMEOUT,
