@@ -12,7 +12,7 @@ const OWN_INODES = 32;
 const SLACK_MILLIS = 30 * 60_000;
 /** A job whose server has gone waits no longer for its spec. */
 const SPEC_MILLIS = 5 * 60_000;
-const WORD = /^[A-Za-z0-9][A-Za-z0-9_.,-]{0,127}$/;
+const WORD = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 const SAFE = /^[A-Za-z0-9/_.:@+-]+$/;
 
 export interface JobOrder {

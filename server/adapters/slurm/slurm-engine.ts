@@ -21,7 +21,7 @@ import { sandboxesFolder } from "../sandbox/sandbox-paths.ts";
 import { UidPool } from "../sandbox/uids.ts";
 import { ociBundle } from "./bundle.ts";
 import { describeCluster, otherJobsLoad } from "./capabilities.ts";
-import { type JobLine, SlurmCommands } from "./commands.ts";
+import { type JobLine, SlurmCommands, SlurmRefused } from "./commands.ts";
 import { SlurmImages } from "./images.ts";
 import { SlurmSandboxFiles } from "./job-files.ts";
 import { jobArguments, jobScript } from "./job-request.ts";
@@ -156,7 +156,14 @@ export class SlurmEngine implements Engine {
       await this.files.writeJob(id, { jobId: "", uid });
       signal.throwIfAborted();
       const script = jobScript(job, this.#parts.script);
-      const jobId = await this.#parts.commands.submit(jobArguments(job, options), script);
+      const jobId = await this.#parts.commands
+        .submit(jobArguments(job, options), script)
+        .catch((error: unknown) => {
+          // Mostly what the task itself asked for: the cluster's own words say best what is wrong with it.
+          throw error instanceof SlurmRefused
+            ? new Unsupported(`Slurm takes no such job: ${error.said}`)
+            : error;
+        });
       this.#live.set(id, { jobId, begun: false });
       await this.files.writeJob(id, { jobId, uid });
       await this.#started(id, jobId, signal);
