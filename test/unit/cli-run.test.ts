@@ -129,6 +129,7 @@ describe("longshore run", () => {
       { field: "depends_on[1]", description: "there is no task x" },
       { field: "inputs[0].path", description: "must be relative" },
       { field: "environment.preload[0]", description: "is no module" },
+      { field: "webhooks[0].url", description: "is no address" },
     ];
     server.refuse = () =>
       richError(status.INVALID_ARGUMENT, "INVALID_REQUEST", "3 problems", [badRequest(violations)]);
@@ -136,6 +137,7 @@ describe("longshore run", () => {
     assert.match(stderr, /^ {2}--depends-on #2 +there is no task x$/m);
     assert.match(stderr, /^ {2}--input #1 +must be relative$/m);
     assert.match(stderr, /^ {2}--preload #1 +is no module$/m);
+    assert.match(stderr, /^ {2}--webhook #1 +is no address$/m);
   });
 
   test("has a help without empty defaults", async () => {

@@ -36,6 +36,7 @@ const FLAGS: Readonly<Record<string, string>> = {
   description: "--description",
   lifetime: "--lifetime",
   inputs: "--input",
+  webhooks: "--webhook",
   "environment.requirements": "--requirements",
   "environment.preload": "--preload",
   "filter.start_time": "--since",
