@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { parseArgs, promisify } from "node:util";
 import { startServer, whyNoServer } from "../support/running-server.ts";
 import type { BenchCase, BenchContext } from "./bench-case.ts";
+import { costs } from "./cases/costs.ts";
 import { createRate } from "./cases/create-rate.ts";
 import { environments } from "./cases/environments.ts";
 import { idle } from "./cases/idle.ts";
@@ -25,6 +26,7 @@ const CASES: readonly BenchCase[] = [
   idle,
   environments,
   tracing,
+  costs,
 ];
 
 function usage(): string {
