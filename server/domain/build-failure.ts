@@ -68,7 +68,9 @@ export function explainBuildFailure(
   if (/Failed to fetch|dns error|error sending request|[Rr]equest failed after|timed out/.test(text))
     return {
       message: `the environment could not be built: the package index could not be reached${detail(text)}`,
-      advice: "run the task again in a while; if it goes on, tell the server's operator",
+      advice: /certificate/.test(text)
+        ? "tell the server's operator: LONGSHORE_BUILD_CA_BUNDLE names the certificates that indexes are checked with"
+        : "run the task again in a while; if it goes on, tell the server's operator",
       passing: true,
     };
   if (/No space left on device|os error 28/.test(text))

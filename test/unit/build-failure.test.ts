@@ -71,6 +71,15 @@ describe("why a build failed", () => {
     assert.equal(message, "requirements.txt line 2: there is no package inner, which outer needs");
   });
 
+  test("an index whose certificate nobody vouches for is the operator's to name", () => {
+    const { message, advice } = explain(
+      "six",
+      `${START}error: Failed to fetch: https://pypi.org/simple/six/\n  cause: client error (Connect)\n  cause: invalid peer certificate: UnknownIssuer\n`,
+    );
+    assert.match(message, /could not be reached \(certificate\)/);
+    assert.match(advice, /operator: LONGSHORE_BUILD_CA_BUNDLE/);
+  });
+
   test("an index that cannot be reached is nobody's line, and may pass", () => {
     const { message, passing } = explain(
       "six",
