@@ -1,4 +1,5 @@
 import type { DeliveryChannel } from "../domain/ports/delivery-channel.ts";
+import type { Metrics } from "../domain/ports/metrics.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { Outbox, WebhookStore } from "../domain/ports/webhook-store.ts";
@@ -31,6 +32,7 @@ export function composeWebhooks(
   shared: {
     readonly secretBox: SecretBox;
     readonly events: AuditEvents;
+    readonly metrics: Metrics;
     readonly log: Log;
     readonly clock: () => Date;
     readonly newId: NewId;

@@ -301,7 +301,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     log,
     clock,
   });
-  const webhooks = composeWebhooks(parts.webhooks, { secretBox, events, log, clock, newId });
+  const webhooks = composeWebhooks(parts.webhooks, { secretBox, events, metrics, log, clock, newId });
   const createTask = new CreateTask({
     audit,
     webhooks: webhooks.manage,

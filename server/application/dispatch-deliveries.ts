@@ -1,9 +1,10 @@
 import { Unavailable } from "../domain/errors.ts";
 import type { Answer, DeliveryChannel } from "../domain/ports/delivery-channel.ts";
+import type { Metrics } from "../domain/ports/metrics.ts";
 import type { SecretBox } from "../domain/ports/secret-box.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { Busy, Outbox, WebhookStore } from "../domain/ports/webhook-store.ts";
-import { type Delivery, isSigned, targetOf } from "../domain/webhook.ts";
+import { type Delivery, type DeliveryState, isSigned, targetOf } from "../domain/webhook.ts";
 import { Latch } from "./changes.ts";
 import { afterTry, type DeliverySchedule } from "./delivery-schedule.ts";
 import { openSecrets } from "./signing-secrets.ts";
@@ -18,6 +19,13 @@ const MAX_PER_TARGET = 4;
 const LONGEST_WAIT_MILLIS = 60_000;
 const RETRY_MILLIS = 1_000;
 
+/** What a try came to, as metrics name it. */
+const OUTCOMES = {
+  DELIVERED: "delivered",
+  PENDING: "retry",
+  FAILED: "given_up",
+} as const satisfies Record<DeliveryState, string>;
+
 export interface DispatchDeliveriesDeps {
   readonly store: WebhookStore;
   readonly outbox: Outbox;
@@ -25,6 +33,7 @@ export interface DispatchDeliveriesDeps {
   readonly channels: ReadonlyMap<string, DeliveryChannel>;
   readonly secretBox: SecretBox;
   readonly schedule: DeliverySchedule;
+  readonly metrics: Metrics;
   readonly log: Log;
   readonly clock: () => Date;
 }
@@ -49,6 +58,9 @@ export class DispatchDeliveries {
   }
 
   start(): void {
+    // Shows the series before anything has happened.
+    for (const outcome of Object.values(OUTCOMES))
+      this.#deps.metrics.count("longshore.delivery.tries", { outcome }, 0);
     this.#deaf = this.#deps.outbox.onAdded(() => this.#wake.set());
     this.#loop = this.#run();
   }
@@ -146,7 +158,7 @@ export class DispatchDeliveries {
   }
 
   async #record(delivery: Delivery, answer: Answer): Promise<void> {
-    const { store, outbox, schedule, log, clock } = this.#deps;
+    const { store, outbox, schedule, metrics, log, clock } = this.#deps;
     const attempt = async () => {
       const { endpointId } = delivery;
       const endpoint = endpointId === "" ? null : ((await store.find(endpointId)) ?? null);
@@ -156,6 +168,7 @@ export class DispatchDeliveries {
         ? { ...tried.delivery, state: "FAILED", nextTryTime: null, lastError: "its webhook was deleted" }
         : tried.delivery;
       await outbox.save(next, tried.endpoint);
+      metrics.count("longshore.delivery.tries", { outcome: OUTCOMES[next.state] });
       const facts = { ...factsOf(next), tries: next.tries, status: answer.statusCode };
       if (next.state === "DELIVERED") log.debug("delivered", facts);
       else log.info("a delivery failed", { ...facts, error: answer.error, next: next.nextTryTime });

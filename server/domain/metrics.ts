@@ -174,6 +174,13 @@ export const METRICS = {
     about: "Time of each gRPC call to its status; a watch lasts as long as it is watched",
     bounds: CALL_SECONDS,
   },
+  "longshore.delivery.tries": {
+    kind: "counter",
+    unit: "{try}",
+    labels: ["outcome"],
+    about:
+      "Tries to tell a webhook or mail address of a task: delivered, retry (to be tried again), given_up",
+  },
   "nodejs.eventloop.delay.p50": {
     kind: "gauge",
     unit: "s",
