@@ -80,7 +80,21 @@ describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing()
 
   test("a zipped project runs from the command line, and its output comes live", async () => {
     const { code, stdout, stderr } = await runCli(
-      ["run", archive, "--cpu", "0.5", "--ram", "128MB", "--storage", "32MB", "--", "--epochs", "2"],
+      [
+        "run",
+        archive,
+        "--cpu",
+        "0.5",
+        "--ram",
+        "128MB",
+        "--storage",
+        "32MB",
+        "--engine",
+        ENGINE,
+        "--",
+        "--epochs",
+        "2",
+      ],
       { server: server.address },
     );
     assert.equal(code, 0, stderr);

@@ -31,6 +31,10 @@ export interface RunFlags {
   readonly label: readonly string[];
   readonly network?: string;
   readonly isolation?: string;
+  readonly engine?: string;
+  readonly account?: string;
+  readonly partition?: string;
+  readonly instanceType?: string;
   readonly out: readonly string[];
   readonly input: readonly string[];
   readonly stdin?: string;
@@ -97,6 +101,7 @@ export async function readRunRequest(
     // Names that are none of these are refused by the client, which lists the right ones.
     network: flags.network as TaskOptions["network"],
     isolation: flags.isolation as TaskOptions["isolation"],
+    placement: placementOf(flags),
     requireEnforced: flags.requireEnforced as readonly LimitName[],
     expectedDuration: flags.expectedDuration,
     dependsOn: flags.dependsOn,
@@ -115,6 +120,14 @@ export async function readRunRequest(
 /** The flags that rerun has too. */
 export function resourceFlags({ cpu, gpu, gpuModel, ram, storage, timeout }: RunFlags) {
   return { cpu, gpu, gpuModel, ram, storage, timeout };
+}
+
+/** Undefined where none of it was asked for: a configuration file may say it instead. */
+function placementOf({ engine, account, partition, instanceType }: RunFlags): TaskOptions["placement"] {
+  const asked = Object.entries({ engine, account, partition, instanceType }).filter(
+    ([, value]) => value !== undefined,
+  );
+  return asked.length === 0 ? undefined : Object.fromEntries(asked);
 }
 
 function checkOperands(operands: readonly string[], flags: RunFlags, rest: readonly string[]): void {

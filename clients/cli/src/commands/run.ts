@@ -137,6 +137,10 @@ function addTaskOptions(command: Command): void {
       "none (default), egress, or tracking (the tracking server of an experiment)",
     )
     .option("--isolation <tier>", "container or gvisor")
+    .option("--engine <name>", "where it runs, as longshore capabilities names it (the server's first)")
+    .option("--account <name>", "who pays for it on a cluster")
+    .option("--partition <name>", "queue of a cluster")
+    .option("--instance-type <name>", "kind of machine, as the server or its cluster names it")
     .option(
       "--require-enforced <limit>",
       "refuse to run where this limit is not held (repeatable)",
