@@ -61,7 +61,9 @@ function overload(name: string, agingMillis: number, minutes: number): Plan {
 
 /** A task of no priority among urgent ones that never cease. */
 function alone(cpus: number): (place: number, now: number) => Arrival {
-  const shape = { name: `${cpus} CPUs`, share: 1, cpus, ramGib: 1, meanSeconds: 60 };
+  // The small one is of the urgent ones' size, so that it is compared with them.
+  const name = cpus === 1 ? "small" : "whole";
+  const shape = { name, share: 1, cpus, ramGib: cpus / 2, meanSeconds: 60 };
   return (place, now) => ({
     shape,
     runMillis: 60_000,
