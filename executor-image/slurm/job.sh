@@ -36,7 +36,9 @@ for ((tenths = 0; ; tenths++)); do
   sleep 0.1
 done
 
-image=$(mktemp "${TMPDIR:-/tmp}/longshore.XXXXXXXX")
+# Its name is there for a moment only; a job that was killed in that moment left it.
+find "${TMPDIR:-/tmp}" -maxdepth 1 -type f -name 'longshore-volume.*' -mmin +10 -delete 2>/dev/null || true # another job's find was first
+image=$(mktemp "${TMPDIR:-/tmp}/longshore-volume.XXXXXXXX")
 trap 'rm -f "$image"' EXIT
 truncate -s "$volume_bytes" "$image"
 mkfs.ext4 -q -F -b 4096 -I 256 -N "$inodes" -m 0 -O ^has_journal,^resize_inode \
