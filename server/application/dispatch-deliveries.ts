@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Unavailable } from "../domain/errors.ts";
 import type { Answer, DeliveryChannel } from "../domain/ports/delivery-channel.ts";
 import type { Metrics } from "../domain/ports/metrics.ts";
@@ -125,9 +126,12 @@ export class DispatchDeliveries {
   #launch(delivery: Delivery): void {
     this.#active.set(delivery.id, delivery);
     const trial = this.#try(delivery)
-      .catch((error: unknown) => {
-        if (this.#stop.signal.aborted) return;
+      .catch(async (error: unknown) => {
+        const { signal } = this.#stop;
+        if (signal.aborted) return;
         this.#deps.log.error("a delivery could not be tried", { ...factsOf(delivery), error: String(error) });
+        // It is still due; what is wrong with it will not be mended within a moment.
+        await delay(LONGEST_WAIT_MILLIS, undefined, { signal }).catch(() => undefined);
       })
       .finally(() => {
         this.#tries.delete(trial);
@@ -138,7 +142,11 @@ export class DispatchDeliveries {
   }
 
   async #try(delivery: Delivery): Promise<void> {
-    const answer = await this.#send(delivery);
+    const answer = await this.#send(delivery).catch((error: unknown) => {
+      this.#stop.signal.throwIfAborted();
+      // A secret that cannot be opened, say: it counts as a try, or it would be due again at once and for ever.
+      return refused(error instanceof Error ? error.message : String(error));
+    });
     const turn = this.#tail.then(() => this.#record(delivery, answer));
     this.#tail = turn.catch(() => undefined);
     await turn;

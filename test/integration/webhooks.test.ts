@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { openDatabase } from "#server/adapters/database/database.ts";
 import { WebhookSender, type WebhookSenderOptions } from "#server/adapters/webhook/webhook-sender.ts";
 import type { Parts } from "#server/application/compose.ts";
-import { InvalidRequest, QuotaExceeded, WrongState } from "#server/domain/errors.ts";
+import { InvalidRequest, QuotaExceeded, SystemFault, WrongState } from "#server/domain/errors.ts";
 import { parseIpTarget } from "#server/domain/ip-range.ts";
 import type { Delivery } from "#server/domain/webhook.ts";
 import { ApplicationBench, CALLER } from "../support/application-bench.ts";
@@ -264,6 +264,23 @@ describe("the secret", () => {
     assert.ok(request);
     verified(request, rotated.secret);
     assert.throws(() => verified(request, secret));
+  });
+
+  test("that cannot be opened any more fails the delivery, and is told", async () => {
+    await using receiver = await WebhookReceiver.start();
+    await using bench = await open();
+    await bench.application.webhooks.create(CALLER, { ...HOOK, url: receiver.url() });
+    await bench.stop();
+    const openNothing = () => {
+      throw new SystemFault("the secret cannot be opened; was secrets.key replaced?");
+    };
+    const secretBox = { seal: (_: string, value: string) => value, open: openNothing, fingerprint: () => "" };
+    await bench.start({ ...partsOf(bench), secretBox });
+    await bench.create({ code: "print(1)" });
+    const [delivery] = await settled(bench);
+    assert.deepEqual([delivery?.state, delivery?.tries], ["FAILED", QUICK.length + 1]);
+    assert.match(delivery?.lastError ?? "", /was secrets.key replaced/);
+    assert.equal(receiver.received.length, 0);
   });
 
   test("is needed before a task may name an address of its own", async () => {
