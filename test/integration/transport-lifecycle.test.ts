@@ -122,6 +122,7 @@ describe("health", () => {
       "longshore.v1.SystemService",
       "longshore.v1.TaskService",
       "longshore.v1.UsageService",
+      "longshore.v1.WebhookService",
     ];
     for (const service of services) {
       const answer = await answerOf<HealthCheckResponse>((done) => server.health.check({ service }, done));
