@@ -3,6 +3,7 @@ import type { TaskLimits } from "../domain/limits.ts";
 import type { BlobIndex } from "../domain/ports/blob-store.ts";
 import type { ArtifactStore } from "../domain/ports/task-store.ts";
 import { formatSize } from "../domain/resources.ts";
+import { isSha256 } from "../domain/sha256.ts";
 import type { ProjectFacts } from "../domain/spec-check.ts";
 import { type InputFile, isTerminal, type TaskInput, type TaskSpec } from "../domain/task.ts";
 import { foldersAbove, inputPath } from "../domain/workspace-path.ts";
@@ -74,7 +75,7 @@ export class CheckInputs {
 
   /** What is wrong as a sentence; "" where it is told already. */
   async #blob(tenant: string, sha256: string): Promise<Found | string> {
-    if (!/^[0-9a-f]{64}$/.test(sha256)) return "";
+    if (!isSha256(sha256)) return "";
     const { blobs, clock } = this.#deps;
     const record = await blobs.find(tenant, sha256);
     if (record === undefined) return "is not stored; send it with UploadBlob first";

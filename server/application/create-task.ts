@@ -8,6 +8,7 @@ import type { SecretBox } from "../domain/ports/secret-box.ts";
 import { RequestIdTaken, type TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import { formatSize } from "../domain/resources.ts";
+import { isSha256 } from "../domain/sha256.ts";
 import { checkSpec, type ProjectFacts, resolveProgram } from "../domain/spec-check.ts";
 import type { InputFile, Program, Stage, Task, TaskEnvironment, TaskSpec } from "../domain/task.ts";
 import { networkOf } from "../domain/tracking.ts";
@@ -245,7 +246,7 @@ export class CreateTask {
   /** Null for a snippet, a command, or an archive that is wrong anyway. */
   async #project(caller: Caller, spec: TaskSpec, violations: FieldViolation[]): Promise<ProjectFacts | null> {
     const { archiveSha256: digest } = spec;
-    if (!/^[0-9a-f]{64}$/.test(digest)) return null;
+    if (!isSha256(digest)) return null;
     const { blobs, archives } = this.#deps;
     const blob = await blobs.find(caller.tenant, digest);
     const refuse = (description: string) => violations.push({ field: "archive_sha256", description });

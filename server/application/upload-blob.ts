@@ -13,13 +13,13 @@ import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
 import type { BlobIndex, BlobStore, StagedBlob } from "../domain/ports/blob-store.ts";
 import type { Metrics } from "../domain/ports/metrics.ts";
 import { formatRefusal, parseRefusal } from "../domain/refusal.ts";
+import { isSha256 } from "../domain/sha256.ts";
 import { Intake } from "./intake.ts";
 import { RecheckArchive } from "./recheck-archive.ts";
 import type { StorageRoom, StoredBytes } from "./stored-bytes.ts";
 import { untilAborted } from "./until-aborted.ts";
 
 export const MAX_CHUNK_BYTES = 2 ** 20;
-const DIGEST = /^[0-9a-f]{64}$/;
 
 /** What a client says before the bytes. */
 export interface UploadHeader {
@@ -74,7 +74,7 @@ export function headerViolations(
   const violations: FieldViolation[] = [];
   const say = (field: string, description: string) =>
     violations.push({ field: `${path}.${field}`, description });
-  if (sha256 === "" ? purpose === "blob" : !DIGEST.test(sha256)) {
+  if (sha256 === "" ? purpose === "blob" : !isSha256(sha256)) {
     say("sha256", "must be the SHA-256 of the bytes, as 64 lower-case hex digits");
   }
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0) {

@@ -1,9 +1,9 @@
 import type { FieldViolation } from "./errors.ts";
+import { isSha256 } from "./sha256.ts";
 import type { TaskSpec } from "./task.ts";
 import { foldersAbove, inputPath } from "./workspace-path.ts";
 
 const MAX_INPUTS = 100;
-const SHA256 = /^[0-9a-f]{64}$/;
 /** Where a snippet is written. */
 const SNIPPET = "main.py";
 
@@ -23,7 +23,7 @@ export function checkInputs({ inputs, code }: TaskSpec, violations: FieldViolati
   for (const [index, input] of inputs.entries()) {
     const field = `inputs[${index}]`;
     if (input.kind === "blob") {
-      if (!SHA256.test(input.sha256))
+      if (!isSha256(input.sha256))
         refuse(`${field}.blob_sha256`, "is not a SHA-256 digest of 64 lower-case hex digits");
     } else {
       if (input.taskId === "") refuse(`${field}.artifact.task_id`, "is empty; name the task that left it");

@@ -6,6 +6,7 @@ import { withInstanceType } from "./instance-type.ts";
 import type { Budgets, TaskLimits } from "./limits.ts";
 import type { Policy } from "./policy.ts";
 import { parseResources } from "./resources.ts";
+import { isSha256 } from "./sha256.ts";
 import type { Program, TaskSpec } from "./task.ts";
 import { checkExperiment } from "./tracking.ts";
 import { normalisePath } from "./workspace-path.ts";
@@ -15,7 +16,6 @@ const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const RESERVED_ENV = /^(LD_|NVIDIA_|LONGSHORE_)/;
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 const MODULE_FUNCTION = /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$/;
-const SHA256 = /^[0-9a-f]{64}$/;
 const LABEL_KEY = /^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/;
 /** These come to the command lines and requests of schedulers. */
 const PLACEMENT = /^[A-Za-z0-9]([A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?$/;
@@ -88,7 +88,7 @@ function checkSource(spec: TaskSpec, policy: Policy, refuse: Refuse): void {
       `has ${codeBytes} bytes; at most ${policy.maxCodeBytes} are allowed, so send a project archive`,
     );
   }
-  if (hasArchive && !SHA256.test(spec.archiveSha256)) {
+  if (hasArchive && !isSha256(spec.archiveSha256)) {
     refuse("archive_sha256", "is not a SHA-256 digest of 64 lower-case hex digits");
   }
   if (spec.entrypoint !== "") {

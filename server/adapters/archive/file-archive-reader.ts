@@ -5,6 +5,7 @@ import type { ArchiveLimits, ArchiveManifest, BlobFormat } from "../../domain/bl
 import { NotFound } from "../../domain/errors.ts";
 import type { ArchiveCheck, ArchiveReader, PackedFile } from "../../domain/ports/archive-reader.ts";
 import type { StoredItem } from "../../domain/ports/blob-store.ts";
+import { isSha256 } from "../../domain/sha256.ts";
 import { orUndefined, storageError } from "../../domain/storage-error.ts";
 import { beginCheck, type Draft } from "./archive-check.ts";
 import { readEntry } from "./canonical-entry.ts";
@@ -13,7 +14,6 @@ import { tellFormat } from "./format.ts";
 
 /** The paths of the archives asked about last are kept in memory, up to this many paths together. */
 const CACHED_PATHS = 200_000;
-const DIGEST = /^[0-9a-f]{64}$/;
 
 interface Contents {
   readonly files: ReadonlySet<string>;
@@ -98,7 +98,7 @@ export class FileArchiveReader implements ArchiveReader {
     await this.#prepared();
     for (const name of await readdir(this.#archives)) {
       const sha256 = name.replace(/\.(tar|json)$/, "");
-      if (!DIGEST.test(sha256)) continue;
+      if (!isSha256(sha256)) continue;
       const stats = await orUndefined(stat(join(this.#archives, name)), "ENOENT");
       if (stats !== undefined) yield { sha256, time: stats.mtime };
     }
@@ -152,7 +152,7 @@ export class FileArchiveReader implements ArchiveReader {
   }
 
   #pathOf(sha256: string, extension: "tar" | "json"): string {
-    if (!DIGEST.test(sha256))
+    if (!isSha256(sha256))
       throw new NotFound("archive", JSON.stringify(sha256), "a digest is 64 lower-case hex digits");
     return join(this.#archives, `${sha256}.${extension}`);
   }

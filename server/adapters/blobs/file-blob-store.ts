@@ -3,13 +3,13 @@ import { chmod, lstat, mkdir, open, readdir, rename, rm, utimes } from "node:fs/
 import { dirname, join } from "node:path";
 import { NotFound, OffsetBeyondEnd } from "../../domain/errors.ts";
 import type { BlobStore, StagedBlob, StoredItem } from "../../domain/ports/blob-store.ts";
+import { isSha256 } from "../../domain/sha256.ts";
 import { hasCode, orUndefined } from "../../domain/storage-error.ts";
 import { DigestTurns } from "./digest-turns.ts";
 import { readRange } from "./file-range.ts";
 import { UploadStaging } from "./upload-staging.ts";
 
 const { O_NOFOLLOW, O_RDONLY } = constants;
-const DIGEST = /^[0-9a-f]{64}$/;
 
 /**
  * Blobs as files: `blobs/sha256/ab/<digest>`, and `uploads/` beside it on the same filesystem, so that a whole upload moves in
@@ -85,7 +85,7 @@ export class FileBlobStore implements BlobStore {
   async *list(): AsyncGenerator<StoredItem> {
     for (const shard of (await orUndefined(readdir(this.#blobs), "ENOENT")) ?? []) {
       for (const sha256 of await readdir(join(this.#blobs, shard))) {
-        if (!DIGEST.test(sha256)) continue;
+        if (!isSha256(sha256)) continue;
         const stats = await statOrUndefined(join(this.#blobs, shard, sha256));
         if (stats !== undefined) yield { sha256, time: stats.mtime };
       }
@@ -106,7 +106,7 @@ export class FileBlobStore implements BlobStore {
   }
 
   #pathOf(sha256: string): string {
-    if (!DIGEST.test(sha256))
+    if (!isSha256(sha256))
       throw new NotFound("blob", JSON.stringify(sha256), "a digest is 64 lower-case hex digits");
     return join(this.#blobs, sha256.slice(0, 2), sha256);
   }

@@ -1,17 +1,17 @@
 import { lstat, rm } from "node:fs/promises";
 import { NotFound, OffsetBeyondEnd, SystemFault } from "../../domain/errors.ts";
 import type { BlobStore, StagedBlob, StoredItem } from "../../domain/ports/blob-store.ts";
+import { isSha256 } from "../../domain/sha256.ts";
 import { DigestTurns } from "./digest-turns.ts";
 import type { S3Bucket } from "./s3-bucket.ts";
 import { isBeyondEnd, isMissing } from "./s3-errors.ts";
 import { UploadStaging } from "./upload-staging.ts";
 
-const DIGEST = /^[0-9a-f]{64}$/;
 const FOLDER = "sha256/";
 
 /** Where a blob lies in the bucket. */
 export function blobKey(sha256: string): string {
-  if (!DIGEST.test(sha256))
+  if (!isSha256(sha256))
     throw new NotFound("blob", JSON.stringify(sha256), "a digest is 64 lower-case hex digits");
   return `${FOLDER}${sha256.slice(0, 2)}/${sha256}`;
 }
@@ -86,7 +86,7 @@ export class S3BlobStore implements BlobStore {
   async *list(): AsyncGenerator<StoredItem> {
     for await (const { key, time } of this.#bucket.list(FOLDER)) {
       const sha256 = key.slice(key.lastIndexOf("/") + 1);
-      if (DIGEST.test(sha256) && key === blobKey(sha256)) yield { sha256, time };
+      if (isSha256(sha256) && key === blobKey(sha256)) yield { sha256, time };
     }
   }
 

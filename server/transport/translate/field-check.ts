@@ -1,12 +1,12 @@
 import type { Duration } from "@longshore/proto/google/protobuf/duration.ts";
 import { type FieldViolation, InvalidRequest } from "#server/domain/errors.ts";
+import { isSha256 } from "#server/domain/sha256.ts";
 
 /** Beyond ten thousand years a duration is a mistake; also the bound of google.protobuf.Duration itself. */
 const MAX_DURATION_SECONDS = 315_576_000_000n;
 /** Years 1 to 9999, the range of google.protobuf.Timestamp. */
 const FIRST_TIME = Date.parse("0001-01-01T00:00:00Z");
 const LAST_TIME = Date.parse("9999-12-31T23:59:59.999Z");
-const SHA256 = /^[0-9a-f]{64}$/;
 
 /** An enum as ts-proto writes it: names without prefix to numbers. */
 type WireEnum = Readonly<Record<string, number>>;
@@ -36,7 +36,7 @@ export class FieldCheck {
   }
 
   digest(field: string, value: string): string {
-    if (!SHA256.test(value)) this.add(field, "must be a SHA-256 digest: 64 lower-case hex digits");
+    if (!isSha256(value)) this.add(field, "must be a SHA-256 digest: 64 lower-case hex digits");
     return value;
   }
 
