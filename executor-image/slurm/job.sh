@@ -54,7 +54,7 @@ chown "$uid:$uid" /mnt/volume/workspace /mnt/volume/tmp /mnt/volume/home
 
 # The sandbox has groups of its own for what the bundle limits, and stays in the job's for the rest: by them Slurm finds all its
 # processes and keeps them to their cores. Those of jobs that were killed are empty.
-find /sys/fs/cgroup/*/longshore -mindepth 1 -maxdepth 1 -type d -mmin +5 -exec rmdir {} + 2>/dev/null || true # in use, or none
+find /sys/fs/cgroup/*/longshore-jobs -mindepth 1 -maxdepth 1 -type d -mmin +5 -exec rmdir {} + 2>/dev/null || true # in use, or none
 for hierarchy in /sys/fs/cgroup/*; do
   [ ! -L "$hierarchy" ] || continue
   case ",${hierarchy##*/}," in *,cpu,* | *,cpuacct,* | *,memory,* | *,pids,* | *,devices,*) continue ;; esac

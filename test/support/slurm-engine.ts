@@ -10,7 +10,7 @@ import { TemporaryFolder } from "./temporary-folder.ts";
 
 const run = promisify(execFile);
 /** One of the hierarchies that runc knows. */
-const GROUPS = "/sys/fs/cgroup/pids/longshore";
+const GROUPS = "/sys/fs/cgroup/pids/longshore-jobs";
 
 /** slurm.conf of the tests' own cluster, which scripts/test starts, and the executor image unpacked for its nodes. */
 export const SLURM_CONF = process.env.LONGSHORE_TEST_SLURM ?? "";

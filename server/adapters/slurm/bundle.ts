@@ -64,8 +64,9 @@ export function ociBundle(plan: BundlePlan): Record<string, unknown> {
     },
     mounts: [...systemMounts(), ...ownMounts(plan)],
     linux: {
-      // Beside the job's: Slurm cannot take away its own that have others below them.
-      cgroupsPath: `/longshore/${plan.container}`,
+      // Beside the job's: Slurm cannot take away its own that have others below them. Not among those of gVisor's sandboxes, none
+      // of which may be left empty; those of a job that Slurm killed are, until another job takes them away.
+      cgroupsPath: `/longshore-jobs/${plan.container}`,
       resources: {
         devices: devices(),
         // Equal: no swap. The job's script takes `swap` out where the node's kernel does not count it.
