@@ -2,7 +2,7 @@ import type { AccessToken } from "#server/domain/access-token.ts";
 import type { AuditEvent } from "#server/domain/audit.ts";
 import type { Credentials } from "#server/domain/ports/authenticator.ts";
 import type { Principal, Scope } from "#server/domain/principal.ts";
-import type { Caller, Checked } from "./api.ts";
+import type { Caller, Checked } from "./caller.ts";
 
 export interface TokenRequest extends Checked {
   /** Empty means the caller's own; so it is of `subject`. */

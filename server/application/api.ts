@@ -1,15 +1,14 @@
 import type { BlobFormat } from "#server/domain/blob.ts";
 import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
 import type { Charge, Money } from "#server/domain/charge.ts";
-import type { FieldViolation } from "#server/domain/errors.ts";
 import type { LedgerEntry, UsageSum } from "#server/domain/ledger.ts";
 import type { TaskLimits } from "#server/domain/limits.ts";
 import type { Grouping, UsageGroup } from "#server/domain/ports/usage-ledger.ts";
-import type { Principal } from "#server/domain/principal.ts";
 import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import type { ResourceRequest } from "#server/domain/resources.ts";
 import type { Artifact, ResultReason, Task, TaskSpec, TaskState } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
+import type { Caller, Checked } from "./caller.ts";
 import type { Webhooks } from "./webhooks-api.ts";
 
 /** What a task would hold and cost, at the prices of now. Amounts are null where nothing has a price. */
@@ -20,22 +19,6 @@ export interface Estimate {
   /** Null when nobody knows how long it runs. */
   readonly expectedMillis: number | null;
   readonly expected: Money | null;
-}
-
-/** Who calls. */
-export interface Caller extends Principal {
-  /** W3C traceparent that the caller sent, already checked for form; undefined when it sent none. */
-  readonly traceparent: string | undefined;
-  /** Address that the call came from, without its port. */
-  readonly peer: string;
-}
-
-/**
- * What the wire form alone shows to be wrong: enum numbers that do not exist, negative sizes, fields that this server does not
- * support. The application adds its own and throws one InvalidRequest with all of them; it never goes on when this is not empty.
- */
-export interface Checked {
-  readonly violations: readonly FieldViolation[];
 }
 
 export interface TaskRequest extends Checked {

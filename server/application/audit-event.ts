@@ -1,5 +1,5 @@
 import type { AuditAction, AuditEvent } from "../domain/audit.ts";
-import type { Caller } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import type { NewId } from "./identity.ts";
 
 /** Makes the events of the audit log. */

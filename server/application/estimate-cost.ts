@@ -1,6 +1,7 @@
 import { amountOf } from "../domain/charge.ts";
 import { gpuPrice, type PriceBook, type Prices, unitPrices } from "../domain/price-book.ts";
-import type { Caller, Estimate, TaskRequest } from "./api.ts";
+import type { Estimate, TaskRequest } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import type { CreateTask } from "./create-task.ts";
 import type { EngineHost } from "./engine-host.ts";
 import type { Meter } from "./meter.ts";

@@ -4,8 +4,8 @@ import { type FieldViolation, InvalidRequest, MissingScope, NotFound } from "../
 import type { TokenStore } from "../domain/ports/access-store.ts";
 import { isScope, nameProblem, SCOPES, type Scope, tenantProblem } from "../domain/principal.ts";
 import type { TokenListRequest, TokenRequest } from "./access-api.ts";
-import type { Caller } from "./api.ts";
 import type { AuditEvents } from "./audit-event.ts";
+import type { Caller } from "./caller.ts";
 import type { NewId } from "./identity.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 import { digestOfSecret } from "./token-authenticator.ts";

@@ -16,8 +16,8 @@ import {
   type SigningSecrets,
   type WebhookEndpoint,
 } from "../domain/webhook.ts";
-import type { Caller } from "./api.ts";
 import type { AuditEvents } from "./audit-event.ts";
+import type { Caller } from "./caller.ts";
 import type { NewId } from "./identity.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 import { newSigningSecret, sealSecret } from "./signing-secrets.ts";

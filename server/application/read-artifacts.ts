@@ -2,7 +2,8 @@ import { NotFound, OffsetBeyondEnd } from "../domain/errors.ts";
 import type { BlobStore } from "../domain/ports/blob-store.ts";
 import type { ArtifactStore } from "../domain/ports/task-store.ts";
 import type { Artifact } from "../domain/task.ts";
-import type { ArtifactsRequest, Caller, Chunk } from "./api.ts";
+import type { ArtifactsRequest, Chunk } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 import type { TaskBook } from "./task-book.ts";
 

@@ -1,7 +1,7 @@
 import type { AuditEvent } from "../domain/audit.ts";
 import type { AuditLog } from "../domain/ports/access-store.ts";
 import type { AuditListRequest } from "./access-api.ts";
-import type { Caller } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 import { visibleTenant } from "./visible-tenant.ts";
 

@@ -1,6 +1,7 @@
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Task } from "../domain/task.ts";
-import type { Caller, ListRequest } from "./api.ts";
+import type { ListRequest } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 import type { TaskBook } from "./task-book.ts";
 

@@ -8,7 +8,8 @@ import type {
   UsageLedger,
 } from "../domain/ports/usage-ledger.ts";
 import { monthOf } from "../domain/quota.ts";
-import type { Caller, UsageFilter, UsageListRequest, UsageSumRequest } from "./api.ts";
+import type { UsageFilter, UsageListRequest, UsageSumRequest } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
 
 /** Beyond every time that a Date holds. */

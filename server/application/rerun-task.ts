@@ -1,5 +1,6 @@
 import type { Task } from "../domain/task.ts";
-import type { Caller, RerunRequest } from "./api.ts";
+import type { RerunRequest } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import type { CreateTask } from "./create-task.ts";
 import type { TaskBook } from "./task-book.ts";
 

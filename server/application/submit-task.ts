@@ -1,7 +1,8 @@
 import { InvalidRequest, UploadInProgress } from "../domain/errors.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { Task } from "../domain/task.ts";
-import type { Caller, TaskRequest, UploadHeader } from "./api.ts";
+import type { TaskRequest, UploadHeader } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import type { CreateTask } from "./create-task.ts";
 import type { Dependencies } from "./dependencies.ts";
 import { headerViolations, type UploadBlob } from "./upload-blob.ts";

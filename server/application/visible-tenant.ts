@@ -1,5 +1,5 @@
 import { MissingScope } from "../domain/errors.ts";
-import type { Caller } from "./api.ts";
+import type { Caller } from "./caller.ts";
 
 /** The tenant whose rows are shown to a caller who asked for one, or for whatever there is; null means every tenant's. */
 export function visibleTenant(caller: Caller, asked: string): string | null {

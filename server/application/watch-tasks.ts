@@ -1,5 +1,6 @@
 import { isTerminal, type Task } from "../domain/task.ts";
-import type { Caller, TasksRequest, TasksUnderWay } from "./api.ts";
+import type { TasksRequest, TasksUnderWay } from "./api.ts";
+import type { Caller } from "./caller.ts";
 import { Latch } from "./changes.ts";
 import type { LiveUsage } from "./live-usage.ts";
 import type { TaskBook } from "./task-book.ts";

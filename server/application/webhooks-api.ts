@@ -1,6 +1,6 @@
 import type { TaskState } from "#server/domain/task.ts";
 import type { Delivery, DeliveryState, WebhookEndpoint } from "#server/domain/webhook.ts";
-import type { Caller, Checked } from "./api.ts";
+import type { Caller, Checked } from "./caller.ts";
 
 export interface WebhookRequest extends Checked {
   readonly url: string;

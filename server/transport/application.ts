@@ -2,4 +2,5 @@
 
 export type * from "#server/application/access-api.ts";
 export type * from "#server/application/api.ts";
+export type * from "#server/application/caller.ts";
 export type * from "#server/application/webhooks-api.ts";

@@ -1,7 +1,8 @@
 import { FileArchiveReader } from "#server/adapters/archive/file-archive-reader.ts";
 import { TarArtifactReader } from "#server/adapters/archive/tar-artifact-reader.ts";
 import { FileBlobStore } from "#server/adapters/blobs/file-blob-store.ts";
-import type { Application, Caller } from "#server/application/api.ts";
+import type { Application } from "#server/application/api.ts";
+import type { Caller } from "#server/application/caller.ts";
 import { type ComposedApplication, composeApplication, type Parts } from "#server/application/compose.ts";
 import { createIds } from "#server/application/identity.ts";
 import { DEFAULT_ARCHIVE_LIMITS } from "#server/domain/blob.ts";

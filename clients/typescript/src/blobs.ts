@@ -3,14 +3,8 @@ import type { CallOptions, Channel } from "./channel.ts";
 import { directAddress, readDirectly } from "./direct.ts";
 import { type DownloadOptions, downloadTo } from "./download.ts";
 import { NotFound } from "./errors.ts";
-import {
-  type BlobFormatName,
-  bytesSource,
-  fileSource,
-  getBlob,
-  type UploadOptions,
-  uploadBlob,
-} from "./upload.ts";
+import { getBlob, type UploadOptions, uploadBlob } from "./upload.ts";
+import { type BlobFormatName, bytesSource, fileSource } from "./upload-source.ts";
 
 export type { Blob };
 

@@ -5,7 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { BlobServiceService } from "@longshore/proto/longshore/v1/blob_service";
 import type { CallOptions, Channel } from "./channel.ts";
 import { DigestMismatch, LongshoreError, Unavailable } from "./errors.ts";
-import { formatNumber, type UploadSource } from "./upload.ts";
+import { formatNumber, type UploadSource } from "./upload-source.ts";
 
 /** Long enough for whatever one request may carry. */
 const LIFETIME = { seconds: 3600n, nanos: 0 };

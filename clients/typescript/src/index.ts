@@ -64,7 +64,8 @@ export type * from "./spec.ts";
 export { findViolations } from "./spec.ts";
 export { type CancelOptions, type GetOptions, type RerunOptions, type ResultOptions, Task } from "./task.ts";
 export { parseDatasets, type TaskConfigContext } from "./task-config.ts";
-export type { BlobFormatName, Progress, UploadOptions } from "./upload.ts";
+export type { Progress, UploadOptions } from "./upload.ts";
+export type { BlobFormatName } from "./upload-source.ts";
 export type {
   Estimate,
   EstimateOptions,

@@ -2,7 +2,8 @@ import { basename } from "node:path";
 import type { CreateTaskRequest } from "@longshore/proto/longshore/v1/task";
 import type { Channel } from "./channel.ts";
 import { BadSource } from "./errors.ts";
-import { fileSource, type UploadOptions, type UploadSource, uploadBlob } from "./upload.ts";
+import { type UploadOptions, uploadBlob } from "./upload.ts";
+import { fileSource, type UploadSource } from "./upload-source.ts";
 
 /** A file here by its path, a blob by its digest, or an artifact of another task (`task.artifact("model.bin")`). */
 export type InputSource =

@@ -25,7 +25,8 @@ import { statesOf } from "./states.ts";
 import { inputsOf, inWordsOfConfig, mergeOptions } from "./submit-config.ts";
 import { type ResultOptions, Task, taskFrom } from "./task.ts";
 import { readTaskConfig, sourceOf, type TaskConfigContext } from "./task-config.ts";
-import { type BlobFormatName, CHUNK_BYTES, formatNumber, type UploadOptions, uploadBlob } from "./upload.ts";
+import { type UploadOptions, uploadBlob } from "./upload.ts";
+import { type BlobFormatName, CHUNK_BYTES, formatNumber } from "./upload-source.ts";
 import {
   type Estimate,
   type EstimateOptions,

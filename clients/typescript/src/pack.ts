@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pack as createPack, type Header, type Pack } from "tar-stream";
 import { BadSource } from "./errors.ts";
-import { CHUNK_BYTES, type Progress, readFileFrom, type UploadSource } from "./upload.ts";
+import type { Progress } from "./upload.ts";
+import { CHUNK_BYTES, readFileFrom, type UploadSource } from "./upload-source.ts";
 import { type WalkedEntry, walkFolder } from "./walk.ts";
 
 /** 1980, the first year that zip files can name: programs that zip their own project fail on anything earlier. */

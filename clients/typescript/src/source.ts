@@ -2,7 +2,8 @@ import { readFile, stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { BadSource } from "./errors.ts";
 import { packFile, packFolder } from "./pack.ts";
-import { type BlobFormatName, fileSource, type UploadOptions, type UploadSource } from "./upload.ts";
+import type { UploadOptions } from "./upload.ts";
+import { type BlobFormatName, fileSource, type UploadSource } from "./upload-source.ts";
 
 /**
  * What to run. A string is always a path: of a Python file, of a folder, or of an archive (.zip, .tar, .tar.gz, .tgz).

@@ -1,10 +1,7 @@
-import { createHash } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Blob,
   Blob_State,
-  BlobFormat,
   BlobServiceService,
   type UploadBlobRequest,
 } from "@longshore/proto/longshore/v1/blob_service";
@@ -12,24 +9,13 @@ import { Backoff } from "./backoff.ts";
 import type { CallOptions, Channel } from "./channel.ts";
 import { putDirectly } from "./direct.ts";
 import { BadArchive, isConnectionLoss, LongshoreError, UploadInProgress, WrongOffset } from "./errors.ts";
-
-/** The most the server takes in one message, and the fastest size measured. */
-export const CHUNK_BYTES = 2 ** 20;
+import { formatNumber, type UploadSource } from "./upload-source.ts";
 
 /** How long an upload goes on trying without getting any further. */
 const GIVE_UP_MILLIS = 60_000;
 
 /** Between questions about an upload that is being checked. */
 const CHECKING_MILLIS = 500;
-
-export type BlobFormatName = "raw" | "tar" | "tar.gz" | "zip";
-
-const FORMATS: Readonly<Record<BlobFormatName, BlobFormat>> = {
-  raw: BlobFormat.RAW,
-  tar: BlobFormat.TAR,
-  "tar.gz": BlobFormat.TAR_GZ,
-  zip: BlobFormat.ZIP,
-};
 
 /** How far the way to the server is. */
 export type Progress =
@@ -50,67 +36,6 @@ export interface UploadOptions extends CallOptions {
   /** Sends to the server's store of blobs itself, past the server, where it has addresses for that. */
   readonly direct?: boolean;
   readonly onProgress?: (progress: Progress) => void;
-}
-
-/** Bytes that can be read from any place, more than once. */
-export interface UploadSource {
-  readonly sha256: string;
-  readonly sizeBytes: number;
-  readonly format: BlobFormatName;
-  read(offset: number): AsyncIterable<Uint8Array>;
-}
-
-/** Reads a file from `offset` in chunks of its own, so that one may be kept while the next is read. */
-export async function* readFileFrom(
-  path: string,
-  offset: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const file = await open(path);
-  try {
-    yield* readHandle(file, offset);
-  } finally {
-    await file.close();
-  }
-}
-
-async function* readHandle(file: FileHandle, offset: number): AsyncGenerator<Uint8Array, void, undefined> {
-  for (let position = offset; ; ) {
-    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, position);
-    if (bytesRead === 0) return;
-    position += bytesRead;
-    yield buffer.subarray(0, bytesRead);
-  }
-}
-
-/** A file as it is: read once for its digest, and again for what the server lacks. */
-export async function fileSource(
-  path: string,
-  format: BlobFormatName,
-  signal?: AbortSignal,
-): Promise<UploadSource> {
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  for await (const chunk of readFileFrom(path, 0)) {
-    signal?.throwIfAborted();
-    hash.update(chunk);
-    sizeBytes += chunk.length;
-  }
-  return { sha256: hash.digest("hex"), sizeBytes, format, read: (offset) => readFileFrom(path, offset) };
-}
-
-export function bytesSource(bytes: Uint8Array, format: BlobFormatName): UploadSource {
-  return {
-    sha256: createHash("sha256").update(bytes).digest("hex"),
-    sizeBytes: bytes.length,
-    format,
-    async *read(offset) {
-      for (let at = offset; at < bytes.length; at += CHUNK_BYTES) yield bytes.subarray(at, at + CHUNK_BYTES);
-    },
-  };
-}
-
-export function formatNumber(format: BlobFormatName): BlobFormat {
-  return FORMATS[format];
 }
 
 /** What the server has of a digest. */
