@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import type { Parts } from "#server/application/compose.ts";
+import type { Parts } from "#server/application/parts.ts";
 import { InvalidRequest, Unsupported } from "#server/domain/errors.ts";
 import type { TaskSpec } from "#server/domain/task.ts";
 import { ApplicationBench, CALLER } from "../support/application-bench.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { openDatabase } from "#server/adapters/database/database.ts";
 import { WebhookSender, type WebhookSenderOptions } from "#server/adapters/webhook/webhook-sender.ts";
-import type { Parts } from "#server/application/compose.ts";
+import type { Parts } from "#server/application/parts.ts";
 import { InvalidRequest, QuotaExceeded, SystemFault, WrongState } from "#server/domain/errors.ts";
 import { parseIpTarget } from "#server/domain/ip-range.ts";
 import type { Delivery } from "#server/domain/webhook.ts";

@@ -3,8 +3,9 @@ import { TarArtifactReader } from "#server/adapters/archive/tar-artifact-reader.
 import { FileBlobStore } from "#server/adapters/blobs/file-blob-store.ts";
 import type { Application } from "#server/application/api.ts";
 import type { Caller } from "#server/application/caller.ts";
-import { type ComposedApplication, composeApplication, type Parts } from "#server/application/compose.ts";
+import { type ComposedApplication, composeApplication } from "#server/application/compose.ts";
 import { createIds } from "#server/application/identity.ts";
+import type { Parts } from "#server/application/parts.ts";
 import { DEFAULT_ARCHIVE_LIMITS } from "#server/domain/blob.ts";
 import type { TaskStore } from "#server/domain/ports/task-store.ts";
 import { LOCAL_USER } from "#server/domain/principal.ts";
