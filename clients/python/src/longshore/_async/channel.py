@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
 
+from longshore.v1.access_service_pb2_grpc import AccessServiceStub
 from longshore.v1.blob_service_pb2_grpc import BlobServiceStub
 from longshore.v1.system_service_pb2_grpc import SystemServiceStub
 from longshore.v1.task_service_pb2_grpc import TaskServiceStub
 from longshore.v1.usage_service_pb2_grpc import UsageServiceStub
+from longshore.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from .._core.backoff import Backoff
 from .._core.connection import RATE_GIVE_UP, UNARY_GIVE_UP, Connection
@@ -21,10 +23,12 @@ from .._core.errors import ConnectionLost, RateLimited, Unavailable
 from .._core.status import closed_error, error_of
 
 if TYPE_CHECKING:
+    from longshore.v1.access_service_pb2_grpc import AccessServiceAsyncStub
     from longshore.v1.blob_service_pb2_grpc import BlobServiceAsyncStub
     from longshore.v1.system_service_pb2_grpc import SystemServiceAsyncStub
     from longshore.v1.task_service_pb2_grpc import TaskServiceAsyncStub
     from longshore.v1.usage_service_pb2_grpc import UsageServiceAsyncStub
+    from longshore.v1.webhook_service_pb2_grpc import WebhookServiceAsyncStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -52,6 +56,14 @@ class Channel:
     @property
     def usage(self) -> UsageServiceAsyncStub:
         return UsageServiceStub(self._open())
+
+    @property
+    def access(self) -> AccessServiceAsyncStub:
+        return AccessServiceStub(self._open())
+
+    @property
+    def webhooks(self) -> WebhookServiceAsyncStub:
+        return WebhookServiceStub(self._open())
 
     def _open(self) -> grpc.aio.Channel:
         """Connects at the first call: a client may be made where no event loop runs yet."""
@@ -88,6 +100,17 @@ class Channel:
                     raise
                 patience = limited if isinstance(error, RateLimited) else away
                 await asyncio.sleep(patience.next_delay(error))
+
+    async def pages(
+        self, method: grpc.aio.UnaryUnaryMultiCallable[Any, Response], request: Any
+    ) -> AsyncGenerator[Response, None]:
+        """Answers to a question that has a page_token, one after the other, each asked for when the reader wants it."""
+        while True:
+            page: Any = await self.unary(method, request, retry=True)
+            yield page
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return
 
     def server_stream(
         self, method: Callable[..., Any], request: Any, response: type[Response], silence: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from longshore.v1 import resources_pb2, system_service_pb2, task_pb2, task_service_pb2
+from longshore.v1 import resources_pb2, system_service_pb2, task_pb2, task_service_pb2, webhook_service_pb2
 
 
 def _name(enum: Any, value: int, prefix: str) -> str:
@@ -42,3 +42,18 @@ def level_name(level: int) -> str:
 def stream_name(stream: int) -> str:
     """ "stdout", "stderr" or "build"."""
     return _name(task_service_pb2.LogChunk.Stream, stream, "STREAM_").lower()
+
+
+def isolation_name(isolation: int) -> str:
+    """ "container" or "gvisor"."""
+    return _name(task_pb2.Isolation, isolation, "ISOLATION_").lower()
+
+
+def network_name(network: int) -> str:
+    """ "none", "egress" or "tracking"."""
+    return _name(task_pb2.Network, network, "NETWORK_").lower()
+
+
+def delivery_state_name(state: int) -> str:
+    """ "pending", "delivered" or "failed"."""
+    return _name(webhook_service_pb2.Delivery.State, state, "STATE_").lower()

@@ -16,6 +16,7 @@ TimeSpan = str | int | float | datetime.timedelta
 NetworkName = Literal["none", "egress", "tracking"]
 IsolationName = Literal["container", "gvisor"]
 StateName = Literal["queued", "preparing", "running", "collecting", "cancelling", "succeeded", "failed", "cancelled"]
+DeliveryStateName = Literal["pending", "delivered", "failed"]
 BlobFormatName = Literal["raw", "tar", "tar.gz", "zip"]
 ViewName = Literal["basic", "full"]
 LogStream = Literal["stdout", "stderr", "build"]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money as MoneyMessage
 
 from longshore.v1 import usage_service_pb2
 
 from .errors import FieldViolation, InvalidRequest
+from .option_reader import OptionReader
+
+MOST_PER_PAGE = 1000
 
 _GROUPINGS = {
     "day": usage_service_pb2.USAGE_GROUPING_DAY,
@@ -59,24 +61,17 @@ def grouping_of(by: str | None) -> tuple[usage_service_pb2.UsageGrouping.ValueTy
         return _GROUPINGS[by], ""
     if by.startswith("label:") and by != "label:":
         return usage_service_pb2.USAGE_GROUPING_LABEL, by.removeprefix("label:")
-    raise InvalidRequest([FieldViolation("grouping", f"{by!r} is not one of day, task, owner, label:KEY")])
+    raise InvalidRequest([FieldViolation("by", f"{by!r} is not one of day, task, owner, label:KEY")])
 
 
-def filter_of(
-    since: datetime.datetime | None,
-    until: datetime.datetime | None,
-    owner: str,
-    labels: Mapping[str, str] | None,
-) -> usage_service_pb2.UsageFilter:
-    return usage_service_pb2.UsageFilter(
-        start_time=timestamp_of(since), end_time=timestamp_of(until), owner=owner, labels=labels
+def filter_of(options: Mapping[str, Any]) -> usage_service_pb2.UsageFilter:
+    """Raises InvalidRequest with every condition that is none."""
+    reader = OptionReader(options)
+    found = usage_service_pb2.UsageFilter(
+        start_time=reader.time("since"),
+        end_time=reader.time("until"),
+        owner=reader.text("owner") or "",
+        labels=reader.mapping("labels"),
     )
-
-
-def timestamp_of(time: datetime.datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    stamp = Timestamp()
-    # A time without a zone means the local one, as everywhere in datetime; protobuf alone would take it for UTC.
-    stamp.FromDatetime(time.astimezone(datetime.timezone.utc))
-    return stamp
+    reader.finish()
+    return found

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import grpc
 
+from longshore.v1.access_service_pb2_grpc import AccessServiceStub
 from longshore.v1.blob_service_pb2_grpc import BlobServiceStub
 from longshore.v1.system_service_pb2_grpc import SystemServiceStub
 from longshore.v1.task_service_pb2_grpc import TaskServiceStub
 from longshore.v1.usage_service_pb2_grpc import UsageServiceStub
+from longshore.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from .._core.backoff import Backoff
 from .._core.connection import RATE_GIVE_UP, UNARY_GIVE_UP, Connection
@@ -39,6 +41,8 @@ class Channel:
         self.blobs = BlobServiceStub(self._channel)
         self.system = SystemServiceStub(self._channel)
         self.usage = UsageServiceStub(self._channel)
+        self.access = AccessServiceStub(self._channel)
+        self.webhooks = WebhookServiceStub(self._channel)
 
     def close(self) -> None:
         """Ends every call that is under way and lets go of the connection."""
@@ -60,6 +64,17 @@ class Channel:
                     raise
                 patience = limited if isinstance(error, RateLimited) else away
                 time.sleep(patience.next_delay(error))
+
+    def pages(
+        self, method: grpc.UnaryUnaryMultiCallable[Any, Response], request: Any
+    ) -> Generator[Response, None, None]:
+        """Answers to a question that has a page_token, one after the other, each asked for when the reader wants it."""
+        while True:
+            page: Any = self.unary(method, request, retry=True)
+            yield page
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                return
 
     def server_stream(
         self, method: Callable[..., Any], request: Any, response: type[Response], silence: float | None = None

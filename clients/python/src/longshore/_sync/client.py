@@ -38,17 +38,24 @@ from .._core.options import (
     ViewName,
 )
 from .._core.source import OpenProgram, open_program
-from .._core.spec import enum_values, request_of
+from .._core.spec import request_of
 from .._core.task_config import MODEL_PARAMS_PATH, goes_along, read_task_config, source_of
+from .._core.task_query import list_request, under_way_request
+from .._core.tasks_under_way import TasksUnderWay
 from .._core.terminal import progress_shown, show_output
 from .._core.upload_source import CHUNK_BYTES
-from .._core.usage import UsageReport, filter_of, grouping_of, timestamp_of
+from .._core.usage import UsageReport
+from .access import Access
 from .blobs import Blobs
 from .channel import Channel
+from .pictures import ReconnectCallback, follow_pictures
 from .remote import Call
-from .runtime import in_thread
+from .runtime import closing, in_thread
 from .task import EventCallback, Task
 from .upload import FORMATS, upload_blob
+from .usage import list_usage, read_usage
+from .watch import RECONNECT
+from .webhooks import Webhooks
 
 
 class Client:
@@ -85,6 +92,8 @@ class Client:
         self._channel = Channel(connection)
         self._progress = progress
         self.blobs = Blobs(self._channel, progress)
+        self.access = Access(self._channel)
+        self.webhooks = Webhooks(self._channel)
 
     def __repr__(self) -> str:
         return f"<longshore.Client {self.address}>"
@@ -231,6 +240,7 @@ class Client:
         self,
         *,
         states: Sequence[StateName] = (),
+        reasons: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
@@ -238,23 +248,26 @@ class Client:
         view: ViewName = "basic",
         page_size: int = 0,
     ) -> Generator[task_pb2.Task, None, None]:
-        """Records of tasks, newest first, page after page for as long as the loop reads on; all conditions must hold."""
-        request = task_service_pb2.ListTasksRequest(
-            page_size=page_size,
-            states=enum_values("states", states, task_pb2.Task.State, "STATE_"),
-            labels=labels,
-            created_after=timestamp_of(created_after),
-            created_before=timestamp_of(created_before),
-            owner=owner,
-            view=task_service_pb2.TASK_VIEW_FULL if view == "full" else task_service_pb2.TASK_VIEW_BASIC,
+        """Records of tasks, newest first, page after page for as long as the loop reads on; all conditions must hold.
+
+        Any of `states`; ended for any of `reasons`, such as "TIMED_OUT" (as `reason_name` has them); all of `labels`. The
+        view "basic" leaves out the code, stdin and the tails of the output. Raises InvalidRequest.
+        """
+        request = list_request(
+            {
+                "states": states,
+                "reasons": reasons,
+                "labels": labels,
+                "created_after": created_after,
+                "created_before": created_before,
+                "owner": owner,
+                "view": view,
+                "page_size": page_size,
+            }
         )
-        while True:
-            page = self._channel.unary(self._channel.tasks.ListTasks, request, retry=True)
+        for page in self._channel.pages(self._channel.tasks.ListTasks, request):
             for record in page.tasks:
                 yield record
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return
 
     def capabilities(self) -> system_service_pb2.GetCapabilitiesResponse:
         """Engines, limits and how well each is held, defaults and sizes."""
@@ -266,6 +279,46 @@ class Client:
         request = system_service_pb2.GetCapacityRequest(engine=engine)
         answer = self._channel.unary(self._channel.system.GetCapacity, request, retry=True)
         return answer.capacity
+
+    def watch_capacity(
+        self, engine: str = "", *, on_reconnect: ReconnectCallback | None = None, reconnect_for: float = RECONNECT
+    ) -> Generator[system_service_pb2.Capacity, None, None]:
+        """The same at once and at every change, at most twice a second, until the loop is left.
+
+        A lost connection is waited out, for `reconnect_for` seconds; `on_reconnect` is told each time. Raises NotFound.
+        """
+        request = system_service_pb2.WatchCapacityRequest(engine=engine)
+        method, response = self._channel.system.WatchCapacity, system_service_pb2.WatchCapacityResponse
+        pictures = follow_pictures(self._channel, method, request, response, on_reconnect, reconnect_for)
+        with closing(pictures):
+            for picture in pictures:
+                yield picture.capacity
+
+    def watch_tasks(
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        max_tasks: int = 0,
+        on_reconnect: ReconnectCallback | None = None,
+        reconnect_for: float = RECONNECT,
+    ) -> Generator[TasksUnderWay, None, None]:
+        """Your tasks that have not ended, all of them at once and again at every change, until the loop is left.
+
+        At most twice a second. All of `labels`; at most `max_tasks` in each picture, 50 by default and 200 at most. A lost
+        connection is waited out, for `reconnect_for` seconds; `on_reconnect` is told each time.
+        """
+        request = under_way_request(labels, max_tasks)
+        method, response = self._channel.tasks.WatchTasks, task_service_pb2.WatchTasksResponse
+        pictures = follow_pictures(self._channel, method, request, response, on_reconnect, reconnect_for)
+        with closing(pictures):
+            for picture in pictures:
+                yield TasksUnderWay(picture.tasks, picture.total_count)
+
+    def reconcile_report(self) -> system_service_pb2.ReconcileReport:
+        """What the server found of an earlier one when it started, and what it tidied up since."""
+        request = system_service_pb2.GetReconcileReportRequest()
+        answer = self._channel.unary(self._channel.system.GetReconcileReport, request, retry=True)
+        return answer.report
 
     def usage(
         self,
@@ -281,19 +334,8 @@ class Client:
         Attempts count when they end, from `since` (by default the start of this month in UTC) to before `until`. The
         ledger behind the sums is exact and stays when tasks are deleted. Raises InvalidRequest.
         """
-        grouping, label = grouping_of(by)
-        request = usage_service_pb2.GetUsageRequest(
-            filter=filter_of(since, until, owner, labels), grouping=grouping, label=label, page_size=1000
-        )
-        total: usage_service_pb2.UsageSum | None = None
-        groups: dict[str, usage_service_pb2.UsageSum] = {}
-        while True:
-            page = self._channel.unary(self._channel.usage.GetUsage, request, retry=True)
-            total = page.total if total is None else total
-            groups.update({group.key: group.sum for group in page.groups})
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return UsageReport(total, groups)
+        options = {"since": since, "until": until, "owner": owner, "labels": labels}
+        return read_usage(self._channel, by, options)
 
     def usage_entries(
         self,
@@ -304,14 +346,8 @@ class Client:
         labels: Mapping[str, str] | None = None,
     ) -> Generator[usage_service_pb2.UsageEntry, None, None]:
         """The rows that `usage` adds up, one for each attempt, latest end first."""
-        request = usage_service_pb2.ListUsageRequest(filter=filter_of(since, until, owner, labels), page_size=1000)
-        while True:
-            page = self._channel.unary(self._channel.usage.ListUsage, request, retry=True)
-            for entry in page.entries:
-                yield entry
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return
+        options = {"since": since, "until": until, "owner": owner, "labels": labels}
+        return list_usage(self._channel, options)
 
     def quota(self) -> Sequence[usage_service_pb2.Quota]:
         """What your tenant may have, and how much of it is used; empty where nothing is limited."""

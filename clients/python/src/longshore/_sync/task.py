@@ -14,7 +14,8 @@ from .._core.events import LogEvent, TaskChanged, TaskEvent
 from .._core.lines import LineJoiner
 from .._core.options import ArtifactSource, LogStream, RerunOptions, TimeSpan, ViewName
 from .._core.outcome import TaskOutcome, is_terminal, outcome_of
-from .._core.spec import duration_option, rerun_of
+from .._core.spec import rerun_of
+from .._core.task_query import cancel_request, get_request
 from .._core.usage import Money, money_of
 from .artifacts import Artifacts
 from .channel import Channel
@@ -63,9 +64,7 @@ class Task:
 
     def get(self, view: ViewName = "full") -> task_pb2.Task:
         """Reads the record; "basic" leaves out the code, stdin and the tails of the output. Raises NotFound."""
-        views = {"full": task_service_pb2.TASK_VIEW_FULL, "basic": task_service_pb2.TASK_VIEW_BASIC}
-        request = task_service_pb2.GetTaskRequest(id=self.id, view=views[view])
-        answer = self._channel.unary(self._channel.tasks.GetTask, request, retry=True)
+        answer = self._channel.unary(self._channel.tasks.GetTask, get_request(self.id, view), retry=True)
         return self._keep(answer.task)
 
     def watch(
@@ -132,7 +131,7 @@ class Task:
 
         `reason` is for the record; `grace` lies between SIGTERM and SIGKILL, 5 s by default. Raises NotFound.
         """
-        request = task_service_pb2.CancelTaskRequest(id=self.id, reason=reason, grace=duration_option("grace", grace))
+        request = cancel_request(self.id, reason, grace)
         answer = self._channel.unary(self._channel.tasks.CancelTask, request, retry=True)
         return self._keep(answer.task)
 

@@ -1,0 +1,33 @@
+"""What was used and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from longshore.v1 import usage_service_pb2
+
+from .._core.usage import MOST_PER_PAGE, UsageReport, filter_of, grouping_of
+from .channel import Channel
+
+
+async def read_usage(channel: Channel, by: str | None, options: Mapping[str, Any]) -> UsageReport:
+    grouping, label = grouping_of(by)
+    request = usage_service_pb2.GetUsageRequest(
+        filter=filter_of(options), grouping=grouping, label=label, page_size=MOST_PER_PAGE
+    )
+    total: usage_service_pb2.UsageSum | None = None
+    groups: dict[str, usage_service_pb2.UsageSum] = {}
+    async for page in channel.pages(channel.usage.GetUsage, request):
+        total = page.total if total is None else total
+        groups.update({group.key: group.sum for group in page.groups})
+    return UsageReport(total or usage_service_pb2.UsageSum(), groups)
+
+
+async def list_usage(
+    channel: Channel, options: Mapping[str, Any]
+) -> AsyncGenerator[usage_service_pb2.UsageEntry, None]:
+    request = usage_service_pb2.ListUsageRequest(filter=filter_of(options), page_size=MOST_PER_PAGE)
+    async for page in channel.pages(channel.usage.ListUsage, request):
+        for entry in page.entries:
+            yield entry
