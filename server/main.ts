@@ -188,7 +188,7 @@ async function readAuthorities(path: string): Promise<string> {
   }
 }
 
-/** In their order, the default first. One that cannot be reached keeps the server from starting: its running tasks could not be adopted. */
+/** In their order, the default first. Those of clusters open whether or not the cluster answers; this host's own must be there. */
 async function openEngines(
   config: Config,
   installationId: string,
@@ -245,24 +245,19 @@ async function openKubernetes(
   // Only where it is used: the client's models take a while to load.
   const { openKubernetesEngine } = await import("./adapters/kubernetes/kubernetes-engine.ts");
   const { runtimeClass: container, gvisorRuntimeClass: gvisor } = entry;
-  try {
-    return await openKubernetesEngine({
-      ...entry,
-      placement: { ...entry, runtimeClasses: { container, gvisor } },
-      dataDirectory,
-      installationId,
-      runnerDirectory: RUNNER_DIRECTORY,
-      podDirectory: POD_DIRECTORY,
-      defaultImage: policy.defaultImage,
-      allowedImages: [...policy.allowedImages, ...policy.imageAliases.values()],
-      imageReferences: entry.images,
-      nodeAwaySeconds: Math.ceil(entry.nodeAwayMillis / 1000),
-      log,
-    });
-  } catch (error) {
-    if (!(error instanceof Unavailable)) throw error;
-    throw new SystemFault(`engine ${entry.name}: ${error.message}`, {}, { cause: error });
-  }
+  return await openKubernetesEngine({
+    ...entry,
+    placement: { ...entry, runtimeClasses: { container, gvisor } },
+    dataDirectory,
+    installationId,
+    runnerDirectory: RUNNER_DIRECTORY,
+    podDirectory: POD_DIRECTORY,
+    defaultImage: policy.defaultImage,
+    allowedImages: [...policy.allowedImages, ...policy.imageAliases.values()],
+    imageReferences: entry.images,
+    nodeAwaySeconds: Math.ceil(entry.nodeAwayMillis / 1000),
+    log,
+  });
 }
 
 async function openSlurm(

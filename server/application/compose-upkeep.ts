@@ -3,6 +3,7 @@ import type { Lifecycle } from "./compose-lifecycle.ts";
 import type { ComposedWebhooks } from "./compose-webhooks.ts";
 import type { DeleteTask } from "./delete-task.ts";
 import { DiskGuard } from "./disk-guard.ts";
+import { EngineArrivals } from "./engine-arrivals.ts";
 import type { EngineHosts } from "./engine-host.ts";
 import { MeasureHost } from "./measure-host.ts";
 import type { Parts } from "./parts.ts";
@@ -41,6 +42,13 @@ export function composeUpkeep(
     log,
     clock,
   });
+  const arrivals = new EngineArrivals({
+    hosts,
+    scheduler,
+    reconcile,
+    foreign: policy.countForeign ? lifecycle.foreign : null,
+    log,
+  });
   const sweep = new Sweep({
     store,
     blobs: parts.blobs,
@@ -65,5 +73,5 @@ export function composeUpkeep(
     reconcileProblems: () => reconcile.report().problems.length,
     clock,
   });
-  return { reconcile, sweep, diskGuard, measureHost };
+  return { reconcile, arrivals, sweep, diskGuard, measureHost };
 }

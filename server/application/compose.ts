@@ -44,7 +44,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     log,
   });
   const upkeep = composeUpkeep(parts, { hosts, lifecycle, blobs, webhooks, deleteTask });
-  const { diskGuard, measureHost, reconcile, sweep } = upkeep;
+  const { arrivals, diskGuard, measureHost, reconcile, sweep } = upkeep;
   return {
     application: composeApi(parts, { hosts, lifecycle, blobs, webhooks, upkeep, deleteTask, audit }),
     start: async () => {
@@ -53,6 +53,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
       await trace.repeat(store);
       await budgets.open();
       await reconcile.boot();
+      arrivals.start();
       budgets.start();
       await environments.makeRoom();
       reconcile.start();
@@ -63,8 +64,7 @@ export async function composeApplication(parts: Parts): Promise<ComposedApplicat
     pause: (reason) => scheduler.pause("shutdown", reason),
     close: async () => {
       measureHost.stop();
-      await probe.close();
-      await foreign.close();
+      await Promise.all([arrivals.close(), probe.close(), foreign.close()]);
       await diskGuard.stop();
       await reconcile.stop();
       await sweep.stop();

@@ -54,6 +54,7 @@ export class DescribeServer {
         gpuModels: [...new Set(capabilities.gpus.map(({ model }) => model))],
         aliases: this.#hosts.aliasesOf(engine.name),
         trackers: capabilities.trackers ?? new Map(),
+        unavailable: this.#scheduler.suspendedReason(engine.name) ?? "",
       })),
       defaultResources: policy.defaultResources,
       defaultBudgets: policy.defaultBudgets,

@@ -1,14 +1,18 @@
 import type { CapacityLedger } from "../domain/capacity.ts";
-import { NotEnforced, NotFound, SystemFault } from "../domain/errors.ts";
+import { NotEnforced, NotFound, SystemFault, type Unavailable } from "../domain/errors.ts";
 import type { Limit } from "../domain/limits.ts";
 import type { Engine, EngineCapabilities, EngineTier } from "../domain/ports/engine.ts";
 import type { Isolation, Network } from "../domain/task.ts";
 
-/** An engine with what it told of itself at start and what its attempts hold. */
+/** An engine with what it told of itself and what its attempts hold. */
 export interface EngineHost {
   readonly engine: Engine;
   readonly capabilities: EngineCapabilities;
   readonly ledger: CapacityLedger;
+  /** Why it has told nothing of itself since the server started; null or absent once it has. */
+  readonly away?: Unavailable | null;
+  /** Asks it again. Throws Unavailable while it does not answer. */
+  join?(): Promise<void>;
 }
 
 export function findTier(host: EngineHost, isolation: Isolation): EngineTier {

@@ -8,7 +8,7 @@ export class ForeignWatch {
   readonly #scheduler: Scheduler;
   readonly #log: Log;
   readonly #closing = new AbortController();
-  #watches: Promise<void>[] = [];
+  readonly #watches = new Map<EngineHost, Promise<void>>();
 
   constructor(deps: { hosts: EngineHosts; scheduler: Scheduler; log: Log }) {
     this.#hosts = deps.hosts;
@@ -16,19 +16,27 @@ export class ForeignWatch {
     this.#log = deps.log;
   }
 
-  /** Resolves with the first figures of every engine, so that no task is started on what others hold. */
+  /** Resolves with the first figures of every engine that is there, so that no task is started on what others hold. */
   async start(): Promise<void> {
-    const first = this.#hosts.all().map((host) => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#watches.push(this.#watch(host, resolve).finally(resolve));
-      return promise;
-    });
-    await Promise.all(first);
+    await Promise.all(
+      this.#hosts
+        .all()
+        .filter((host) => !host.away)
+        .map((host) => this.watch(host)),
+    );
+  }
+
+  /** Of an engine that was away until now. Resolves with its first figures. */
+  async watch(host: EngineHost): Promise<void> {
+    if (this.#closing.signal.aborted || this.#watches.has(host)) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#watches.set(host, this.#watch(host, resolve).finally(resolve));
+    await promise;
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await Promise.allSettled(this.#watches);
+    await Promise.allSettled(this.#watches.values());
   }
 
   async #watch(host: EngineHost, told: () => void): Promise<void> {

@@ -1,5 +1,5 @@
 import { shortages } from "../domain/capacity.ts";
-import { NeverFits, NotEnforced } from "../domain/errors.ts";
+import { NeverFits, NotEnforced, Unavailable } from "../domain/errors.ts";
 import type { TaskLimits } from "../domain/limits.ts";
 import type { Policy } from "../domain/policy.ts";
 import { formatSize } from "../domain/resources.ts";
@@ -7,8 +7,17 @@ import type { TaskSpec } from "../domain/task.ts";
 import { namedServerOf, networkOf } from "../domain/tracking.ts";
 import { type EngineHost, findTier, requireTier } from "./engine-host.ts";
 
-/** Throws NeverFits or NotEnforced where the host could never hold the task. */
+/** An engine that is away is asked again about as often. */
+const RETRY_MILLIS = 5_000;
+
+/** Throws NeverFits or NotEnforced where the host could never hold the task, and Unavailable while nobody can know. */
 export function requireFit(host: EngineHost, spec: TaskSpec, limits: TaskLimits, policy: Policy): void {
+  if (host.away)
+    throw new Unavailable(
+      `engine ${host.engine.name} has not answered since the server started, so that nobody knows what it can take; try again in a moment, or name another engine (longshore capabilities): ${host.away.message}`,
+      RETRY_MILLIS,
+      { cause: host.away },
+    );
   refuseWhatNeverFits(limits, host);
   refuseMissingModel(spec, limits, host);
   requireTier(findTier(host, spec.isolation ?? policy.defaultIsolation), {

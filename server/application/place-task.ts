@@ -21,7 +21,8 @@ export async function placeTask(
   try {
     await require(host);
   } catch (error) {
-    if (!(error instanceof NeverFits || error instanceof NotEnforced)) throw error;
+    const refused = error instanceof NeverFits || error instanceof NotEnforced;
+    if (!(refused || (host.away && error instanceof LongshoreError))) throw error;
     refusal = error;
   }
   if (spec.engine === "" && overflow !== undefined && (refusal !== undefined || !hasRoom(host))) {

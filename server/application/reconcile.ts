@@ -73,11 +73,7 @@ export class Reconcile {
     const { store, hosts, log, removals } = this.#deps;
     const tasks = await store.unfinished();
     const named = namedBy(tasks);
-    for (const host of hosts.all()) {
-      for (const id of host.engine.removedAtOpen) removals.add("SANDBOX", id);
-      for (const id of await this.#sandboxesBeside(named, host)) await this.#removeSandbox(id, host);
-      for (const id of await this.#filesBeside(named, host)) await this.#removeFiles(id, host);
-    }
+    for (const host of hosts.all()) if (!host.away) await this.#tidy(host, named);
     await this.#deps.dependencies.restore(tasks);
     for (const task of tasks) {
       this.#deps.book.adopt(task);
@@ -87,6 +83,11 @@ export class Reconcile {
     for (const task of tasks) if (currentAttempt(task) !== undefined) this.#takeUp(task);
     for (const task of tasks) if (currentAttempt(task) === undefined) this.#takeUp(task);
     log.info("reconciled", { ...this.#found, removed: removals.count });
+  }
+
+  /** An engine that was away until now; its attempts were adopted at the start. */
+  async takeUp(host: EngineHost): Promise<void> {
+    await this.#tidy(host, namedBy(this.#deps.book.allLive()));
   }
 
   start(): void {
@@ -136,6 +137,13 @@ export class Reconcile {
     this.#lastPassTime = clock();
     this.#passCount++;
     if (problems.length > 0) log.warn("record and host could not be compared", { problems });
+  }
+
+  /** Before anything is started there: whatever has no unfinished task is left from an earlier server. */
+  async #tidy(host: EngineHost, named: ReadonlySet<string>): Promise<void> {
+    for (const id of host.engine.removedAtOpen) this.#deps.removals.add("SANDBOX", id);
+    for (const id of await this.#sandboxesBeside(named, host)) await this.#removeSandbox(id, host);
+    for (const id of await this.#filesBeside(named, host)) await this.#removeFiles(id, host);
   }
 
   #takeUp(task: Task): void {

@@ -134,6 +134,11 @@ export class Scheduler {
     this.wake();
   }
 
+  /** Why nothing starts on it; undefined where it does. */
+  suspendedReason(engineName: string): string | undefined {
+    return this.#suspended.get(engineName);
+  }
+
   unsuspend(engineName: string): void {
     if (this.#suspended.delete(engineName)) this.wake();
   }

@@ -52,6 +52,8 @@ export interface EngineSummary {
   readonly aliases: readonly string[];
   /** By name: why its sandboxes do not reach it; empty where they do. */
   readonly trackers: ReadonlyMap<string, string>;
+  /** Why it starts nothing at the moment; empty where it does. */
+  readonly unavailable: string;
 }
 
 /** What one engine has, holds and can still take. */

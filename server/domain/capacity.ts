@@ -73,10 +73,10 @@ export interface Hold {
  * what is not held is a fault of ours and throws.
  */
 export class CapacityLedger {
-  readonly #total: Resources;
-  readonly #reserve: Resources;
-  readonly #gpus: readonly Gpu[];
-  readonly #largestHost: Resources;
+  #total: Resources;
+  #reserve: Resources;
+  #gpus: readonly Gpu[];
+  #largestHost: Resources;
   readonly #holds = new Map<string, Hold>();
   #held: Resources = NO_RESOURCES;
   #foreign: ForeignLoad = { resources: NO_RESOURCES, gpuIds: [] };
@@ -89,6 +89,15 @@ export class CapacityLedger {
     this.#largestHost = largestHost;
     this.#reserve = reserve;
     this.#gpus = gpus;
+  }
+
+  /** The host has told what it has; what is held of it stays held. */
+  measure(total: Resources, reserve: Resources, gpus: readonly Gpu[], largestHost = total): void {
+    this.#total = total;
+    this.#largestHost = largestHost;
+    this.#reserve = reserve;
+    this.#gpus = gpus;
+    this.#free = undefined;
   }
 
   get total(): Resources {

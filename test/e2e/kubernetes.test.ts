@@ -4,7 +4,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
-import { Longshore, type Source } from "@longshore/client";
+import { Longshore, type Source, Unavailable } from "@longshore/client";
 import { LINES, NumberedTask, numberedCode } from "../faults/numbered-task.ts";
 import { CuttingProxy } from "../support/cutting-proxy.ts";
 import { KubernetesLab, kubernetesMissing, NAMESPACE } from "../support/kubernetes-lab.ts";
@@ -169,6 +169,34 @@ with longshore.Client(sys.argv[1]) as client:
     });
     await task.ended;
     assert.deepEqual(await task.problems(), []);
+  });
+
+  test("a cluster that is away when the server starts keeps nothing from starting, and is taken up when it is back", async () => {
+    let restarted: Promise<void> | undefined;
+    const away = async () => {
+      await server.kill();
+      proxy.refuses = true;
+      proxy.cutAll();
+      await server.start();
+      const [engine] = (await client.capabilities()).engines;
+      assert.match(engine?.unavailable ?? "", /engine atena02 is asked again in a moment: the Kubernetes/);
+      assert.deepEqual(engine?.tiers, []);
+      await assert.rejects(
+        client.submit({ code: "print(1)" }, SMALL),
+        (error) => error instanceof Unavailable && /has not answered since/.test(error.message),
+      );
+      proxy.refuses = false;
+    };
+    const task = await numbered({ code: numberedCode(50) }, (lines) => {
+      if (lines >= LINES / 3) restarted ??= away();
+    });
+    await task.ended;
+    await restarted;
+    assert.deepEqual(await task.problems(), []);
+    assert.equal((await task.task.get()).attempts.length, 1);
+    const next = await client.submit({ code: "print('there')" }, SMALL);
+    assert.equal((await next.result()).reason, "EXITED");
+    assert.equal((await client.capabilities()).engines[0]?.unavailable, "");
   });
 
   test("a pod that is taken away ends its task as lost, with what it had said", async () => {

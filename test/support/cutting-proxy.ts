@@ -10,6 +10,8 @@ export class CuttingProxy implements AsyncDisposable {
   /** Bytes that came from clients. */
   sentBytes = 0;
   cuts = 0;
+  /** Connections that come are cut at once, as where nobody listens. */
+  refuses = false;
   /** Bytes that clients sent. */
   bytesIn = 0;
   readonly #server: Server;
@@ -47,6 +49,7 @@ export class CuttingProxy implements AsyncDisposable {
   }
 
   #carry(client: Socket): void {
+    if (this.refuses) return void client.destroy();
     const [host, port] = this.#target.split(":");
     const server = connect(Number(port), host);
     const end = () => {

@@ -127,6 +127,7 @@ export class KubernetesBench implements AsyncDisposable {
       ...changes,
     });
     this.#engines.add(engine);
+    await engine.capabilities();
     return engine;
   }
 

@@ -55,6 +55,20 @@ describe("longshore doctor", () => {
     assert.match(stdout, /^broken: ram in container: cgroup v1 memory limit; turn swap off$/m);
   });
 
+  test("an engine that does not answer: 1, with what it says of it", async () => {
+    await using server = await ScriptedServer.start();
+    const unavailable = "engine atena02 is tried again in a moment: connect ECONNREFUSED";
+    server.capabilities = GetCapabilitiesResponse.fromPartial({
+      engines: [{ name: "atena02", kind: "kubernetes", unavailable }],
+    });
+    const { code, stdout } = await runCli(["doctor"], { server: server.address });
+    assert.equal(code, 1);
+    assert.match(stdout, /^engine atena02\n {4}broken +engine +away +engine atena02 is tried again/m);
+    assert.match(stdout, /^broken: engine atena02: .*ECONNREFUSED; look at what runs it/m);
+    const told = await runCli(["capabilities"], { server: server.address });
+    assert.match(told.stdout, /^engine atena02 {2}kubernetes\n {2}away +engine atena02 is tried again .*$/m);
+  });
+
   test("a runc with a known way out: 1, in JSON too", async () => {
     const { code, stdout } = await doctor([RAM], "runc v1.1.11-0-g4bccb38c", "--json");
     assert.equal(code, 1);

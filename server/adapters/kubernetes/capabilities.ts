@@ -1,6 +1,6 @@
 import type { V1Node } from "@kubernetes/client-node";
 import type { Gpu } from "../../domain/capacity.ts";
-import { SystemFault } from "../../domain/errors.ts";
+import { SystemFault, Unavailable } from "../../domain/errors.ts";
 import type { Limit, LimitSupport } from "../../domain/limits.ts";
 import type { EngineCapabilities, EngineTier } from "../../domain/ports/engine.ts";
 import type { Resources } from "../../domain/resources.ts";
@@ -17,11 +17,15 @@ export async function describeCapabilities(
   const nodes = (await cluster.nodes())?.filter((node) => takes(node, options));
   const offers = nodes?.map((node) => offerOf(node, options)) ?? [];
   const total = options.capacity ?? sum(offers);
-  if (options.capacity === null && offers.length === 0)
+  if (options.capacity === null && nodes === undefined)
     throw new SystemFault(
-      nodes === undefined
-        ? `engine ${options.name}: the server may not list the cluster's nodes, so it cannot know what they hold; apply deploy/kubernetes/nodes.yaml, or set "capacity" in LONGSHORE_ENGINES`
-        : `engine ${options.name}: no node of the cluster takes tasks; look at kubectl get nodes and at "node_selector" in LONGSHORE_ENGINES`,
+      `engine ${options.name}: the server may not list the cluster's nodes, so it cannot know what they hold; apply deploy/kubernetes/nodes.yaml, or set "capacity" in LONGSHORE_ENGINES`,
+    );
+  // They may be about to come up, as after the power came back.
+  if (options.capacity === null && offers.length === 0)
+    throw new Unavailable(
+      'no node of the cluster takes tasks; look at kubectl get nodes and at "node_selector" in LONGSHORE_ENGINES',
+      5000,
     );
   const limits = limitTable(supports(options, await cluster.hasNetworkPolicy(NETWORK_POLICY), total));
   const { container, gvisor } = options.placement.runtimeClasses;

@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type ForeignLoad, NO_RESOURCES } from "../../domain/capacity.ts";
-import { NotFound, SystemFault, Unsupported } from "../../domain/errors.ts";
+import { NotFound, SystemFault, Unavailable, Unsupported } from "../../domain/errors.ts";
 import {
   type Engine,
   type EngineCapabilities,
@@ -46,35 +46,31 @@ interface Parts {
   readonly images: Images;
   readonly jobs: SandboxJobs;
   readonly mirrored: MirroredFiles;
+}
+
+/** What takes a cluster that answers. */
+interface Joined {
   readonly volume: ProgramVolume;
   readonly capabilities: EngineCapabilities;
 }
 
-/** Looks at the cluster, puts the runner there, and goes on with what an earlier server left. */
+/** Whether or not the cluster can be reached: `capabilities` joins it. Throws SystemFault for a kubeconfig that names none. */
 export async function openKubernetesEngine(options: KubernetesEngineOptions): Promise<KubernetesEngine> {
   const { name, installationId, placement, log } = options;
   const cluster = new Cluster({ ...options, namespace: placement.namespace });
-  const capabilities = await describeCapabilities(cluster, options);
   const folder = join(options.dataDirectory, "mirrored", name);
   const mirrored = new MirroredFiles(folder);
   await mirrored.open();
-  const volume = await installPrograms(cluster, {
-    runner: options.runnerDirectory,
-    programs: options.podDirectory,
-  });
   const references = options.imageReferences;
   const policy = { ...options, engine: name, allowed: options.allowedImages, references };
   const images = await Images.open(cluster, policy, log, join(folder, "images.json"));
-  await images.sweep();
   const jobs = new SandboxJobs(cluster, {
     engine: name,
     installationId,
     startMillis: options.startMillis,
     log,
   });
-  const engine = new KubernetesEngine({ options, cluster, images, jobs, mirrored, volume, capabilities });
-  await engine.takeOver();
-  return engine;
+  return new KubernetesEngine({ options, cluster, images, jobs, mirrored });
 }
 
 export class KubernetesEngine implements Engine {
@@ -90,6 +86,8 @@ export class KubernetesEngine implements Engine {
   readonly #endings = new Set<string>();
   readonly #releases = new Map<string, Promise<void>>();
   readonly #killTimers = new Map<string, NodeJS.Timeout>();
+  #joining: Promise<Joined> | undefined;
+  #joined: Joined | undefined;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -108,20 +106,18 @@ export class KubernetesEngine implements Engine {
     };
   }
 
-  /** Journals of pods that an earlier server began are read on from where its copies end. */
-  async takeOver(): Promise<void> {
-    const { jobs, mirrored } = this.#parts;
-    await jobs.watch.start();
-    const kept = new Set(await mirrored.list());
-    for (const id of jobs.watch.all().keys()) if (kept.has(id)) this.#mirror(id);
-  }
-
+  /** Looks at the cluster, puts the runner there, and goes on with what an earlier server left: once, as soon as the cluster answers. */
   async capabilities(): Promise<EngineCapabilities> {
-    return this.#parts.capabilities;
+    this.#joining ??= this.#join().catch((error: unknown) => {
+      this.#joining = undefined;
+      throw error;
+    });
+    return (await this.#joining).capabilities;
   }
 
-  resolveImage(name: string): Promise<ImageInfo> {
-    return this.#parts.images.resolve(name);
+  async resolveImage(name: string): Promise<ImageInfo> {
+    this.#requireJoined();
+    return await this.#parts.images.resolve(name);
   }
 
   /** A pod that waits would hold its share of the cluster: none is kept. */
@@ -186,6 +182,7 @@ export class KubernetesEngine implements Engine {
   }
 
   async stop(sandboxId: string, how: "terminate" | "kill"): Promise<void> {
+    this.#requireJoined();
     const { cluster, jobs } = this.#parts;
     const pod = jobs.pod(sandboxId);
     const podName = pod?.metadata?.name;
@@ -225,8 +222,9 @@ export class KubernetesEngine implements Engine {
     return release;
   }
 
-  list(): Promise<SandboxStatus[]> {
-    return this.#parts.jobs.list();
+  async list(): Promise<SandboxStatus[]> {
+    this.#requireJoined();
+    return await this.#parts.jobs.list();
   }
 
   async close(): Promise<void> {
@@ -237,8 +235,32 @@ export class KubernetesEngine implements Engine {
     await this.#parts.jobs.watch.close();
   }
 
+  async #join(): Promise<Joined> {
+    const { cluster, options, images, jobs, mirrored } = this.#parts;
+    const capabilities = await describeCapabilities(cluster, options);
+    const volume = await installPrograms(cluster, {
+      runner: options.runnerDirectory,
+      programs: options.podDirectory,
+    });
+    await images.sweep();
+    const kept = new Set(await mirrored.list());
+    await jobs.watch.start();
+    // Journals of pods that an earlier server began are read on from where its copies end, before anybody hears of an end.
+    for (const id of jobs.watch.all().keys()) if (kept.has(id)) this.#mirror(id);
+    this.#joined = { volume, capabilities };
+    return this.#joined;
+  }
+
+  /** What is to be done needs what the cluster has told. Throws Unavailable while it has told nothing. */
+  #requireJoined(): Joined {
+    if (this.#joined === undefined)
+      throw new Unavailable(`the Kubernetes cluster of engine ${this.name} has not answered yet`, 5000);
+    return this.#joined;
+  }
+
   #plan({ sandboxId, taskId, attempt, shape, build }: SandboxOrder) {
-    const { options, volume, images, jobs, capabilities } = this.#parts;
+    const { options, images, jobs } = this.#parts;
+    const { volume, capabilities } = this.#requireJoined();
     const tier = capabilities.tiers.find(({ isolation }) => isolation === shape.isolation);
     if (tier === undefined)
       throw new Unsupported(`engine ${this.name} offers no isolation ${shape.isolation}`);
@@ -265,6 +287,8 @@ export class KubernetesEngine implements Engine {
   }
 
   async #look(sandboxId: string): Promise<SandboxExit | undefined> {
+    // A cluster that has told nothing yet says nothing about the sandbox.
+    if (this.#joined === undefined) return undefined;
     const exit = await this.#parts.jobs.look(sandboxId);
     if (exit === undefined) return undefined;
     if (exit.lost && this.#endings.has(sandboxId))
@@ -305,6 +329,7 @@ export class KubernetesEngine implements Engine {
 
   async *#artifacts(sandboxId: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     const { cluster, jobs } = this.#parts;
+    this.#requireJoined();
     const podName = jobs.pod(sandboxId)?.metadata?.name;
     if (podName === undefined)
       throw new NotFound("artifacts of sandbox", sandboxId, "its pod is gone, and they were in it");
@@ -325,6 +350,7 @@ export class KubernetesEngine implements Engine {
   }
 
   async #release(sandboxId: string): Promise<void> {
+    this.#requireJoined();
     this.#endings.add(sandboxId);
     this.#waiting.delete(sandboxId);
     clearTimeout(this.#killTimers.get(sandboxId));

@@ -59,6 +59,7 @@ function engineToProto(engine: EngineSummary): Engine {
     gpuModels: [...engine.gpuModels],
     aliases: [...engine.aliases],
     trackingServers: [...engine.trackers].map(([name, whyNot]) => ({ name, whyNot })),
+    unavailable: engine.unavailable,
   };
 }
 

@@ -90,6 +90,7 @@ const CAPABILITIES: Capabilities = {
       gpuModels: [],
       aliases: ["atena02"],
       trackers: new Map([["experiments", "it cannot be looked up"]]),
+      unavailable: "it does not answer",
     },
   ],
   defaultResources: RESOURCES,

@@ -75,8 +75,11 @@ function describePackages(support: NonNullable<Capabilities["environments"]>): s
 function describeEngine(engine: Engine): string[] {
   const lines = [
     "",
-    `engine ${printable(engine.name)}  ${printable(engine.kind)} ${printable(engine.version)}`,
+    `engine ${printable(engine.name)}  ${printable([engine.kind, engine.version].join(" ").trim())}`,
   ];
+  if (engine.unavailable !== "") lines.push(`  away          ${printable(engine.unavailable)}`);
+  // One that has told nothing of itself yet.
+  if (engine.tiers.length === 0) return lines;
   if (engine.largestTask !== undefined)
     lines.push(`  largest task  ${describeResources(engine.largestTask)}`);
   if (engine.gpuModels.length > 0) lines.push(`  GPUs          ${printable(engine.gpuModels.join(", "))}`);

@@ -50,6 +50,24 @@ export function addDoctor(program: Command, context: Context): void {
 
 /** The default tier comes first: it is what a task gets that asks for none. */
 function examine(engine: Engine): Finding[] {
+  const { unavailable } = engine;
+  return [...(unavailable === "" ? [] : [away(engine)]), ...examineTiers(engine)];
+}
+
+/** Its tasks wait: nothing that was promised holds for them. */
+function away({ name, unavailable }: Engine): Finding {
+  return {
+    engine: name,
+    tier: "",
+    subject: "engine",
+    verdict: "broken",
+    level: "away",
+    mechanism: unavailable,
+    advice: "look at what runs it, at the way there and at the server's rights; it is taken up by itself",
+  };
+}
+
+function examineTiers(engine: Engine): Finding[] {
   return engine.tiers.flatMap((tier, index) => {
     const place = { engine: engine.name, tier: isolationName(tier.isolation) };
     const worst: Verdict = index === 0 ? "broken" : "weak";
@@ -86,7 +104,8 @@ function describe(
   const lines = [`server ${printable(context.server)}  version ${printable(version)}`];
   if (engines.length === 0) return [...lines, "", "it has no engine: no task can run"];
   for (const engine of engines) {
-    lines.push("", `engine ${printable(engine.name)}  ${printable(engine.version)}`);
+    lines.push("", `engine ${printable(engine.name)}  ${printable(engine.version)}`.trimEnd());
+    lines.push(...table(findings.filter((one) => one.engine === engine.name && one.tier === "")));
     for (const [index, tier] of engine.tiers.entries()) {
       const name = isolationName(tier.isolation);
       lines.push("", `  ${name}${index === 0 ? " (default)" : ""}  ${printable(tier.runtime)}`);
@@ -117,8 +136,11 @@ function table(findings: readonly Finding[]): string[] {
 function conclusion(findings: readonly Finding[]): string[] {
   const of = (verdict: Verdict) => findings.filter((finding) => finding.verdict === verdict);
   const lines = of("broken").map(
-    ({ tier, subject, mechanism, advice }) =>
-      `broken: ${subject} in ${tier}: ${[mechanism, advice]
+    ({ engine, tier, subject, mechanism, advice }) =>
+      `broken: ${tier === "" ? `${subject} ${printable(engine)}` : `${subject} in ${tier}`}: ${[
+        mechanism,
+        advice,
+      ]
         .filter((text) => text !== "")
         .map(printable)
         .join("; ")}`,

@@ -28,7 +28,7 @@ from longshore.v1 import resources_pb2 as longshore_dot_v1_dot_resources__pb2
 from longshore.v1 import task_pb2 as longshore_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!longshore/v1/system_service.proto\x12\x0clongshore.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1clongshore/v1/resources.proto\x1a\x17longshore/v1/task.proto\"\x18\n\x16GetCapabilitiesRequest\"\xe5\x05\n\x17GetCapabilitiesResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x07\x65ngines\x18\x02 \x03(\x0b\x32\x14.longshore.v1.Engine\x12;\n\x11\x64\x65\x66\x61ult_resources\x18\x03 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12.\n\x0f\x64\x65\x66\x61ult_budgets\x18\x04 \x01(\x0b\x32\x15.longshore.v1.Budgets\x12*\n\x0bmax_budgets\x18\x05 \x01(\x0b\x32\x15.longshore.v1.Budgets\x12\x32\n\x0f\x64\x65\x66\x61ult_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0emax_code_bytes\x18\x08 \x01(\x03\x12\x18\n\x10max_upload_bytes\x18\t \x01(\x03\x12\x17\n\x0fmax_chunk_bytes\x18\n \x01(\x03\x12\x16\n\x0e\x61llowed_images\x18\x0b \x03(\t\x12\x16\n\x0epresigned_urls\x18\x0c \x01(\x08\x12\x17\n\x0f\x61rchive_formats\x18\r \x03(\t\x12\x11\n\ttrace_url\x18\x0e \x01(\t\x12\x15\n\rimage_aliases\x18\x0f \x03(\t\x12P\n\x0einstance_types\x18\x10 \x03(\x0b\x32\x38.longshore.v1.GetCapabilitiesResponse.InstanceTypesEntry\x12\x36\n\x0c\x65nvironments\x18\x11 \x01(\x0b\x32 .longshore.v1.EnvironmentSupport\x1aM\n\x12InstanceTypesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.longshore.v1.Resources:\x02\x38\x01\"\xc1\x01\n\x12\x45nvironmentSupport\x12\x13\n\x0bunsupported\x18\x01 \x01(\t\x12\x11\n\tinstaller\x18\x02 \x01(\t\x12\x0f\n\x07sources\x18\x03 \x01(\x08\x12\x11\n\taddresses\x18\x04 \x01(\x08\x12\x33\n\tresources\x18\x05 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xed\x01\n\x06\x45ngine\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12!\n\x05tiers\x18\x04 \x03(\x0b\x32\x12.longshore.v1.Tier\x12\x36\n\x0clargest_task\x18\x05 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12\x12\n\ngpu_models\x18\x06 \x03(\t\x12\x0f\n\x07\x61liases\x18\x07 \x03(\t\x12\x36\n\x10tracking_servers\x18\x08 \x03(\x0b\x32\x1c.longshore.v1.TrackingServer\"/\n\x0eTrackingServer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07why_not\x18\x02 \x01(\t\"\x98\x01\n\x04Tier\x12*\n\tisolation\x18\x01 \x01(\x0e\x32\x17.longshore.v1.Isolation\x12\x0f\n\x07runtime\x18\x02 \x01(\t\x12*\n\x06limits\x18\x03 \x03(\x0b\x32\x1a.longshore.v1.LimitSupport\x12\'\n\x08networks\x18\x04 \x03(\x0e\x32\x15.longshore.v1.Network\"\xe5\x01\n\x0cLimitSupport\x12\"\n\x05limit\x18\x01 \x01(\x0e\x32\x13.longshore.v1.Limit\x12/\n\x05level\x18\x02 \x01(\x0e\x32 .longshore.v1.LimitSupport.Level\x12\x11\n\tmechanism\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t\"]\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x12\n\x0eLEVEL_ENFORCED\x10\x01\x12\x12\n\x0eLEVEL_ADVISORY\x10\x02\x12\x15\n\x11LEVEL_UNSUPPORTED\x10\x03\"$\n\x12GetCapacityRequest\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\"?\n\x13GetCapacityResponse\x12(\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x16.longshore.v1.Capacity\"&\n\x14WatchCapacityRequest\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\"A\n\x15WatchCapacityResponse\x12(\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x16.longshore.v1.Capacity\"\xb0\x02\n\x08\x43\x61pacity\x12/\n\x05total\x18\x01 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12\x31\n\x07reserve\x18\x02 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12.\n\x04held\x18\x03 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12\x31\n\x07\x66oreign\x18\x04 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12.\n\x04\x66ree\x18\x05 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12\x0f\n\x07running\x18\x06 \x01(\x05\x12\x0e\n\x06queued\x18\x07 \x01(\x05\x12\x0c\n\x04warm\x18\x08 \x01(\x05\"\x1b\n\x19GetReconcileReportRequest\"K\n\x1aGetReconcileReportResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.longshore.v1.ReconcileReport\"\xa6\x02\n\x0fReconcileReport\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cqueued_tasks\x18\x02 \x01(\x05\x12\x18\n\x10\x61\x64opted_attempts\x18\x03 \x01(\x05\x12\x19\n\x11released_attempts\x18\x04 \x01(\x05\x12\x32\n\x0elast_pass_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npass_count\x18\x06 \x01(\x03\x12\x15\n\rremoval_count\x18\x07 \x01(\x03\x12\'\n\x08removals\x18\x08 \x03(\x0b\x32\x15.longshore.v1.Removal\x12\x10\n\x08problems\x18\t \x03(\t\"\xec\x01\n\x07Removal\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.longshore.v1.Removal.Kind\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x7f\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_SANDBOX\x10\x01\x12\x0e\n\nKIND_FILES\x10\x02\x12\x0f\n\x0bKIND_UPLOAD\x10\x03\x12\r\n\tKIND_BLOB\x10\x04\x12\x10\n\x0cKIND_ARCHIVE\x10\x05\x12\r\n\tKIND_TASK\x10\x06\x32\x88\x03\n\rSystemService\x12^\n\x0fGetCapabilities\x12$.longshore.v1.GetCapabilitiesRequest\x1a%.longshore.v1.GetCapabilitiesResponse\x12R\n\x0bGetCapacity\x12 .longshore.v1.GetCapacityRequest\x1a!.longshore.v1.GetCapacityResponse\x12Z\n\rWatchCapacity\x12\".longshore.v1.WatchCapacityRequest\x1a#.longshore.v1.WatchCapacityResponse0\x01\x12g\n\x12GetReconcileReport\x12\'.longshore.v1.GetReconcileReportRequest\x1a(.longshore.v1.GetReconcileReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!longshore/v1/system_service.proto\x12\x0clongshore.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1clongshore/v1/resources.proto\x1a\x17longshore/v1/task.proto\"\x18\n\x16GetCapabilitiesRequest\"\xe5\x05\n\x17GetCapabilitiesResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x07\x65ngines\x18\x02 \x03(\x0b\x32\x14.longshore.v1.Engine\x12;\n\x11\x64\x65\x66\x61ult_resources\x18\x03 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12.\n\x0f\x64\x65\x66\x61ult_budgets\x18\x04 \x01(\x0b\x32\x15.longshore.v1.Budgets\x12*\n\x0bmax_budgets\x18\x05 \x01(\x0b\x32\x15.longshore.v1.Budgets\x12\x32\n\x0f\x64\x65\x66\x61ult_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0emax_code_bytes\x18\x08 \x01(\x03\x12\x18\n\x10max_upload_bytes\x18\t \x01(\x03\x12\x17\n\x0fmax_chunk_bytes\x18\n \x01(\x03\x12\x16\n\x0e\x61llowed_images\x18\x0b \x03(\t\x12\x16\n\x0epresigned_urls\x18\x0c \x01(\x08\x12\x17\n\x0f\x61rchive_formats\x18\r \x03(\t\x12\x11\n\ttrace_url\x18\x0e \x01(\t\x12\x15\n\rimage_aliases\x18\x0f \x03(\t\x12P\n\x0einstance_types\x18\x10 \x03(\x0b\x32\x38.longshore.v1.GetCapabilitiesResponse.InstanceTypesEntry\x12\x36\n\x0c\x65nvironments\x18\x11 \x01(\x0b\x32 .longshore.v1.EnvironmentSupport\x1aM\n\x12InstanceTypesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.longshore.v1.Resources:\x02\x38\x01\"\xc1\x01\n\x12\x45nvironmentSupport\x12\x13\n\x0bunsupported\x18\x01 \x01(\t\x12\x11\n\tinstaller\x18\x02 \x01(\t\x12\x0f\n\x07sources\x18\x03 \x01(\x08\x12\x11\n\taddresses\x18\x04 \x01(\x08\x12\x33\n\tresources\x18\x05 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x82\x02\n\x06\x45ngine\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12!\n\x05tiers\x18\x04 \x03(\x0b\x32\x12.longshore.v1.Tier\x12\x36\n\x0clargest_task\x18\x05 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12\x12\n\ngpu_models\x18\x06 \x03(\t\x12\x0f\n\x07\x61liases\x18\x07 \x03(\t\x12\x36\n\x10tracking_servers\x18\x08 \x03(\x0b\x32\x1c.longshore.v1.TrackingServer\x12\x13\n\x0bunavailable\x18\t \x01(\t\"/\n\x0eTrackingServer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07why_not\x18\x02 \x01(\t\"\x98\x01\n\x04Tier\x12*\n\tisolation\x18\x01 \x01(\x0e\x32\x17.longshore.v1.Isolation\x12\x0f\n\x07runtime\x18\x02 \x01(\t\x12*\n\x06limits\x18\x03 \x03(\x0b\x32\x1a.longshore.v1.LimitSupport\x12\'\n\x08networks\x18\x04 \x03(\x0e\x32\x15.longshore.v1.Network\"\xe5\x01\n\x0cLimitSupport\x12\"\n\x05limit\x18\x01 \x01(\x0e\x32\x13.longshore.v1.Limit\x12/\n\x05level\x18\x02 \x01(\x0e\x32 .longshore.v1.LimitSupport.Level\x12\x11\n\tmechanism\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t\"]\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x12\n\x0eLEVEL_ENFORCED\x10\x01\x12\x12\n\x0eLEVEL_ADVISORY\x10\x02\x12\x15\n\x11LEVEL_UNSUPPORTED\x10\x03\"$\n\x12GetCapacityRequest\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\"?\n\x13GetCapacityResponse\x12(\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x16.longshore.v1.Capacity\"&\n\x14WatchCapacityRequest\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\"A\n\x15WatchCapacityResponse\x12(\n\x08\x63\x61pacity\x18\x01 \x01(\x0b\x32\x16.longshore.v1.Capacity\"\xb0\x02\n\x08\x43\x61pacity\x12/\n\x05total\x18\x01 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12\x31\n\x07reserve\x18\x02 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12.\n\x04held\x18\x03 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12\x31\n\x07\x66oreign\x18\x04 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12.\n\x04\x66ree\x18\x05 \x01(\x0b\x32 .longshore.v1.EffectiveResources\x12\x0f\n\x07running\x18\x06 \x01(\x05\x12\x0e\n\x06queued\x18\x07 \x01(\x05\x12\x0c\n\x04warm\x18\x08 \x01(\x05\"\x1b\n\x19GetReconcileReportRequest\"K\n\x1aGetReconcileReportResponse\x12-\n\x06report\x18\x01 \x01(\x0b\x32\x1d.longshore.v1.ReconcileReport\"\xa6\x02\n\x0fReconcileReport\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cqueued_tasks\x18\x02 \x01(\x05\x12\x18\n\x10\x61\x64opted_attempts\x18\x03 \x01(\x05\x12\x19\n\x11released_attempts\x18\x04 \x01(\x05\x12\x32\n\x0elast_pass_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npass_count\x18\x06 \x01(\x03\x12\x15\n\rremoval_count\x18\x07 \x01(\x03\x12\'\n\x08removals\x18\x08 \x03(\x0b\x32\x15.longshore.v1.Removal\x12\x10\n\x08problems\x18\t \x03(\t\"\xec\x01\n\x07Removal\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.longshore.v1.Removal.Kind\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x7f\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_SANDBOX\x10\x01\x12\x0e\n\nKIND_FILES\x10\x02\x12\x0f\n\x0bKIND_UPLOAD\x10\x03\x12\r\n\tKIND_BLOB\x10\x04\x12\x10\n\x0cKIND_ARCHIVE\x10\x05\x12\r\n\tKIND_TASK\x10\x06\x32\x88\x03\n\rSystemService\x12^\n\x0fGetCapabilities\x12$.longshore.v1.GetCapabilitiesRequest\x1a%.longshore.v1.GetCapabilitiesResponse\x12R\n\x0bGetCapacity\x12 .longshore.v1.GetCapacityRequest\x1a!.longshore.v1.GetCapacityResponse\x12Z\n\rWatchCapacity\x12\".longshore.v1.WatchCapacityRequest\x1a#.longshore.v1.WatchCapacityResponse0\x01\x12g\n\x12GetReconcileReport\x12\'.longshore.v1.GetReconcileReportRequest\x1a(.longshore.v1.GetReconcileReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,35 +46,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENVIRONMENTSUPPORT']._serialized_start=942
   _globals['_ENVIRONMENTSUPPORT']._serialized_end=1135
   _globals['_ENGINE']._serialized_start=1138
-  _globals['_ENGINE']._serialized_end=1375
-  _globals['_TRACKINGSERVER']._serialized_start=1377
-  _globals['_TRACKINGSERVER']._serialized_end=1424
-  _globals['_TIER']._serialized_start=1427
-  _globals['_TIER']._serialized_end=1579
-  _globals['_LIMITSUPPORT']._serialized_start=1582
-  _globals['_LIMITSUPPORT']._serialized_end=1811
-  _globals['_LIMITSUPPORT_LEVEL']._serialized_start=1718
-  _globals['_LIMITSUPPORT_LEVEL']._serialized_end=1811
-  _globals['_GETCAPACITYREQUEST']._serialized_start=1813
-  _globals['_GETCAPACITYREQUEST']._serialized_end=1849
-  _globals['_GETCAPACITYRESPONSE']._serialized_start=1851
-  _globals['_GETCAPACITYRESPONSE']._serialized_end=1914
-  _globals['_WATCHCAPACITYREQUEST']._serialized_start=1916
-  _globals['_WATCHCAPACITYREQUEST']._serialized_end=1954
-  _globals['_WATCHCAPACITYRESPONSE']._serialized_start=1956
-  _globals['_WATCHCAPACITYRESPONSE']._serialized_end=2021
-  _globals['_CAPACITY']._serialized_start=2024
-  _globals['_CAPACITY']._serialized_end=2328
-  _globals['_GETRECONCILEREPORTREQUEST']._serialized_start=2330
-  _globals['_GETRECONCILEREPORTREQUEST']._serialized_end=2357
-  _globals['_GETRECONCILEREPORTRESPONSE']._serialized_start=2359
-  _globals['_GETRECONCILEREPORTRESPONSE']._serialized_end=2434
-  _globals['_RECONCILEREPORT']._serialized_start=2437
-  _globals['_RECONCILEREPORT']._serialized_end=2731
-  _globals['_REMOVAL']._serialized_start=2734
-  _globals['_REMOVAL']._serialized_end=2970
-  _globals['_REMOVAL_KIND']._serialized_start=2843
-  _globals['_REMOVAL_KIND']._serialized_end=2970
-  _globals['_SYSTEMSERVICE']._serialized_start=2973
-  _globals['_SYSTEMSERVICE']._serialized_end=3365
+  _globals['_ENGINE']._serialized_end=1396
+  _globals['_TRACKINGSERVER']._serialized_start=1398
+  _globals['_TRACKINGSERVER']._serialized_end=1445
+  _globals['_TIER']._serialized_start=1448
+  _globals['_TIER']._serialized_end=1600
+  _globals['_LIMITSUPPORT']._serialized_start=1603
+  _globals['_LIMITSUPPORT']._serialized_end=1832
+  _globals['_LIMITSUPPORT_LEVEL']._serialized_start=1739
+  _globals['_LIMITSUPPORT_LEVEL']._serialized_end=1832
+  _globals['_GETCAPACITYREQUEST']._serialized_start=1834
+  _globals['_GETCAPACITYREQUEST']._serialized_end=1870
+  _globals['_GETCAPACITYRESPONSE']._serialized_start=1872
+  _globals['_GETCAPACITYRESPONSE']._serialized_end=1935
+  _globals['_WATCHCAPACITYREQUEST']._serialized_start=1937
+  _globals['_WATCHCAPACITYREQUEST']._serialized_end=1975
+  _globals['_WATCHCAPACITYRESPONSE']._serialized_start=1977
+  _globals['_WATCHCAPACITYRESPONSE']._serialized_end=2042
+  _globals['_CAPACITY']._serialized_start=2045
+  _globals['_CAPACITY']._serialized_end=2349
+  _globals['_GETRECONCILEREPORTREQUEST']._serialized_start=2351
+  _globals['_GETRECONCILEREPORTREQUEST']._serialized_end=2378
+  _globals['_GETRECONCILEREPORTRESPONSE']._serialized_start=2380
+  _globals['_GETRECONCILEREPORTRESPONSE']._serialized_end=2455
+  _globals['_RECONCILEREPORT']._serialized_start=2458
+  _globals['_RECONCILEREPORT']._serialized_end=2752
+  _globals['_REMOVAL']._serialized_start=2755
+  _globals['_REMOVAL']._serialized_end=2991
+  _globals['_REMOVAL_KIND']._serialized_start=2864
+  _globals['_REMOVAL_KIND']._serialized_end=2991
+  _globals['_SYSTEMSERVICE']._serialized_start=2994
+  _globals['_SYSTEMSERVICE']._serialized_end=3386
 # @@protoc_insertion_point(module_scope)

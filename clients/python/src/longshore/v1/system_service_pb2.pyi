@@ -229,12 +229,17 @@ class Engine(_message.Message):
     GPU_MODELS_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     TRACKING_SERVERS_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Configured name."""
     kind: _builtins.str
     """"docker", "kubernetes" or "slurm"."""
     version: _builtins.str
     """Version it reports."""
+    unavailable: _builtins.str
+    """Why it starts nothing at the moment: it does not answer; empty while it does. One that has not answered since the server started
+    has no tiers yet, and takes no task that names it.
+    """
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tier]:
         """Tiers it has, the default first."""
@@ -266,10 +271,11 @@ class Engine(_message.Message):
         gpu_models: _abc.Iterable[_builtins.str] | None = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         tracking_servers: _abc.Iterable[Global___TrackingServer] | None = ...,
+        unavailable: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["largest_task", b"largest_task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "gpu_models", b"gpu_models", "kind", b"kind", "largest_task", b"largest_task", "name", b"name", "tiers", b"tiers", "tracking_servers", b"tracking_servers", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "gpu_models", b"gpu_models", "kind", b"kind", "largest_task", b"largest_task", "name", b"name", "tiers", b"tiers", "tracking_servers", b"tracking_servers", "unavailable", b"unavailable", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -124,6 +124,11 @@ export interface Engine {
   aliases: string[];
   /** Tracking servers that an experiment may name. */
   trackingServers: TrackingServer[];
+  /**
+   * Why it starts nothing at the moment: it does not answer; empty while it does. One that has not answered since the server started
+   * has no tiers yet, and takes no task that names it.
+   */
+  unavailable: string;
 }
 
 /** An experiment tracking server of the server's configuration. */
@@ -1163,6 +1168,7 @@ function createBaseEngine(): Engine {
     gpuModels: [],
     aliases: [],
     trackingServers: [],
+    unavailable: "",
   };
 }
 
@@ -1191,6 +1197,9 @@ export const Engine: MessageFns<Engine> = {
     }
     for (const v of message.trackingServers) {
       TrackingServer.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.unavailable !== "") {
+      writer.uint32(74).string(message.unavailable);
     }
     return writer;
   },
@@ -1272,6 +1281,14 @@ export const Engine: MessageFns<Engine> = {
             message.trackingServers.push(TrackingServer.decode(reader, reader.uint32()));
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.unavailable = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1306,6 +1323,7 @@ export const Engine: MessageFns<Engine> = {
         : globalThis.Array.isArray(object?.tracking_servers)
         ? object.tracking_servers.map((e: any) => TrackingServer.fromJSON(e))
         : [],
+      unavailable: isSet(object.unavailable) ? globalThis.String(object.unavailable) : "",
     };
   },
 
@@ -1335,6 +1353,9 @@ export const Engine: MessageFns<Engine> = {
     if (message.trackingServers?.length) {
       obj.trackingServers = message.trackingServers.map((e) => TrackingServer.toJSON(e));
     }
+    if (message.unavailable !== "") {
+      obj.unavailable = message.unavailable;
+    }
     return obj;
   },
 
@@ -1353,6 +1374,7 @@ export const Engine: MessageFns<Engine> = {
     message.gpuModels = object.gpuModels?.map((e) => e) || [];
     message.aliases = object.aliases?.map((e) => e) || [];
     message.trackingServers = object.trackingServers?.map((e) => TrackingServer.fromPartial(e)) || [];
+    message.unavailable = object.unavailable ?? "";
     return message;
   },
 };
