@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import packageJson from "../package.json" with { type: "json" };
 import type { AccessConfig } from "./access-config.ts";
@@ -11,6 +11,7 @@ import { DEFAULT_POOL, DEFAULT_RUNTIMES } from "./adapters/docker/options.ts";
 import { openBuildKit } from "./adapters/environments/build-kit.ts";
 import { FileEnvironmentStore } from "./adapters/environments/file-environment-store.ts";
 import { FolderDisk } from "./adapters/host/data-disk.ts";
+import { makeDataFolder } from "./adapters/host/data-folder.ts";
 import { awaitLease, type Lease, takeLease } from "./adapters/lease/file-lease.ts";
 import { MlflowTracker } from "./adapters/mlflow/mlflow-tracker.ts";
 import { OidcAuthenticator } from "./adapters/oidc/oidc-authenticator.ts";
@@ -54,7 +55,7 @@ const RUNNER_DIRECTORY = join(import.meta.dirname, "../executor-image/runner");
 /** Brings the server up, serves until a signal comes, and takes it down in reverse. */
 async function serve(config: Config, stopped: Promise<string>): Promise<void> {
   const log = createLog({ level: config.logLevel });
-  await mkdir(config.dataDirectory, { recursive: true, mode: 0o700 });
+  await makeDataFolder(config.dataDirectory);
   await using stack = new AsyncDisposableStack();
   const { lease, database } = await hold(config, stack, stopped, log);
   // Before anything that takes time: a wrong path is told at once.
