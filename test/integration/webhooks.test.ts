@@ -326,6 +326,26 @@ describe("an address that only the server reaches", () => {
     });
   });
 
+  test("is refused as a name of the server's own host, too, with the setting that would allow it", async () => {
+    await using bench = await open({ allowed: [], allowHttp: false });
+    const refused = async (url: string, why: RegExp) =>
+      await assert.rejects(
+        bench.application.webhooks.create(CALLER, { ...HOOK, url }),
+        (error) => error instanceof InvalidRequest && why.test(error.violations[0]?.description ?? ""),
+      );
+    for (const host of ["localhost", "LOCALHOST", "localhost.", "api.localhost", "127.0.0.1"])
+      await refused(`https://${host}:8443/hook`, /this host.*LONGSHORE_WEBHOOK_ALLOW=127\.0\.0\.1:8443$/);
+    await refused("https://192.168.1.7/", /a private network.*LONGSHORE_WEBHOOK_ALLOW=192\.168\.1\.7:443$/);
+    await refused("https://[::ffff:10.0.0.1]/", /a private network.*LONGSHORE_WEBHOOK_ALLOW$/);
+    for (const never of ["169.254.169.254", "0.0.0.0", "[::1]", "[fe80::1]"])
+      await refused(`https://${never}/`, /never sends to; give a public address$/);
+    const { webhooks } = bench.application;
+    for (const host of ["localhost.example.com", "notlocalhost"])
+      await webhooks.create(CALLER, { ...HOOK, url: `https://${host}/` });
+    await using allowing = await open({ allowed: [parseIpTarget("127.0.0.1:8443") ?? assert.fail()] });
+    await allowing.application.webhooks.create(CALLER, { ...HOOK, url: "https://localhost:8443/hook" });
+  });
+
   test("is not reached by a redirect", async () => {
     await using inner = await WebhookReceiver.start();
     await using receiver = await WebhookReceiver.start();

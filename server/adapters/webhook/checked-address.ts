@@ -4,6 +4,7 @@ import { whyNotPublic } from "../../domain/ip-address.ts";
 import type { IpTarget } from "../../domain/ip-range.ts";
 
 const LOOKUP_MILLIS = 3_000;
+export const LOOPBACK_ADDRESS = "127.0.0.1";
 
 /** Answers the addresses of a name; rejects where there are none. */
 export type Resolve = (host: string, signal: AbortSignal) => Promise<readonly string[]>;
@@ -38,12 +39,17 @@ export async function checkedAddress(
   throw new AddressRefused(refusal);
 }
 
+/** A name that stands for the server's own host, whatever a name server says of it (RFC 6761). */
+export function isLocalName(host: string): boolean {
+  return /(?:^|\.)localhost\.?$/i.test(host);
+}
+
 /**
  * Asks the name servers themselves. The system's own lookup waits in the few threads that the server's file access needs, too, and a
  * receiver chooses how slow its name server is.
  */
 export const resolveByDns: Resolve = async (host, signal) => {
-  if (host === "localhost") return ["127.0.0.1"];
+  if (isLocalName(host)) return [LOOPBACK_ADDRESS];
   const resolver = new Resolver({ timeout: LOOKUP_MILLIS, tries: 2 });
   const cancel = () => resolver.cancel();
   signal.addEventListener("abort", cancel, { once: true });

@@ -5,13 +5,22 @@ import { Webhook } from "standardwebhooks";
 import { whyNotPublic } from "../../domain/ip-address.ts";
 import type { IpTarget } from "../../domain/ip-range.ts";
 import type { Answer, DeliveryChannel, Message } from "../../domain/ports/delivery-channel.ts";
-import { AddressRefused, checkedAddress, type Resolve, resolveByDns } from "./checked-address.ts";
+import {
+  AddressRefused,
+  checkedAddress,
+  isLocalName,
+  LOOPBACK_ADDRESS,
+  type Resolve,
+  resolveByDns,
+} from "./checked-address.ts";
 
 const MAX_URL_LENGTH = 2048;
 const MAX_REDIRECTS = 3;
 const MAX_RESPONSE_BYTES = 1024;
 const MAX_RETRY_AFTER_MILLIS = 3_600_000;
 const GONE = 410;
+/** The most that configuration can allow. */
+const EVERYTHING: readonly IpTarget[] = [{ range: { first: 0, bits: 0 }, port: null }];
 
 export interface WebhookSenderOptions {
   /** Of one try with all its redirects. */
@@ -60,11 +69,20 @@ export class WebhookSender implements DeliveryChannel {
         : "is no https address";
     if (username !== "" || password !== "")
       return "has a user or password in it, which would be shown in lists and logs; put a secret path into it, or check the signature";
-    const literal = hostname.replace(/^\[(.*)\]$/, "$1");
-    const why = isIP(literal) === 0 ? undefined : whyNotPublic(literal, portOf(url), this.#options.allowed);
-    return why === undefined
-      ? undefined
-      : `${why}, which this server does not send to (LONGSHORE_WEBHOOK_ALLOW)`;
+    return this.#hostProblem(hostname.replace(/^\[(.*)\]$/, "$1"), portOf(url));
+  }
+
+  /** Of other names nobody knows before they are looked up, which each try does. */
+  #hostProblem(host: string, port: number): string | undefined {
+    const address = isLocalName(host) ? LOOPBACK_ADDRESS : host;
+    if (isIP(address) === 0) return undefined;
+    const why = whyNotPublic(address, port, this.#options.allowed);
+    if (why === undefined) return undefined;
+    const said = isLocalName(host) ? `${host} stands for ${why}` : why;
+    if (whyNotPublic(address, port, EVERYTHING) !== undefined)
+      return `${said}, which this server never sends to; give a public address`;
+    const value = isIPv6(address) ? "" : `=${address}:${port}`;
+    return `${said}, which this server does not send to; its operator can allow it with LONGSHORE_WEBHOOK_ALLOW${value}`;
   }
 
   async #follow(message: Message, signal: AbortSignal): Promise<Answer> {
