@@ -110,6 +110,9 @@ function* logicalLines(text: string): Generator<{ line: number; content: string 
 function readLine(content: string, rules: RequirementRules): Omit<Requirement, "line"> | string {
   if (CONTROL.test(content)) return "it holds control characters";
   if (content.startsWith("-")) return refuseOption(content);
+  // Not within the quotes of a marker.
+  const inline = /^[^'"]*?\s(-[A-Za-z]\b.*)$/.exec(content)?.[1];
+  if (inline !== undefined) return `${refuseOption(inline)} (it does not belong behind a package, either)`;
   const [body = "", ...options] = content.split(/\s+(?=--)/);
   const wrong = options.find((option) => !HASH.test(option.trim()));
   if (wrong !== undefined)
