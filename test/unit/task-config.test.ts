@@ -115,9 +115,11 @@ describe("a task's configuration file", () => {
       script_path: "script.py",
       clusters: { atena02: {}, azure: {} },
       colour: "red",
+      shape: "round",
     });
     assert.deepEqual(problems, [
       "colour: is no field of a task's configuration; it has dataset_name, model_params, runner_location, model_tracking, tracking_uri, experiment_name, script_path, script_name, clusters",
+      "shape: is none, either",
       "model_params: must be an object in braces",
       'dataset_name: "cheese" is not there: no file /cheese.csv, and no such name in LONGSHORE_DATASETS (none)',
       'runner_location: "aws" is not in clusters, which has atena02, azure',

@@ -35,7 +35,7 @@ export class Context implements AsyncDisposable {
     const { LONGSHORE_SERVER = "" } = this.process.env;
     this.server = options.server ?? (LONGSHORE_SERVER === "" ? DEFAULT_SERVER : LONGSHORE_SERVER);
     const { env } = this.process;
-    this.#options = () => optionsFromEnvironment(connectionVariables(env, options));
+    this.#options = () => optionsFromEnvironment(connectionVariables(env, options), flagNames(options));
     this.json = options.json === true;
     this.quiet = options.quiet === true;
   }
@@ -48,6 +48,15 @@ export class Context implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client?.[Symbol.asyncDispose]();
   }
+}
+
+/** What people typed is what they are told of. */
+function flagNames({ tlsCa, tlsCert, tlsKey }: GlobalOptions): Parameters<typeof optionsFromEnvironment>[1] {
+  return {
+    ...(tlsCa !== undefined && { LONGSHORE_TLS_CA: "--tls-ca" }),
+    ...(tlsCert !== undefined && { LONGSHORE_TLS_CLIENT_CERT: "--tls-cert" }),
+    ...(tlsKey !== undefined && { LONGSHORE_TLS_CLIENT_KEY: "--tls-key" }),
+  };
 }
 
 /** What is given on the command line wins over the environment; a token file over a token, too. */

@@ -43,16 +43,22 @@ export interface ConnectionVariables {
   readonly LONGSHORE_ALLOW_INSECURE?: string;
 }
 
-/** Connection options from environment variables; empty ones count as unset. Throws BadConnection for files that cannot be read. */
-export function optionsFromEnvironment(env: ConnectionVariables): LongshoreOptions {
-  const file = (name: keyof ConnectionVariables) => {
+/**
+ * Connection options from environment variables; empty ones count as unset. `names` says what else people called one of them, such
+ * as an option of theirs. Throws BadConnection for files that cannot be read, or hold something else.
+ */
+export function optionsFromEnvironment(
+  env: ConnectionVariables,
+  names: { readonly [Name in keyof ConnectionVariables]?: string } = {},
+): LongshoreOptions {
+  const file = (name: keyof ConnectionVariables, kind: Pem) => {
     const path = env[name] ?? "";
-    return path === "" ? undefined : readPem(path, name);
+    return path === "" ? undefined : readPem(path, names[name] ?? name, kind);
   };
   const pems = {
-    ca: file("LONGSHORE_TLS_CA"),
-    certificate: file("LONGSHORE_TLS_CLIENT_CERT"),
-    key: file("LONGSHORE_TLS_CLIENT_KEY"),
+    ca: file("LONGSHORE_TLS_CA", "certificate"),
+    certificate: file("LONGSHORE_TLS_CLIENT_CERT", "certificate"),
+    key: file("LONGSHORE_TLS_CLIENT_KEY", "key"),
   };
   const asked = Object.values(pems).some((pem) => pem !== undefined);
   return {
@@ -113,12 +119,23 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-function readPem(path: string, name: string): Buffer {
+type Pem = keyof typeof PEM;
+
+const PEM = {
+  certificate: /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/,
+  key: /-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----/,
+} as const;
+
+/** OpenSSL takes authorities without a single certificate, and later trusts no server at all. */
+function readPem(path: string, name: string, kind: Pem): Buffer {
+  let bytes: Buffer;
   try {
-    return readFileSync(path);
+    bytes = readFileSync(path);
   } catch (cause) {
     throw new BadConnection(`${name} ${path} cannot be read: ${messageOf(cause)}`, { cause });
   }
+  if (PEM[kind].test(bytes.toString("latin1"))) return bytes;
+  throw new BadConnection(`${name} ${path} holds no ${kind} as PEM (-----BEGIN ...)`);
 }
 
 function messageOf(error: unknown): string {

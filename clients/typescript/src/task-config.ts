@@ -157,9 +157,12 @@ class ConfigReader {
     known: readonly string[],
     what: string,
   ): void {
-    for (const name of Object.keys(fields))
-      if (!known.includes(name))
-        this.refuse(`${prefix}${name}`, `is no field of ${what}; it has ${known.join(", ")}`);
+    const unknown = Object.keys(fields).filter((name) => !known.includes(name));
+    for (const [index, name] of unknown.entries()) {
+      const description =
+        index === 0 ? `is no field of ${what}; it has ${known.join(", ")}` : "is none, either";
+      this.refuse(`${prefix}${name}`, description);
+    }
   }
 
   text(field: string, value: unknown = this.fields[field]): string | undefined {

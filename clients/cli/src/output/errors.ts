@@ -16,7 +16,10 @@ import { describeUnreachable } from "./unreachable.ts";
 export function describeError(error: unknown, server: string): string[] {
   if (error instanceof UsageError) return [`error: ${printable(error.message)}`];
   if (error instanceof InvalidRequest) {
-    return table("the request", error.violations, ({ field, description }) => [flagOf(field), description]);
+    return table("the request", error.violations, ({ field, description }) => [
+      flagOf(field),
+      withFlags(description),
+    ]);
   }
   if (error instanceof BadSource) {
     return table("what is to be sent", error.problems, ({ path, problem }) => [path, problem]);
@@ -26,13 +29,14 @@ export function describeError(error: unknown, server: string): string[] {
       `  ${printable(subject)}`,
       printable(description),
     ]);
-    return [`error: ${printable(error.message)}`, ...formatTable(rows)];
+    return [`error: ${withFlags(printable(error.message))}`, ...formatTable(rows)];
   }
   if (error instanceof Unavailable && error.unreachable)
     return describeUnreachable(error.message, printable(server));
   if (error instanceof ConnectionLost)
     return [`error: the connection to ${printable(server)} was lost; try again`];
-  if (error instanceof ServerFault && error.requestId !== "") {
+  // The server's own message names it already; one that comes by way of a proxy may not.
+  if (error instanceof ServerFault && !error.message.includes(error.requestId)) {
     return [
       `error: ${printable(error.message)}`,
       `  the server's log has more under ${printable(error.requestId)}`,

@@ -45,7 +45,21 @@ const FLAGS: Readonly<Record<string, string>> = {
   "environment.preload": "--preload",
   "filter.start_time": "--since",
   "filter.end_time": "--until",
+  args: "arguments after --",
+  command: "--command",
+  archive_sha256: "what is to run",
+  overlap: "--overlap",
+  url: "URL",
 };
+
+/** Fields that cannot be mistaken for words of a sentence. */
+const TELLING = new RegExp(
+  `(?<![\\w.])(?:${Object.keys(FLAGS)
+    .filter((field) => /[_.]/.test(field))
+    .map((field) => field.replaceAll(".", "\\."))
+    .join("|")})(?![\\w.]\\w)(?!\\w)`,
+  "g",
+);
 
 /** "env[KEY]" and "labels.team" are parts of a field that one flag sets. */
 export function flagOf(field: string): string {
@@ -61,5 +75,5 @@ export function flagOf(field: string): string {
 
 /** A sentence of the server's with the flags that people typed in place of the fields that it names. */
 export function withFlags(text: string): string {
-  return text.replace(/\bresources\.\w+/g, flagOf);
+  return text.replace(TELLING, flagOf);
 }

@@ -174,9 +174,10 @@ class _Reader:
         self._violations.append(FieldViolation(field, description))
 
     def refuse_unknown(self, prefix: str, fields: Mapping[str, Any], known: Sequence[str], what: str) -> None:
-        for name in fields:
-            if name not in known:
-                self.refuse(f"{prefix}{name}", f"is no field of {what}; it has {', '.join(known)}")
+        unknown = [name for name in fields if name not in known]
+        for index, name in enumerate(unknown):
+            description = "is none, either" if index else f"is no field of {what}; it has {', '.join(known)}"
+            self.refuse(f"{prefix}{name}", description)
 
     def text(self, field: str, fields: Mapping[str, Any] | None = None) -> str | None:
         value = (self.fields if fields is None else fields).get(field.rpartition(".")[2])
