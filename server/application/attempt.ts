@@ -80,7 +80,8 @@ export class Attempt {
         const frames = await reading.poll();
         if (frames !== undefined) this.#take(frames, signal);
         else if (final) break;
-        else await this.#latch.wait(signal);
+        // Not on the one signal of all attempts: its listeners are looked through at each wait.
+        else await this.#latch.wait(both);
         signal.throwIfAborted();
         if (this.#fault !== undefined) throw this.#fault.error;
       }
