@@ -18,6 +18,7 @@ export class Intake implements AsyncDisposable {
   readonly #archives: ArchiveReader;
   readonly #declared: BlobFormat | null;
   readonly #mustBeArchive: boolean;
+  readonly #upload: string | undefined;
   readonly #hash = createHash("sha256");
   #bytes = 0;
   #head: Uint8Array[] = [];
@@ -25,8 +26,15 @@ export class Intake implements AsyncDisposable {
   #format: BlobFormat | undefined;
   #check: ArchiveCheck | undefined;
 
-  constructor(options: { archives: ArchiveReader; declared: BlobFormat | null; mustBeArchive: boolean }) {
+  /** `upload`: where all that is taken lies as well, by the time of `finish`; see ArchiveReader.begin. */
+  constructor(options: {
+    archives: ArchiveReader;
+    declared: BlobFormat | null;
+    mustBeArchive: boolean;
+    upload?: string;
+  }) {
     this.#archives = options.archives;
+    this.#upload = options.upload;
     this.#declared = options.declared;
     this.#mustBeArchive = options.mustBeArchive;
   }
@@ -74,7 +82,7 @@ export class Intake implements AsyncDisposable {
     const format = this.#declared === "RAW" ? "RAW" : this.#tell(head);
     this.#format = format;
     if (format === "RAW") return;
-    this.#check = await this.#archives.begin(format);
+    this.#check = await this.#archives.begin(format, this.#upload);
     await this.#check.write(head);
   }
 

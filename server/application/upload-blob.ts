@@ -137,6 +137,7 @@ export class UploadBlob {
       archives: this.#archives,
       declared: header.format,
       mustBeArchive: purpose === "project",
+      upload: staged.path,
     });
     try {
       const receivedBytes = await this.#receive(upload, room, staged, intake, chunks, signal);
@@ -241,7 +242,11 @@ export class UploadBlob {
     const format = () => intake.format ?? "RAW";
     try {
       await using archive = await intake.finish(staged.path, signal);
-      await archive?.keep(sha256);
+      if (archive !== undefined) {
+        // What is kept may be these very bytes.
+        await staged.commit();
+        await archive.keep(sha256);
+      }
       await staged.promote(sha256);
       const manifest = archive?.manifest ?? null;
       const time = this.#clock();

@@ -1,20 +1,38 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { FileBlobStore } from "#server/adapters/blobs/file-blob-store.ts";
 import {
   BadArchive,
   InvalidRequest,
   NotFound,
   OffsetBeyondEnd,
+  StoreAway,
   UploadInProgress,
   WrongOffset,
 } from "#server/domain/errors.ts";
+import { TAR_END, tarHeader, tarPadding } from "../../clients/typescript/src/tar-header.ts";
 import { file, tar } from "../fixtures/archives/raw-tar.ts";
 import { zip } from "../fixtures/archives/raw-zip.ts";
 import { unpack } from "../support/archive-lab.ts";
 import { cut, digestOf, Harbour, lostAfter, project, TENANT, TIME, unread } from "../support/harbour.ts";
+
+/** As the clients pack, which is the canonical form. */
+function packed(): Buffer {
+  const data = randomBytes(400_000);
+  return Buffer.concat([
+    tarHeader({ path: "main.py", isFolder: false, executable: false, size: 1 }),
+    Buffer.from("1"),
+    tarPadding(1),
+    tarHeader({ path: "src", isFolder: true, executable: true, size: 0 }),
+    tarHeader({ path: "src/data.bin", isFolder: false, executable: false, size: data.length }),
+    data,
+    tarPadding(data.length),
+    TAR_END,
+  ]);
+}
 
 describe("upload: what is stored", () => {
   for (const [title, format, bytes] of [
@@ -112,6 +130,70 @@ describe("upload: what is known to one tenant is not known to another", () => {
     assert.equal((await harbour.get.execute("other", digestOf(bytes))).committedBytes, 0);
     assert.equal((await harbour.send(bytes, {}, { tenant: "other" })).receivedBytes, bytes.length);
     assert.equal((await harbour.get.execute(TENANT, digestOf(bytes))).state, "PARTIAL");
+  });
+});
+
+describe("upload: packed as the clients pack", () => {
+  const inodes = async (harbour: Harbour, sha256: string) => {
+    const canonical = (await harbour.archives.canonicalTar(sha256)) ?? "";
+    const blob = harbour.folder.at("blobs", "sha256", sha256.slice(0, 2), sha256);
+    return [(await stat(canonical)).ino, (await stat(blob)).ino];
+  };
+
+  for (const [title, from] of [
+    ["in one go", 0],
+    ["cut and gone on with", 200_000],
+  ] as const) {
+    test(`sent ${title}, it is written once: blob and canonical tar are one file`, async () => {
+      await using harbour = await Harbour.open();
+      const bytes = packed();
+      if (from > 0)
+        await assert.rejects(harbour.send(bytes, {}, { chunks: lostAfter(bytes, from) }), /client is gone/);
+      const { sha256, manifest } = await harbour.send(bytes, { offsetBytes: from });
+      const [canonical, blob] = await inodes(harbour, sha256);
+      assert.equal(canonical, blob);
+      assert.deepEqual(await harbour.downloaded(sha256), bytes);
+      assert.deepEqual([...(await unpack(bytes)).keys()], ["main.py", "src", "src/data.bin"]);
+      assert.equal(manifest?.tarBytes, bytes.length);
+      assert.deepEqual(await harbour.leftovers(), []);
+      // Each goes by its own name.
+      await harbour.archives.remove(sha256);
+      assert.deepEqual(await harbour.downloaded(sha256), bytes);
+      const made = await harbour.recheck.canonicalTar(sha256, "TAR");
+      await harbour.blobs.remove(sha256);
+      assert.deepEqual(await readFile(made), bytes);
+    });
+  }
+
+  test("what is left of an upload that the store did not take is never written to any more", async () => {
+    let away = true;
+    await using harbour = await Harbour.open((directory) => {
+      const blobs = new FileBlobStore({ directory });
+      const stage = blobs.stage.bind(blobs);
+      blobs.stage = async (key) => {
+        const staged = await stage(key);
+        const promote = staged.promote.bind(staged);
+        staged.promote = async (sha256) => {
+          if (away) throw new StoreAway("the store is away", 1000);
+          await promote(sha256);
+        };
+        return staged;
+      };
+      return { blobs };
+    });
+    const bytes = packed();
+    const sha256 = digestOf(bytes);
+    await assert.rejects(harbour.send(bytes), StoreAway);
+    const canonical = (await harbour.archives.canonicalTar(sha256)) ?? "";
+    // The same digest with another size goes on with the same bytes.
+    const more = Buffer.concat([bytes, file("../evil.py")]);
+    const longer = { sha256, sizeBytes: more.length, offsetBytes: bytes.length };
+    await assert.rejects(harbour.send(more, longer), BadArchive);
+    assert.deepEqual(await readFile(canonical), bytes);
+    away = false;
+    await harbour.send(bytes);
+    assert.deepEqual(await harbour.downloaded(sha256), bytes);
+    assert.deepEqual(await harbour.leftovers(), []);
   });
 });
 

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { extract } from "tar-stream";
 import { FileArchiveReader } from "#server/adapters/archive/file-archive-reader.ts";
 import {
@@ -24,6 +24,8 @@ export type Verdict =
       readonly manifest: ArchiveManifest;
       readonly entries: ReadonlyMap<string, Unpacked>;
       readonly tar: Buffer;
+      /** The canonical tar and the upload are one file. */
+      readonly isUpload: boolean;
     }
   | { readonly accepted: false; readonly rule: string; readonly entry: string; readonly message: string };
 
@@ -41,9 +43,14 @@ export class ArchiveLab implements AsyncDisposable {
     this.reader = new FileArchiveReader({ directory: folder.path, limits });
   }
 
-  /** `cut` is the size of the chunks. Whatever the verdict, no half-made file may stay behind. */
-  async judge(bytes: Uint8Array, format: Exclude<BlobFormat, "RAW">, cut = 2 ** 20): Promise<Verdict> {
-    const verdict = await this.#judge(bytes, format, cut).catch((error: unknown): Verdict => {
+  /** `cut` is the size of the chunks; `shared` lends the upload to the reader. Whatever the verdict, no half-made file may stay behind. */
+  async judge(
+    bytes: Uint8Array,
+    format: Exclude<BlobFormat, "RAW">,
+    cut = 2 ** 20,
+    { shared = false } = {},
+  ): Promise<Verdict> {
+    const verdict = await this.#judge(bytes, format, cut, shared).catch((error: unknown): Verdict => {
       if (!(error instanceof BadArchive)) throw error;
       const { rule = "", entry = "" } = error.metadata;
       return { accepted: false, rule, entry, message: error.message };
@@ -57,10 +64,17 @@ export class ArchiveLab implements AsyncDisposable {
     await this.#folder[Symbol.asyncDispose]();
   }
 
-  async #judge(bytes: Uint8Array, format: Exclude<BlobFormat, "RAW">, cut: number): Promise<Verdict> {
+  async #judge(
+    bytes: Uint8Array,
+    format: Exclude<BlobFormat, "RAW">,
+    cut: number,
+    shared: boolean,
+  ): Promise<Verdict> {
     const sha256 = createHash("sha256").update(bytes).digest("hex");
     const path = this.#folder.at("upload");
-    await using check = await this.reader.begin(format);
+    // A new file each time: what was shared before must not change.
+    await rm(path, { force: true });
+    await using check = await this.reader.begin(format, shared ? path : undefined);
     for (let at = 0; at < bytes.length; at += cut) await check.write(bytes.subarray(at, at + cut));
     await writeFile(path, bytes);
     await using archive = await check.finish(path);
@@ -68,7 +82,8 @@ export class ArchiveLab implements AsyncDisposable {
     const canonical = await this.reader.canonicalTar(sha256);
     if (canonical === undefined) throw new Error("what was kept is not there");
     const tar = await readFile(canonical);
-    return { accepted: true, manifest: archive.manifest, entries: await unpack(tar), tar };
+    const isUpload = (await stat(canonical)).ino === (await stat(path)).ino;
+    return { accepted: true, manifest: archive.manifest, entries: await unpack(tar), tar, isUpload };
   }
 }
 

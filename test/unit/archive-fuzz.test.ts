@@ -9,6 +9,7 @@ import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { pack } from "tar-stream";
 import type { BlobFormat } from "#server/domain/blob.ts";
+import { TAR_END, tarHeader, tarPadding } from "../../clients/typescript/src/tar-header.ts";
 import {
   file,
   folder,
@@ -113,6 +114,7 @@ describe("archives: any tree packed by another hand comes out as it was", () => 
           );
           assert.equal(verdict.manifest.fileCount, tree.size);
           assertSound(verdict);
+          await assertLent(lab, verdict.tar, "TAR", Math.max(cut, 64), true);
         }),
         { numRuns: Math.ceil(RUNS / 3) },
       );
@@ -152,6 +154,15 @@ const seeds: readonly (readonly [Format, Buffer])[] = [
     }),
   ],
 ];
+
+/** As the clients pack, which is the canonical form: damaged late, it differs from it late. */
+const canonical = Buffer.concat([
+  tarHeader({ path: "d", isFolder: true, executable: true, size: 0 }),
+  clientFile("d/a.py", "print(1)\n"),
+  clientFile(`d/${"é".repeat(120)}`, "x".repeat(1500)),
+  clientFile("z", "z".repeat(512)),
+  TAR_END,
+]);
 
 const damage = (bytes: Buffer) =>
   fc.oneof(
@@ -216,6 +227,26 @@ describe("archives: damaged ones are refused or read in one way", () => {
     await collected.compareWithPython();
   });
 
+  test("so is what clients pack, damaged anywhere, whole or with more behind it", async () => {
+    await using collected = await Accepted.open();
+    await using lab = await ArchiveLab.open({ maxContentBytes: 2 ** 24 });
+    await assertLent(lab, canonical, "TAR", 4096, true);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(
+          damage(canonical),
+          fc.nat(30).map((n) => Buffer.concat([canonical, Buffer.alloc(n * 512)])),
+        ),
+        fc.integer({ min: 1, max: 2000 }),
+        async (damaged, cut) => {
+          await collected.judge(lab, damaged, "TAR", cut);
+        },
+      ),
+      { numRuns: RUNS * 2 },
+    );
+    await collected.compareWithPython();
+  });
+
   test("so are tars of crafted headers", async () => {
     await using collected = await Accepted.open();
     await using lab = await ArchiveLab.open({ maxContentBytes: 2 ** 24 });
@@ -251,7 +282,7 @@ class Accepted implements AsyncDisposable {
 
   async judge(lab: ArchiveLab, bytes: Buffer, format: Format, cut: number): Promise<void> {
     const verdict = await lab.judge(bytes, format);
-    const again = await lab.judge(bytes, format, cut);
+    const again = await assertLent(lab, bytes, format, cut);
     // Of several faults the first to be met is named, and that depends on how much has arrived.
     if (!verdict.accepted || !again.accepted) return assert.equal(again.accepted, verdict.accepted);
     assert.deepEqual(again, verdict);
@@ -282,6 +313,23 @@ class Accepted implements AsyncDisposable {
   }
 }
 
+/** Whether the reader may share the upload's bytes or not, it says and keeps the same, to the byte. */
+async function assertLent(
+  lab: ArchiveLab,
+  bytes: Buffer,
+  format: Format,
+  cut: number,
+  isUpload?: boolean,
+): Promise<Verdict> {
+  const written = await lab.judge(bytes, format, cut);
+  // A compressed upload is never the canonical tar.
+  if (format !== "TAR") return written;
+  const lent = await lab.judge(bytes, format, cut, { shared: true });
+  if (lent.accepted) assert.equal(lent.isUpload, isUpload ?? lent.tar.equals(bytes));
+  assert.deepEqual(lent.accepted ? { ...lent, isUpload: false } : lent, written);
+  return written;
+}
+
 function assertSound(verdict: Verdict & { accepted: true }): void {
   const seen = new Set<string>();
   for (const [name, { type, mode }] of verdict.entries) {
@@ -305,6 +353,12 @@ async function packedText(path: string): Promise<string> {
 
 function hasPython(): boolean {
   return spawnSync("python3", ["-c", "import tarfile, zipfile"]).status === 0;
+}
+
+function clientFile(path: string, content: string): Buffer {
+  const size = Buffer.byteLength(content);
+  const header = tarHeader({ path, isFolder: false, executable: false, size });
+  return Buffer.concat([header, Buffer.from(content), tarPadding(size)]);
 }
 
 function digestOf(content: string): string {

@@ -55,7 +55,7 @@ const DRIVERS: ReadonlyMap<RegExp, readonly string[]> = new Map([
   [/^standardwebhooks$/, ["server/adapters/webhook/"]],
   [/^nodemailer$/, ["server/adapters/mail/"]],
   [/^jose$/, ["server/adapters/oidc/"]],
-  [/^tar-stream$/, ["server/adapters/archive/", "clients/typescript/"]],
+  [/^tar-stream$/, []],
   [/^@opentelemetry\/(?!api$)/, ["server/adapters/telemetry/"]],
   [/^@grpc\/grpc-js$/, ["server/transport/", "clients/typescript/", "proto/gen/src/", "scripts/lib/"]],
 ]);

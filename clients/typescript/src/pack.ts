@@ -2,14 +2,11 @@ import { createHash } from "node:crypto";
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pack as createPack, type Header, type Pack } from "tar-stream";
 import { BadSource } from "./errors.ts";
+import { TAR_END, tarHeader, tarPadding } from "./tar-header.ts";
 import type { Progress } from "./upload.ts";
 import { CHUNK_BYTES, readFileFrom, type UploadSource } from "./upload-source.ts";
 import { type WalkedEntry, walkFolder } from "./walk.ts";
-
-/** 1980, the first year that zip files can name: programs that zip their own project fail on anything earlier. */
-const FIXED_TIME = new Date("1980-01-01T00:00:00Z");
 
 export interface PackedFolder extends UploadSource, AsyncDisposable {
   readonly files: number;
@@ -61,8 +58,6 @@ async function packEntries(
   }
 }
 
-type EntryHeader = Pick<Header, "name" | "type" | "mode" | "uid" | "gid" | "mtime">;
-
 interface WrittenTar {
   readonly sha256: string;
   readonly sizeBytes: number;
@@ -77,107 +72,80 @@ async function writeTar(
 ): Promise<WrittenTar> {
   const output = await open(path, "wx", 0o600);
   try {
-    const tar = createPack();
-    const [contentBytes, drained] = await Promise.all([
-      addEntries(tar, folder, entries, options),
-      drain(tar, output),
-    ]);
-    return { ...drained, contentBytes };
+    const tar = new TarFile(output);
+    let files = 0;
+    let contentBytes = 0;
+    for (const entry of entries) {
+      options.signal?.throwIfAborted();
+      if (entry.isFolder) await tar.write(tarHeader({ ...entry, size: 0 }));
+      else {
+        contentBytes += await addFile(tar, entry, folder);
+        files += 1;
+        options.onProgress?.({ phase: "packing", files, bytes: contentBytes, done: false });
+      }
+    }
+    await tar.write(TAR_END);
+    return { ...(await tar.finish()), contentBytes };
   } finally {
     await output.close();
   }
 }
 
-/** Writes and digests what the packer makes, gathered: it hands out headers of 512 bytes. */
-async function drain(tar: Pack, output: FileHandle): Promise<{ sha256: string; sizeBytes: number }> {
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  let waiting: Buffer[] = [];
-  let waitingBytes = 0;
-  const flush = async () => {
-    await output.writeFile(Buffer.concat(waiting));
-    waiting = [];
-    waitingBytes = 0;
-  };
-  // Typed as unknown by the package; a packer hands out buffers only.
-  for await (const chunk of tar as AsyncIterable<Buffer>) {
-    hash.update(chunk);
-    sizeBytes += chunk.length;
-    waiting.push(chunk);
-    waitingBytes += chunk.length;
-    if (waitingBytes >= CHUNK_BYTES) await flush();
-  }
-  if (waiting.length > 0) await flush();
-  return { sha256: hash.digest("hex"), sizeBytes };
-}
+/** Writes and digests, gathered: headers have 512 bytes, and so have many files. */
+class TarFile {
+  readonly #output: FileHandle;
+  readonly #hash = createHash("sha256");
+  readonly #buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  #buffered = 0;
+  #sizeBytes = 0;
 
-async function addEntries(
-  tar: Pack,
-  folder: string,
-  entries: readonly WalkedEntry[],
-  options: PackOptions,
-): Promise<number> {
-  let files = 0;
-  let bytes = 0;
-  try {
-    for (const entry of entries) {
-      options.signal?.throwIfAborted();
-      const header: EntryHeader = {
-        name: entry.isFolder ? `${entry.path}/` : entry.path,
-        type: entry.isFolder ? "directory" : "file",
-        mode: entry.executable ? 0o755 : 0o644,
-        uid: 0,
-        gid: 0,
-        mtime: FIXED_TIME,
-      };
-      if (entry.isFolder) await addFolder(tar, header);
-      else {
-        bytes += await addFile(tar, header, entry.file, folder);
-        files += 1;
-        options.onProgress?.({ phase: "packing", files, bytes, done: false });
-      }
-    }
-    tar.finalize();
-    return bytes;
-  } catch (error) {
-    tar.destroy(error instanceof Error ? error : new Error(String(error)));
-    throw error;
+  constructor(output: FileHandle) {
+    this.#output = output;
   }
-}
 
-function addFolder(tar: Pack, header: EntryHeader): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  tar.entry(header, (error) => (error ? reject(error) : resolve()));
-  return promise;
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#buffered + bytes.length > this.#buffer.length) await this.#flush();
+    if (bytes.length >= this.#buffer.length) return this.#put(bytes);
+    this.#buffer.set(bytes, this.#buffered);
+    this.#buffered += bytes.length;
+  }
+
+  async finish(): Promise<{ sha256: string; sizeBytes: number }> {
+    await this.#flush();
+    return { sha256: this.#hash.digest("hex"), sizeBytes: this.#sizeBytes };
+  }
+
+  async #flush(): Promise<void> {
+    await this.#put(this.#buffer.subarray(0, this.#buffered));
+    this.#buffered = 0;
+  }
+
+  async #put(bytes: Uint8Array): Promise<void> {
+    this.#hash.update(bytes);
+    await this.#output.writeFile(bytes);
+    this.#sizeBytes += bytes.length;
+  }
 }
 
 /** Copies exactly the size that the header promised: a file may change while it is read. */
-async function addFile(tar: Pack, header: EntryHeader, file: string, folder: string): Promise<number> {
-  const refuse = (problem: string) => new BadSource(folder, [{ path: header.name, problem }]);
+async function addFile(tar: TarFile, entry: WalkedEntry, folder: string): Promise<number> {
+  const refuse = (problem: string) => new BadSource(folder, [{ path: entry.path, problem }]);
   const changed = () => refuse("changed while it was packed; try again");
-  const input = await open(file).catch((error: Error) => {
+  const input = await open(entry.file).catch((error: Error) => {
     throw refuse(`cannot be read: ${error.message}`);
   });
   try {
     const { size } = await input.stat();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const sink = tar.entry({ ...header, size }, (error) => (error ? reject(error) : resolve()));
-    // The callback tells the same; without a listener the event would end the process.
-    sink.on("error", reject);
-    // Also when writing stops before it is awaited.
-    promise.catch(() => undefined);
+    await tar.write(tarHeader({ ...entry, size }));
+    const piece = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, size));
     for (let position = 0; position < size; ) {
-      const length = Math.min(CHUNK_BYTES, size - position);
-      const { buffer, bytesRead } = await input.read(Buffer.allocUnsafe(length), 0, length, position);
+      const { bytesRead } = await input.read(piece, 0, Math.min(piece.length, size - position), position);
       if (bytesRead === 0) throw changed();
       position += bytesRead;
-      if (!sink.write(buffer.subarray(0, bytesRead))) {
-        await Promise.race([promise, new Promise<void>((room) => sink.once("drain", () => room()))]);
-      }
+      await tar.write(piece.subarray(0, bytesRead));
     }
-    sink.end(undefined);
-    await promise;
     if ((await input.stat()).size !== size) throw changed();
+    await tar.write(tarPadding(size));
     return size;
   } finally {
     await input.close();

@@ -9,6 +9,7 @@ import { ChunkPipe } from "./chunk-pipe.ts";
 import { gunzip } from "./gzip.ts";
 import { Inventory } from "./inventory.ts";
 import { readTar } from "./tar-reader.ts";
+import { UploadMirror } from "./upload-mirror.ts";
 import { looksLikeZip } from "./zip-ends.ts";
 import { readZip } from "./zip-reader.ts";
 
@@ -24,6 +25,8 @@ export interface CheckOptions {
   readonly limits: ArchiveLimits;
   /** A new file for the canonical tar; removed with the check. */
   readonly path: string;
+  /** Where the upload lies whole by the end of the check, for good; undefined where it does not. */
+  readonly upload: string | undefined;
   readonly keep: (sha256: string, draft: Draft) => Promise<void>;
 }
 
@@ -31,8 +34,12 @@ export async function beginCheck(
   format: Exclude<BlobFormat, "RAW">,
   options: CheckOptions,
 ): Promise<ArchiveCheck> {
-  const tar = await CanonicalTar.create(options.path);
-  return format === "ZIP" ? new ZipCheck(tar, options) : new TarCheck(tar, format, options);
+  const { path, upload } = options;
+  if (format === "ZIP") return new ZipCheck(await CanonicalTar.create(path), options);
+  // Compressed, it cannot be the canonical tar.
+  const original =
+    format === "TAR" && upload !== undefined ? { path: upload, mirror: new UploadMirror() } : undefined;
+  return new TarCheck(await CanonicalTar.create(path, original), format, options, original?.mirror);
 }
 
 /** Checks a tar while it arrives: each write settles once its bytes are parsed and rewritten. */
@@ -43,11 +50,16 @@ class TarCheck implements ArchiveCheck {
   readonly #done: Promise<Draft>;
   #isOver = false;
 
-  constructor(tar: CanonicalTar, format: "TAR" | "TAR_GZ", options: CheckOptions) {
+  constructor(
+    tar: CanonicalTar,
+    format: "TAR" | "TAR_GZ",
+    options: CheckOptions,
+    mirror: UploadMirror | undefined,
+  ) {
     this.#options = options;
     this.#tar = tar;
     const { limits } = options;
-    const uploaded = new ByteReader(this.#pipe);
+    const uploaded = new ByteReader(mirror === undefined ? this.#pipe : mirror.watch(this.#pipe));
     const plain = format === "TAR" ? uploaded : new ByteReader(gunzip(uploaded, limits));
     this.#done = rewrite(readTar(plain, limits), tar, options).finally(() => plain.close());
     // Whoever writes next learns of a failure; nobody may be waiting just now.

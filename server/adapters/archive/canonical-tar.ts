@@ -1,10 +1,15 @@
-import { type FileHandle, open } from "node:fs/promises";
+import { constants } from "node:fs";
+import { copyFile, type FileHandle, link, open, rm } from "node:fs/promises";
 import { EarlySync } from "../../domain/early-sync.ts";
 import type { PackedFile } from "../../domain/ports/archive-reader.ts";
-import { storageError } from "../../domain/storage-error.ts";
+import { hasCode, storageError } from "../../domain/storage-error.ts";
 import { BLOCK, MAX_OCTAL_SIZE } from "./tar-header.ts";
+import type { UploadMirror } from "./upload-mirror.ts";
 
 const BUFFER_BYTES = 256 * 1024;
+const COPY_BYTES = 2 ** 20;
+/** Why a file cannot have a second name. */
+const LINKLESS = ["EXDEV", "EPERM", "ENOTSUP", "EMLINK"];
 const MAX_NAME_BYTES = 100;
 const ZEROS = new Uint8Array(2 * BLOCK);
 
@@ -18,49 +23,71 @@ interface Header {
   readonly readOnly?: boolean;
 }
 
+/** An upload that the canonical tar may turn out to be. */
+export interface Original {
+  /** Where all of it lies by the time that the canonical tar ends, never to change again. */
+  readonly path: string;
+  readonly mirror: UploadMirror;
+}
+
 /**
  * Writes the one form that is ever unpacked: ustar without prefixes, files and folders only, every folder before what lies
  * in it, owner 0, modes 0644 and 0755; a PAX header with `path` or `size` only where ustar cannot hold them.
+ *
+ * What an original repeats is compared and not written. Where all of it is the same, the two become one file; where they part,
+ * the bytes before are brought over at the end.
  */
 export class CanonicalTar implements AsyncDisposable {
+  readonly #path: string;
   readonly #file: FileHandle;
+  readonly #original: Original | undefined;
   readonly #early: EarlySync;
   readonly #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
+  /** Of the last file. Written late, since the parser reads that of the upload only when it looks for the next entry. */
+  #padding = 0;
+  #repeated = 0;
   #buffered = 0;
   #written = 0;
 
-  static async create(path: string): Promise<CanonicalTar> {
-    return new CanonicalTar(await open(path, "wx", 0o600));
+  static async create(path: string, original?: Original): Promise<CanonicalTar> {
+    return new CanonicalTar(path, await open(path, "wx", 0o600), original);
   }
 
-  private constructor(file: FileHandle) {
+  private constructor(path: string, file: FileHandle, original: Original | undefined) {
+    this.#path = path;
     this.#file = file;
+    this.#original = original;
     this.#early = new EarlySync(() => file.datasync());
   }
 
   get bytes(): number {
-    return this.#written + this.#buffered;
+    return this.#repeated + this.#written + this.#buffered;
   }
 
   async folder(path: string, mtimeSeconds: number): Promise<void> {
+    await this.#pad();
     await this.#write(header({ path, kind: "folder", size: 0, executable: true, mtimeSeconds }));
   }
 
   /** `content` yields exactly `size` bytes. */
   async file(entry: Omit<Header, "kind">, content: AsyncIterable<Uint8Array>): Promise<void> {
+    await this.#pad();
     await this.#write(header({ ...entry, kind: "file" }));
     const start = this.bytes;
     for await (const piece of content) await this.#write(piece);
     if (this.bytes - start !== entry.size) {
       throw new Error(`${entry.path} gave ${this.bytes - start} bytes in place of ${entry.size}`);
     }
-    await this.#write(ZEROS.subarray(0, padding(entry.size)));
+    this.#padding = padding(entry.size);
   }
 
-  /** Ends the archive and makes it durable. */
+  /** Ends the archive and makes it durable; where it is its original, that one's writer does. */
   async end(): Promise<void> {
+    await this.#pad();
     await this.#write(ZEROS);
+    if (this.#original?.mirror.isWhole()) return await this.#guard(this.#become(this.#original.path));
     await this.#flush();
+    if (this.#original !== undefined) await this.#guard(this.#bringOver(this.#original.path));
     await this.#guard(this.#early.settled());
     await this.#guard(this.#file.datasync());
   }
@@ -69,7 +96,16 @@ export class CanonicalTar implements AsyncDisposable {
     await this.#file.close();
   }
 
+  async #pad(): Promise<void> {
+    await this.#write(ZEROS.subarray(0, this.#padding));
+    this.#padding = 0;
+  }
+
   async #write(bytes: Uint8Array): Promise<void> {
+    if (this.#original?.mirror.repeats(bytes)) {
+      this.#repeated += bytes.length;
+      return;
+    }
     if (this.#buffered + bytes.length > BUFFER_BYTES) await this.#flush();
     if (bytes.length >= BUFFER_BYTES) return this.#put(bytes);
     this.#buffer.set(bytes, this.#buffered);
@@ -84,10 +120,40 @@ export class CanonicalTar implements AsyncDisposable {
   async #put(bytes: Uint8Array): Promise<void> {
     let done = 0;
     while (done < bytes.length) {
-      done += (await this.#guard(this.#file.write(bytes, done, bytes.length - done))).bytesWritten;
+      const place = this.#repeated + this.#written + done;
+      done += (await this.#guard(this.#file.write(bytes, done, bytes.length - done, place))).bytesWritten;
     }
     this.#written += bytes.length;
     this.#early.wrote(bytes.length);
+  }
+
+  async #become(original: string): Promise<void> {
+    await rm(this.#path);
+    try {
+      await link(original, this.#path);
+    } catch (error) {
+      // Another file system, one without links, or one too many: a copy is as good.
+      if (!LINKLESS.some((code) => hasCode(error, code))) throw error;
+      await copyFile(original, this.#path, constants.COPYFILE_EXCL);
+      await using copy = await open(this.#path, "r");
+      await copy.datasync();
+    }
+  }
+
+  /** The beginning that the two have in common. */
+  async #bringOver(original: string): Promise<void> {
+    if (this.#repeated === 0) return;
+    await using source = await open(original, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const piece = Buffer.allocUnsafe(COPY_BYTES);
+    for (let place = 0; place < this.#repeated; ) {
+      const most = Math.min(COPY_BYTES, this.#repeated - place);
+      const { bytesRead } = await source.read(piece, 0, most, place);
+      if (bytesRead === 0) throw new Error(`the upload ends at byte ${place} of ${this.#repeated}`);
+      for (let done = 0; done < bytesRead; )
+        done += (await this.#file.write(piece, done, bytesRead - done, place + done)).bytesWritten;
+      place += bytesRead;
+      this.#early.wrote(bytesRead);
+    }
   }
 
   async #guard<T>(work: Promise<T>): Promise<T> {

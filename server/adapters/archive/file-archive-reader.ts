@@ -47,12 +47,13 @@ export class FileArchiveReader implements ArchiveReader {
     return tellFormat(head);
   }
 
-  async begin(format: Exclude<BlobFormat, "RAW">): Promise<ArchiveCheck> {
+  async begin(format: Exclude<BlobFormat, "RAW">, upload?: string): Promise<ArchiveCheck> {
     try {
       await this.#prepared();
       return await beginCheck(format, {
         limits: this.limits,
         path: join(this.#temporary, `${randomUUID()}.tar`),
+        upload,
         keep: (sha256, draft) => this.#keep(sha256, draft),
       });
     } catch (error) {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { chmod, type FileHandle, lstat, mkdir, open, readdir, rm } from "node:fs/promises";
+import { chmod, copyFile, type FileHandle, lstat, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { EarlySync } from "../../domain/early-sync.ts";
 import { UploadInProgress } from "../../domain/errors.ts";
@@ -93,7 +93,7 @@ export class UploadStaging {
     this.#held.add(name);
     const path = join(this.#folder, name);
     try {
-      const file = await openStaged(path);
+      const file = await openStaged(path, join(this.#folder, `${UNNAMED}${randomUUID()}`));
       return new FileStagedBlob({
         path,
         file,
@@ -218,8 +218,8 @@ class FileStagedBlob implements StagedBlob {
   }
 }
 
-/** Created anew or taken up where it stopped; only a plain file of ours with one name is taken up. */
-async function openStaged(path: string): Promise<FileHandle> {
+/** Created anew or taken up where it stopped; only a plain file of ours is taken up. */
+async function openStaged(path: string, spare: string): Promise<FileHandle> {
   try {
     return await open(path, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   } catch (error) {
@@ -229,7 +229,16 @@ async function openStaged(path: string): Promise<FileHandle> {
   const stats = await file.stat();
   if (stats.isFile() && stats.nlink === 1) return file;
   await file.close();
-  throw new Error(`${path} is not a plain file of the server's; remove it`);
+  if (!stats.isFile()) throw new Error(`${path} is not a plain file of the server's; remove it`);
+  // It was kept as a canonical tar, but never reached the store: going on with it would write into that tar.
+  try {
+    await copyFile(path, spare, constants.COPYFILE_EXCL);
+    await rename(spare, path);
+  } catch (error) {
+    await rm(spare, { force: true });
+    throw error;
+  }
+  return await open(path, O_RDWR | O_APPEND | O_NOFOLLOW);
 }
 
 /** Keys come from clients; a digest of the key is a name that cannot be a path. */

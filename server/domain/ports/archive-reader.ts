@@ -12,7 +12,7 @@ export interface ArchiveCheck extends AsyncDisposable {
 /** An accepted archive, re-encoded: the only form that is ever unpacked. */
 export interface CheckedArchive extends AsyncDisposable {
   readonly manifest: ArchiveManifest;
-  /** Keeps the canonical tar and the list of paths under the digest of the upload. */
+  /** Keeps the canonical tar and the list of paths under the digest of the upload, which must be durable before. */
   keep(sha256: string): Promise<void>;
 }
 
@@ -31,7 +31,11 @@ export interface ArchiveReader {
   readonly limits: ArchiveLimits;
   /** The format that the first bytes (at least 512, or all there are) tell; RAW where they tell nothing. */
   detect(head: Uint8Array): BlobFormat;
-  begin(format: Exclude<BlobFormat, "RAW">): Promise<ArchiveCheck>;
+  /**
+   * `upload` names a file that has every byte written to the check when `finish` is called, and that nobody writes to from then
+   * on: what is kept may be that very file under a second name.
+   */
+  begin(format: Exclude<BlobFormat, "RAW">, upload?: string): Promise<ArchiveCheck>;
   /** Whether a file of this path (or a folder, with `folder`) is in the kept archive. */
   has(sha256: string, path: string, kind: "file" | "folder"): Promise<boolean>;
   /** Content of one file of the kept archive, at most its first bytes; undefined where there is no such file. */

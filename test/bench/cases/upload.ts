@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { Client, credentials } from "@grpc/grpc-js";
 import { Longshore } from "@longshore/client";
-import { file, TAR_END, tarHeader } from "../../fixtures/archives/raw-tar.ts";
+import { TAR_END, tarHeader, tarPadding } from "../../../clients/typescript/src/tar-header.ts";
 import { BareServer } from "../bare-peer.ts";
 import { BARE_UPLOAD_PATH } from "../bare-server.ts";
 import type { BenchCase, BenchContext } from "../bench-case.ts";
@@ -12,11 +12,15 @@ import { median, timed } from "../statistics.ts";
 
 const CHUNK_BYTES = 2 ** 20;
 
-/** A tar of a program and one large file, made as it is sent. */
+/** A program and one large file as the clients pack a folder, made as it is sent. */
 function* archive(dataBytes: number): Generator<Uint8Array> {
-  yield file("main.py", Buffer.from("print('hi')\n"));
-  yield tarHeader({ name: "data.bin", size: dataBytes });
+  const program = Buffer.from("print('hi')\n");
+  const plain = { isFolder: false, executable: false };
+  yield tarHeader({ ...plain, path: "data.bin", size: dataBytes });
   yield* pseudoRandom(dataBytes, CHUNK_BYTES);
+  yield tarHeader({ ...plain, path: "main.py", size: program.length });
+  yield program;
+  yield tarPadding(program.length);
   yield TAR_END;
 }
 

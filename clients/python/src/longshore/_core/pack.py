@@ -80,7 +80,7 @@ class _TarFile:
 
     def add(self, entry: WalkedEntry) -> None:
         if entry.is_folder:
-            self._write(header_of(f"{entry.path}/", is_folder=True, executable=True))
+            self._write(header_of(entry.path, is_folder=True, executable=True))
             return
         try:
             with open(entry.file, "rb", buffering=0) as file:

@@ -1,4 +1,7 @@
-"""The tar headers that the TypeScript client writes too, so that one project has one digest."""
+"""Tar headers in the one form that the server unpacks, and that the TypeScript client writes, too.
+
+One project has one digest that way, and the server keeps it as it came, where it has to write any other tar a second time.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,35 @@ BLOCK = 512
 END = bytes(2 * BLOCK)
 
 _FILE, _FOLDER, _EXTENDED = b"0", b"5", b"x"
+_MAX_NAME_BYTES = 100
+_MAX_OCTAL_SIZE = 0o77777777777
 
 
-def header_of(name: str, *, is_folder: bool, executable: bool, size: int = 0) -> bytes:
-    """Header of an entry, with an extended one before it where the name needs that: the form of tar-stream 3."""
-    mode = 0o755 if executable else 0o644
+def header_of(path: str, *, is_folder: bool, executable: bool, size: int = 0) -> bytes:
+    """The header of an entry; before it an extended one that holds what does not fit."""
+    name = _cut(path.encode())
+    records = b""
+    if name != path.encode():
+        records += _record(b" path=%s\n" % path.encode())
+    if size > _MAX_OCTAL_SIZE:
+        records += _record(b" size=%d\n" % size)
     kind = _FOLDER if is_folder else _FILE
-    split = _split(name)
-    if split is not None:
-        return _header(*split, mode, size, kind)
-    record = _record(f" path={name}\n".encode())
-    extended = _header(b"PaxHeader", b"", mode, len(record), _EXTENDED)
-    return extended + record + padding(len(record)) + _header(b"PaxHeader", b"", mode, size, kind)
+    header = _header(name, 0o755 if executable else 0o644, 0 if size > _MAX_OCTAL_SIZE else size, FIXED_TIME, kind)
+    if not records:
+        return header
+    return _header(b"PaxHeader", 0o644, len(records), 0, _EXTENDED) + records + padding(len(records)) + header
 
 
 def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def _split(name: str) -> tuple[bytes, bytes] | None:
-    """Name and prefix, where both fit and are ASCII."""
-    if not name.isascii():
-        return None
-    parts: list[str] = []
-    while len(name) > 100:
-        first, slash, name = name.partition("/")
-        if not slash:
-            return None
-        parts.append(first)
-    prefix = "/".join(parts)
-    return None if len(prefix) > 155 else (name.encode(), prefix.encode())
+def _cut(name: bytes) -> bytes:
+    """The longest beginning that fits the name field without cutting a character."""
+    end = min(len(name), _MAX_NAME_BYTES)
+    while end < len(name) and name[end] & 0xC0 == 0x80:
+        end -= 1
+    return name[:end]
 
 
 def _record(body: bytes) -> bytes:
@@ -49,31 +51,24 @@ def _record(body: bytes) -> bytes:
 
 
 def _octal(value: int, digits: int) -> bytes:
-    return b"%0*o " % (digits, value)
+    return b"%0*o\0" % (digits, value)
 
 
-def _size(size: int) -> bytes:
-    return _octal(size, 11) if size < 8**11 else b"\x80" + size.to_bytes(11, "big")
-
-
-def _header(name: bytes, prefix: bytes, mode: int, size: int, kind: bytes) -> bytes:
+def _header(name: bytes, mode: int, size: int, time: int, kind: bytes) -> bytes:
     fields = (
         (0, name),
-        (100, _octal(mode, 6)),
-        (108, _octal(0, 6)),
-        (116, _octal(0, 6)),
-        (124, _size(size)),
-        (136, _octal(FIXED_TIME, 11)),
+        (100, _octal(mode, 7)),
+        (108, _octal(0, 7)),
+        (116, _octal(0, 7)),
+        (124, _octal(size, 11)),
+        (136, _octal(time, 11)),
         (156, kind),
         (257, b"ustar\x0000"),
-        (329, _octal(0, 6)),
-        (337, _octal(0, 6)),
-        (345, prefix),
     )
     block = bytearray(BLOCK)
     for offset, value in fields:
         block[offset : offset + len(value)] = value
     # The checksum counts itself as spaces.
-    checksum = _octal(sum(block) + 8 * ord(" "), 6)
+    checksum = _octal(sum(block) + 8 * ord(" "), 6) + b" "
     block[148 : 148 + len(checksum)] = checksum
     return bytes(block)
