@@ -18,6 +18,12 @@ export interface KubernetesEntry {
   readonly kubeconfig: string | null;
   readonly context: string;
   readonly namespace: string;
+  /** Null: all tasks are in `namespace`. */
+  readonly namespacePerTenant: {
+    readonly prefix: string;
+    readonly create: boolean;
+    readonly resourceQuota: Readonly<Record<string, string>>;
+  } | null;
   /** What images that tasks name are called in the cluster's registry. */
   readonly images: ReadonlyMap<string, string>;
   readonly imagePullPolicy: "IfNotPresent" | "Always" | "Never";
@@ -90,6 +96,26 @@ const capacity = z
     }),
   );
 
+/** The rest of a namespace's 63 characters is the tenant's; the dash keeps the two apart. */
+const namespacePrefix = z
+  .string()
+  .regex(
+    /^[a-z]([a-z0-9-]{0,29}-)$/,
+    "is no prefix of small letters, digits and dashes, at most 31, that ends with a dash",
+  );
+
+const namespacePerTenant = z
+  .strictObject({
+    prefix: namespacePrefix.default("longshore-tenant-"),
+    create: z.boolean().default(false),
+    resource_quota: z.record(text, text).default({}),
+  })
+  .refine(({ create, resource_quota: quota }) => create || Object.keys(quota).length === 0, {
+    path: ["resource_quota"],
+    error: 'is for namespaces that the server makes: say "create": true, or put the quota into them by hand',
+  })
+  .transform(({ prefix, create, resource_quota: resourceQuota }) => ({ prefix, create, resourceQuota }));
+
 const kubernetes = z
   .strictObject({
     name,
@@ -97,6 +123,7 @@ const kubernetes = z
     kubeconfig: text.transform((path) => resolve(path)).optional(),
     context: text.default(""),
     namespace: text.default("longshore-tasks"),
+    namespace_per_tenant: namespacePerTenant.optional(),
     images: z.record(text, text).default({}),
     image_pull_policy: z.enum(["IfNotPresent", "Always", "Never"]).default("IfNotPresent"),
     image_pull_secrets: z.array(text).default([]),
@@ -113,6 +140,13 @@ const kubernetes = z
     hold: duration.default(24 * 3600_000),
     node_away: duration.default(60_000),
   })
+  .refine(
+    ({ namespace, namespace_per_tenant: own }) => own === undefined || !namespace.startsWith(own.prefix),
+    {
+      path: ["namespace_per_tenant", "prefix"],
+      error: 'is how "namespace" begins, which is no tenant\'s',
+    },
+  )
   .transform(
     (one): KubernetesEntry => ({
       name: one.name,
@@ -120,6 +154,7 @@ const kubernetes = z
       kubeconfig: one.kubeconfig ?? null,
       context: one.context,
       namespace: one.namespace,
+      namespacePerTenant: one.namespace_per_tenant ?? null,
       images: new Map(Object.entries(one.images)),
       imagePullPolicy: one.image_pull_policy,
       imagePullSecrets: one.image_pull_secrets,

@@ -248,6 +248,7 @@ export class RunAttempts {
       attempt: record.number,
       shape,
       placement: { account, partition, instanceType },
+      tenant: task.tenant,
     };
     try {
       const sandbox = await active.host.engine.create(order, this.#startSignal(active));

@@ -185,19 +185,25 @@ describe("the manifests for a cluster", async () => {
       const manifests = Manifests.parse(text);
       const { spec } = manifests.server.template;
       assert.deepEqual(unknownSettings(spec.containers[0].env.map(({ name }) => name)), []);
-      for (const [kind, name] of [
-        ["RoleBinding", "longshore-engine"],
-        ["ClusterRoleBinding", "longshore-nodes"],
-      ] as const)
-        assert.deepEqual(subjects.parse(manifests.get(kind, name).subjects), [
-          { kind: "ServiceAccount", name: spec.serviceAccountName, namespace: "longshore" },
-        ]);
+      for (const { kind, subjects: bound } of manifests.all.filter(({ kind }) => kind.endsWith("Binding")))
+        if (kind !== "ValidatingAdmissionPolicyBinding")
+          assert.deepEqual(subjects.parse(bound), [
+            { kind: "ServiceAccount", name: spec.serviceAccountName, namespace: "longshore" },
+          ]);
       const accounts = manifests.all.filter(({ kind }) => kind === "ServiceAccount");
       assert.deepEqual(
         accounts.map(({ metadata }) => metadata.namespace),
         ["longshore"],
       );
     }
+  });
+
+  test("keep the server that makes namespaces to those of tenants, by the account that it has there", {
+    skip,
+  }, async () => {
+    const manifests = Manifests.parse(await withComponents(["tenants-made-by-server"]));
+    const policy = JSON.stringify(manifests.get("ValidatingAdmissionPolicy", "longshore-tenant-maker"));
+    assert.ok(policy.includes("system:serviceaccount:longshore:longshore"), policy);
   });
 
   test("keep the pods of attempts from being evicted, by the label that these have", { skip }, async () => {

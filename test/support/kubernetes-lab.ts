@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp } from "node:fs/promises";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -75,10 +75,24 @@ export class KubernetesLab implements AsyncDisposable {
     return join(this.folder, "kc/longshore.kubeconfig");
   }
 
+  get adminKubeconfig(): string {
+    return join(this.folder, "kc/admin.kubeconfig");
+  }
+
   /** As the cluster's administrator: the tests' own way beside the engine's. */
   async kubectl(...args: string[]): Promise<string> {
-    const kubeconfig = join(this.folder, "kc/admin.kubeconfig");
-    return (await run("kone", ["kubectl", "--kubeconfig", kubeconfig, ...args])).stdout.trim();
+    return (await run("kone", ["kubectl", "--kubeconfig", this.adminKubeconfig, ...args])).stdout.trim();
+  }
+
+  /** Of the service account that deploy/kubernetes makes for a server, with nothing but what manifests give it. */
+  async accountKubeconfig(): Promise<string> {
+    const token = await this.kubectl("create", "token", "longshore", "-n", NAMESPACE, "--duration=1h");
+    const config = await readFile(this.adminKubeconfig, "utf8");
+    const path = join(this.folder, "kc/account.kubeconfig");
+    await writeFile(path, config.replace(/^users:.*$/m, `users: [{name: u, user: {token: ${token}}}]`), {
+      mode: 0o600,
+    });
+    return path;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -113,6 +127,7 @@ export class KubernetesBench implements AsyncDisposable {
       kubeconfig: this.#lab.kubeconfig,
       context: "",
       placement: DEFAULT_PLACEMENT,
+      namespacePerTenant: null,
       dataDirectory: this.path,
       installationId: this.installationId,
       runnerDirectory: join(IMAGE_FOLDER, "runner"),

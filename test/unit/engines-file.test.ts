@@ -37,6 +37,7 @@ describe("LONGSHORE_ENGINES", () => {
     assert.equal(cluster.holdMillis, 2 * 3_600_000);
     assert.equal(cluster.networkPolicyHolds, false);
     assert.equal(cluster.gvisorRuntimeClass, null);
+    assert.equal(cluster.namespacePerTenant, null);
     assert.deepEqual(docker, { name: "docker", kind: "docker" });
   });
 
@@ -56,6 +57,19 @@ describe("LONGSHORE_ENGINES", () => {
       },
     );
     await assert.rejects(enginesOf({ engines: [] }), ConfigError);
+  });
+
+  test("a namespace for each tenant has a prefix that is not that of all tasks, and a quota where the server makes it", async () => {
+    const withTenants = (namespace_per_tenant: object) =>
+      enginesOf({ engines: [{ name: "cluster", kind: "kubernetes", namespace_per_tenant }] });
+    const [cluster] = await withTenants({});
+    assert.ok(cluster?.kind === "kubernetes");
+    assert.deepEqual(cluster.namespacePerTenant, {
+      ...{ prefix: "longshore-tenant-", create: false, resourceQuota: {} },
+    });
+    await assert.rejects(withTenants({ prefix: "longshore-" }), /prefix is how "namespace" begins/);
+    await assert.rejects(withTenants({ prefix: "tenant" }), /ends with a dash/);
+    await assert.rejects(withTenants({ resource_quota: { pods: "5" } }), /"create": true/);
   });
 
   test("no two engines have one name, and no two are this host's Docker", async () => {

@@ -32,13 +32,9 @@ export function clusterError(error: unknown, doing: string): LongshoreError {
   const status = statusOf(error);
   const told = `the Kubernetes cluster could not ${doing}: ${messageOf(error)}`;
   if (status === 401 || status === 403)
-    return new Unavailable(
-      `${told}; deploy/kubernetes/access.yaml has the rights that the server needs`,
-      5000,
-      {
-        cause: error,
-      },
-    );
+    return new Unavailable(`${told}; deploy/kubernetes has the rights that the server needs`, 5000, {
+      cause: error,
+    });
   if (status === 400 || status === 422) return new SystemFault(told, {}, { cause: error });
   return new Unavailable(told, 1000, { cause: error });
 }

@@ -1,15 +1,20 @@
 import {
+  AuthenticationV1Api,
   BatchV1Api,
+  type Configuration,
   CoreV1Api,
   createConfiguration,
   Exec,
   KubeConfig,
+  type KubernetesObject,
+  KubernetesObjectApi,
   NetworkingV1Api,
   type RequestContext,
   type ResponseContext,
   ServerConfiguration,
   type V1ConfigMap,
   type V1Job,
+  type V1Namespace,
   type V1Node,
   type V1Pod,
   VersionApi,
@@ -24,49 +29,77 @@ const ANSWER_MILLIS = 30_000;
 /** The client gives a watch up after 30 s of silence: the cluster ends it sooner, and it goes on from there. */
 const WATCH_SECONDS = 20;
 const EXEC_MILLIS = 30_000;
+export const ALL_NAMESPACES = "";
+
+interface ClusterAddress {
+  readonly kubeconfig: string | null;
+  readonly context: string;
+}
 
 /** The cluster's API as far as the engine uses it, in one namespace. Rejects with Unavailable where it does not answer. */
 export class Cluster {
+  /** Empty, for lists and watches alone: all of them. */
   readonly namespace: string;
   readonly #config: KubeConfig;
+  readonly #api: Configuration;
   readonly #core: CoreV1Api;
   readonly #batch: BatchV1Api;
   readonly #networking: NetworkingV1Api;
-  readonly #version: VersionApi;
 
-  constructor({
-    kubeconfig,
-    context,
-    namespace,
-  }: { kubeconfig: string | null; context: string; namespace: string }) {
-    this.namespace = namespace;
-    this.#config = new KubeConfig();
-    try {
-      if (kubeconfig === null) this.#config.loadFromDefault();
-      else this.#config.loadFromFile(kubeconfig);
-      if (context !== "") this.#config.setCurrentContext(context);
-    } catch (error) {
-      throw new SystemFault(`the kubeconfig cannot be read: ${String(error)}`, {}, { cause: error });
-    }
-    const cluster = this.#config.getCurrentCluster();
-    if (cluster === null)
+  static connect({ namespace, ...address }: ClusterAddress & { namespace: string }): Cluster {
+    const config = readKubeconfig(address);
+    const server = config.getCurrentCluster()?.server;
+    if (server === undefined)
       throw new SystemFault(
-        `the kubeconfig names no cluster${context === "" ? "" : ` for context ${context}`}: set KUBECONFIG, or run the server in the cluster`,
+        `the kubeconfig names no cluster${address.context === "" ? "" : ` for context ${address.context}`}: set KUBECONFIG, or run the server in the cluster`,
       );
     // As the client itself makes it, with a deadline: by itself it waits for an answer for ever.
     const api = createConfiguration({
-      baseServer: new ServerConfiguration(cluster.server, {}),
-      authMethods: { default: this.#config },
+      baseServer: new ServerConfiguration(server, {}),
+      authMethods: { default: config },
       promiseMiddleware: [DEADLINE],
     });
+    return new Cluster(config, api, namespace);
+  }
+
+  private constructor(config: KubeConfig, api: Configuration, namespace: string) {
+    this.namespace = namespace;
+    this.#config = config;
+    this.#api = api;
     this.#core = new CoreV1Api(api);
     this.#batch = new BatchV1Api(api);
     this.#networking = new NetworkingV1Api(api);
-    this.#version = new VersionApi(api);
+  }
+
+  /** The same cluster, in another namespace. */
+  in(namespace: string): Cluster {
+    return namespace === this.namespace ? this : new Cluster(this.#config, this.#api, namespace);
   }
 
   async version(): Promise<string> {
-    return (await this.#ask("tell its version", () => this.#version.getCode({}))).gitVersion;
+    return (await this.#ask("tell its version", () => new VersionApi(this.#api).getCode({}))).gitVersion;
+  }
+
+  /** Who the server is there. */
+  async userName(): Promise<string> {
+    const review = await this.#ask("tell who the server is", () =>
+      new AuthenticationV1Api(this.#api).createSelfSubjectReview({ body: {} }),
+    );
+    return review.status?.userInfo?.username ?? "";
+  }
+
+  /** Its own namespace's object. */
+  async readNamespace(): Promise<V1Namespace | undefined> {
+    return await this.#unlessMissing("read a namespace", () =>
+      this.#core.readNamespace({ name: this.namespace }),
+    );
+  }
+
+  /** Of any kind. True unless there was one of that name already. */
+  async createObject(body: KubernetesObject): Promise<boolean> {
+    return await this.#unlessThere(`make ${body.kind} ${body.metadata?.name}`, () =>
+      new KubernetesObjectApi(this.#api).create(body),
+    );
   }
 
   /** Undefined where the server may not see nodes. */
@@ -111,7 +144,9 @@ export class Cluster {
   async listJobs(labelSelector: string): Promise<V1Job[]> {
     const { namespace } = this;
     const { items } = await this.#ask("list its jobs", () =>
-      this.#batch.listNamespacedJob({ namespace, labelSelector }),
+      namespace === ALL_NAMESPACES
+        ? this.#batch.listJobForAllNamespaces({ labelSelector })
+        : this.#batch.listNamespacedJob({ namespace, labelSelector }),
     );
     return items;
   }
@@ -150,7 +185,9 @@ export class Cluster {
   async listPods(labelSelector: string): Promise<{ pods: V1Pod[]; version: string }> {
     const { namespace } = this;
     const { items, metadata } = await this.#ask("list its pods", () =>
-      this.#core.listNamespacedPod({ namespace, labelSelector }),
+      namespace === ALL_NAMESPACES
+        ? this.#core.listPodForAllNamespaces({ labelSelector })
+        : this.#core.listNamespacedPod({ namespace, labelSelector }),
     );
     return { pods: items, version: metadata?.resourceVersion ?? "" };
   }
@@ -163,7 +200,10 @@ export class Cluster {
     signal: AbortSignal,
   ): Promise<void> {
     const watch = new Watch(this.#config);
-    const path = `/api/v1/namespaces/${encodeURIComponent(this.namespace)}/pods`;
+    const path =
+      this.namespace === ALL_NAMESPACES
+        ? "/api/v1/pods"
+        : `/api/v1/namespaces/${encodeURIComponent(this.namespace)}/pods`;
     const query = {
       labelSelector,
       resourceVersion,
@@ -246,6 +286,18 @@ export class Cluster {
       if (statusOf(error) === 409) return false;
       throw clusterError(error, doing);
     }
+  }
+}
+
+function readKubeconfig({ kubeconfig, context }: ClusterAddress): KubeConfig {
+  const config = new KubeConfig();
+  try {
+    if (kubeconfig === null) config.loadFromDefault();
+    else config.loadFromFile(kubeconfig);
+    if (context !== "") config.setCurrentContext(context);
+    return config;
+  } catch (error) {
+    throw new SystemFault(`the kubeconfig cannot be read: ${String(error)}`, {}, { cause: error });
   }
 }
 

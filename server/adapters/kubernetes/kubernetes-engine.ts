@@ -21,13 +21,14 @@ import { describeCapabilities } from "./capabilities.ts";
 import { Cluster } from "./cluster.ts";
 import { Courier, CourierRefused, signalRunner } from "./courier.ts";
 import { Images } from "./images.ts";
-import { COURIER, type ProgramVolume } from "./job-manifest.ts";
+import { COURIER } from "./job-manifest.ts";
 import { JournalMirror } from "./journal-mirror.ts";
 import { MirroredFiles } from "./mirrored-files.ts";
+import { openNamespaces } from "./open-namespaces.ts";
 import type { KubernetesEngineOptions } from "./options.ts";
 import { containerOf, isReady, isRunning } from "./pod-state.ts";
-import { installPrograms } from "./program-volume.ts";
 import { SandboxJobs } from "./sandbox-jobs.ts";
+import type { SandboxNamespaces } from "./sandbox-namespaces.ts";
 
 /** A killed runner still writes its end frame; one that does not end within this is killed by the cluster. */
 const KILL_BOUND_MILLIS = 10_000;
@@ -45,32 +46,28 @@ interface Parts {
   readonly cluster: Cluster;
   readonly images: Images;
   readonly jobs: SandboxJobs;
+  readonly namespaces: SandboxNamespaces;
   readonly mirrored: MirroredFiles;
-}
-
-/** What takes a cluster that answers. */
-interface Joined {
-  readonly volume: ProgramVolume;
-  readonly capabilities: EngineCapabilities;
 }
 
 /** Whether or not the cluster can be reached: `capabilities` joins it. Throws SystemFault for a kubeconfig that names none. */
 export async function openKubernetesEngine(options: KubernetesEngineOptions): Promise<KubernetesEngine> {
   const { name, installationId, placement, log } = options;
-  const cluster = new Cluster({ ...options, namespace: placement.namespace });
+  const cluster = Cluster.connect({ ...options, namespace: placement.namespace });
   const folder = join(options.dataDirectory, "mirrored", name);
   const mirrored = new MirroredFiles(folder);
   await mirrored.open();
+  const namespaces = await openNamespaces(cluster, options, join(folder, "namespaces.json"));
   const references = options.imageReferences;
   const policy = { ...options, engine: name, allowed: options.allowedImages, references };
   const images = await Images.open(cluster, policy, log, join(folder, "images.json"));
-  const jobs = new SandboxJobs(cluster, {
+  const jobs = new SandboxJobs(cluster, namespaces.source, {
     engine: name,
     installationId,
     startMillis: options.startMillis,
     log,
   });
-  return new KubernetesEngine({ options, cluster, images, jobs, mirrored });
+  return new KubernetesEngine({ options, cluster, images, jobs, namespaces, mirrored });
 }
 
 export class KubernetesEngine implements Engine {
@@ -86,8 +83,9 @@ export class KubernetesEngine implements Engine {
   readonly #endings = new Set<string>();
   readonly #releases = new Map<string, Promise<void>>();
   readonly #killTimers = new Map<string, NodeJS.Timeout>();
-  #joining: Promise<Joined> | undefined;
-  #joined: Joined | undefined;
+  #joining: Promise<EngineCapabilities> | undefined;
+  /** What the cluster has told, once it answers. */
+  #joined: EngineCapabilities | undefined;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -112,7 +110,7 @@ export class KubernetesEngine implements Engine {
       this.#joining = undefined;
       throw error;
     });
-    return (await this.#joining).capabilities;
+    return await this.#joining;
   }
 
   async resolveImage(name: string): Promise<ImageInfo> {
@@ -135,23 +133,26 @@ export class KubernetesEngine implements Engine {
 
   async create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox> {
     signal.throwIfAborted();
-    const { mirrored, jobs } = this.#parts;
+    const { mirrored, jobs, namespaces } = this.#parts;
     const { sandboxId } = order;
     const plan = this.#plan(order);
+    const place = await namespaces.of(order.tenant);
     // Outside the try: an id that is there already is somebody else's sandbox, which must not be torn down.
     await mirrored.create(sandboxId);
     try {
-      const pod = await jobs.start(plan, signal);
+      const pod = await jobs.start(plan, place, signal);
       this.#waiting.add(sandboxId);
       return { id: sandboxId, containerId: pod.metadata?.name ?? "", warm: false };
     } catch (error) {
+      namespaces.doubt(order.tenant);
       await this.#discard(sandboxId);
       throw error;
     }
   }
 
   async begin(sandbox: Sandbox, spec: RunnerSpec): Promise<void> {
-    const { cluster, jobs } = this.#parts;
+    const { jobs } = this.#parts;
+    const cluster = jobs.at(sandbox.id);
     const pod = jobs.pod(sandbox.id);
     if (!this.#waiting.has(sandbox.id))
       throw new SystemFault(`sandbox ${sandbox.id} is not one that waits for a spec of this server`);
@@ -183,7 +184,8 @@ export class KubernetesEngine implements Engine {
 
   async stop(sandboxId: string, how: "terminate" | "kill"): Promise<void> {
     this.#requireJoined();
-    const { cluster, jobs } = this.#parts;
+    const { jobs } = this.#parts;
+    const cluster = jobs.at(sandboxId);
     const pod = jobs.pod(sandboxId);
     const podName = pod?.metadata?.name;
     if (pod === undefined || podName === undefined || !isRunning(pod)) return;
@@ -192,7 +194,7 @@ export class KubernetesEngine implements Engine {
       return await cluster.deletePod(podName, pod.metadata?.uid ?? "");
     }
     if (how === "kill") this.#armKill(sandboxId);
-    const hungUp = await this.#hangUp(podName);
+    const hungUp = await this.#hangUp(cluster, podName);
     if (!hungUp) await signalRunner(cluster, podName, SIGNALS[how]);
   }
 
@@ -235,32 +237,29 @@ export class KubernetesEngine implements Engine {
     await this.#parts.jobs.watch.close();
   }
 
-  async #join(): Promise<Joined> {
-    const { cluster, options, images, jobs, mirrored } = this.#parts;
+  async #join(): Promise<EngineCapabilities> {
+    const { cluster, options, images, jobs, namespaces, mirrored } = this.#parts;
     const capabilities = await describeCapabilities(cluster, options);
-    const volume = await installPrograms(cluster, {
-      runner: options.runnerDirectory,
-      programs: options.podDirectory,
-    });
+    await namespaces.join();
     await images.sweep();
     const kept = new Set(await mirrored.list());
     await jobs.watch.start();
     // Journals of pods that an earlier server began are read on from where its copies end, before anybody hears of an end.
     for (const id of jobs.watch.all().keys()) if (kept.has(id)) this.#mirror(id);
-    this.#joined = { volume, capabilities };
-    return this.#joined;
+    this.#joined = capabilities;
+    return capabilities;
   }
 
   /** What is to be done needs what the cluster has told. Throws Unavailable while it has told nothing. */
-  #requireJoined(): Joined {
+  #requireJoined(): EngineCapabilities {
     if (this.#joined === undefined)
       throw new Unavailable(`the Kubernetes cluster of engine ${this.name} has not answered yet`, 5000);
     return this.#joined;
   }
 
   #plan({ sandboxId, taskId, attempt, shape, build }: SandboxOrder) {
-    const { options, images, jobs } = this.#parts;
-    const { volume, capabilities } = this.#requireJoined();
+    const { options, images, jobs, namespaces } = this.#parts;
+    const capabilities = this.#requireJoined();
     const tier = capabilities.tiers.find(({ isolation }) => isolation === shape.isolation);
     if (tier === undefined)
       throw new Unsupported(`engine ${this.name} offers no isolation ${shape.isolation}`);
@@ -278,7 +277,7 @@ export class KubernetesEngine implements Engine {
       shape,
       image: images.reference(shape.imageDigest),
       uid: FIRST_UID + (createHash("sha256").update(sandboxId).digest().readUInt32BE(0) % UID_COUNT),
-      volume,
+      volume: namespaces.volume,
       placement: options.placement,
       startSeconds: Math.ceil(options.startMillis / 1000),
       holdSeconds: Math.ceil(options.holdMillis / 1000),
@@ -304,7 +303,7 @@ export class KubernetesEngine implements Engine {
   }
 
   #mirror(sandboxId: string): void {
-    const { cluster, mirrored: files, jobs, options } = this.#parts;
+    const { mirrored: files, jobs, options } = this.#parts;
     if (this.#mirrors.has(sandboxId)) return;
     const target = {
       sandboxId,
@@ -319,7 +318,10 @@ export class KubernetesEngine implements Engine {
         return pod === undefined || !isRunning(pod);
       },
     };
-    this.#mirrors.set(sandboxId, new JournalMirror({ cluster, files, log: options.log }, target));
+    this.#mirrors.set(
+      sandboxId,
+      new JournalMirror({ cluster: jobs.at(sandboxId), files, log: options.log }, target),
+    );
   }
 
   async #stopMirror(sandboxId: string): Promise<void> {
@@ -328,12 +330,12 @@ export class KubernetesEngine implements Engine {
   }
 
   async *#artifacts(sandboxId: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-    const { cluster, jobs } = this.#parts;
+    const { jobs } = this.#parts;
     this.#requireJoined();
     const podName = jobs.pod(sandboxId)?.metadata?.name;
     if (podName === undefined)
       throw new NotFound("artifacts of sandbox", sandboxId, "its pod is gone, and they were in it");
-    using courier = await Courier.connect(cluster, podName);
+    using courier = await Courier.connect(jobs.at(sandboxId), podName);
     for (let offset = 0; ; ) {
       signal?.throwIfAborted();
       const bytes = await courier.read("artifacts", offset, READ_BYTES);
@@ -344,8 +346,8 @@ export class KubernetesEngine implements Engine {
   }
 
   /** True when its runner had no spec, and was told to end. */
-  async #hangUp(podName: string): Promise<boolean> {
-    using courier = await Courier.connect(this.#parts.cluster, podName);
+  async #hangUp(cluster: Cluster, podName: string): Promise<boolean> {
+    using courier = await Courier.connect(cluster, podName);
     return await courier.hangUp();
   }
 
@@ -377,13 +379,14 @@ export class KubernetesEngine implements Engine {
 
   #armKill(sandboxId: string): void {
     if (this.#killTimers.has(sandboxId)) return;
-    const { cluster, jobs, options } = this.#parts;
+    const { jobs, options } = this.#parts;
     const timer = setTimeout(() => {
       this.#killTimers.delete(sandboxId);
       const pod = jobs.pod(sandboxId);
       if (pod?.metadata?.name === undefined || !isRunning(pod)) return;
       this.#endings.add(sandboxId);
-      cluster.deletePod(pod.metadata.name, pod.metadata.uid ?? "").catch((error: unknown) => {
+      const gone = jobs.at(sandboxId).deletePod(pod.metadata.name, pod.metadata.uid ?? "");
+      gone.catch((error: unknown) => {
         options.log.warn("could not kill a sandbox", { sandboxId, error: String(error) });
       });
     }, KILL_BOUND_MILLIS);

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { checkedSandboxId } from "../sandbox/sandbox-id.ts";
 
 /** Labels are how our jobs and pods are found again. */
@@ -17,3 +18,22 @@ export const LABELS = {
 export function jobName(installationId: string, sandboxId: string): string {
   return `longshore-${installationId.slice(0, 8).toLowerCase()}-${checkedSandboxId(sandboxId).toLowerCase()}`;
 }
+
+/** On the namespace of a tenant: whose it is, in full. */
+export const TENANT_ANNOTATION = "longshore.dev/tenant";
+const NAMESPACE_LENGTH = 63;
+const HASH_LENGTH = 16;
+
+/**
+ * A tenant's name that is a DNS label without two dashes in a row stays as it is. Any other, and one that is too long, gets its hash
+ * behind two dashes, which none that stays as it is has: so no two tenants meet in one namespace.
+ */
+export function tenantNamespace(prefix: string, tenant: string): string {
+  const room = NAMESPACE_LENGTH - prefix.length;
+  if (DNS_LABEL.test(tenant) && !tenant.includes("--") && tenant.length <= room) return prefix + tenant;
+  const hash = createHash("sha256").update(tenant).digest("hex").slice(0, HASH_LENGTH);
+  const readable = tenant.replaceAll(/[^a-z0-9]+/g, "-").slice(0, room - HASH_LENGTH - 2);
+  return `${prefix}${readable.replaceAll(/^-|-$/g, "")}--${hash}`;
+}
+
+const DNS_LABEL = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;

@@ -33,6 +33,8 @@ export interface KubernetesEngineOptions {
   /** Empty takes the kubeconfig's own. */
   readonly context: string;
   readonly placement: KubernetesPlacement;
+  /** Null puts all tasks into the placement's namespace; else that has only the pods that try images out. */
+  readonly namespacePerTenant: NamespacePerTenant | null;
   readonly dataDirectory: string;
   /** Tells our pods from another server's in the same namespace. */
   readonly installationId: string;
@@ -55,6 +57,15 @@ export interface KubernetesEngineOptions {
   /** How long a node may be out of reach before its pods count as lost. */
   readonly nodeAwaySeconds: number;
   readonly log: Log;
+}
+
+/** A namespace for the tasks of each tenant; docs/kubernetes.md. */
+export interface NamespacePerTenant {
+  readonly prefix: string;
+  /** The server makes those that are missing; else the operator does. */
+  readonly create: boolean;
+  /** What each that the server makes may hold, as a ResourceQuota has it; empty for none. */
+  readonly resourceQuota: Readonly<Record<string, string>>;
 }
 
 /** The one network policy that must select our pods; deploy/kubernetes has it. */

@@ -1,21 +1,27 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
+import type { V1ConfigMap } from "@kubernetes/client-node";
 import { SystemFault } from "../../domain/errors.ts";
-import type { Cluster } from "./cluster.ts";
 import type { ProgramVolume } from "./job-manifest.ts";
 
 /** What a config map may hold. */
 const MOST_BYTES = 2 ** 20;
 
+export interface Programs {
+  /** What every namespace with pods of ours has. */
+  readonly configMap: V1ConfigMap;
+  readonly volume: ProgramVolume;
+}
+
 /**
- * Puts the runner's source and the pod's programs into an immutable config map named by their content: a running pod keeps its own
- * version while the server is upgraded.
+ * The runner's source and the pod's programs as an immutable config map named by their content: a running pod keeps its own version
+ * while the server is upgraded.
  */
-export async function installPrograms(
-  cluster: Cluster,
-  folders: { readonly runner: string; readonly programs: string },
-): Promise<ProgramVolume> {
+export async function readPrograms(folders: {
+  readonly runner: string;
+  readonly programs: string;
+}): Promise<Programs> {
   const runner = await sourceOf(folders.runner, "runner");
   const programs = await sourceOf(folders.programs, "programs");
   const all = [...runner, ...programs];
@@ -33,14 +39,16 @@ export async function installPrograms(
   if (JSON.stringify(data).length > MOST_BYTES)
     throw new SystemFault("the runner's source is too large for a config map");
   const digest = createHash("sha256").update(JSON.stringify(data)).digest("hex");
-  const configMap = `longshore-runner-${digest.slice(0, 16)}`;
-  await cluster.createConfigMap({
-    metadata: { name: configMap, labels: { "app.kubernetes.io/managed-by": "longshore" } },
-    immutable: true,
-    data,
-  });
+  const name = `longshore-runner-${digest.slice(0, 16)}`;
   const items = (files: typeof all) => files.map(({ key, path }) => ({ key, path }));
-  return { configMap, runner: items(runner), programs: items(programs) };
+  return {
+    configMap: {
+      metadata: { name, labels: { "app.kubernetes.io/managed-by": "longshore" } },
+      immutable: true,
+      data,
+    },
+    volume: { configMap: name, runner: items(runner), programs: items(programs) },
+  };
 }
 
 async function sourceOf(

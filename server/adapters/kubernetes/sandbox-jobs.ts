@@ -1,14 +1,15 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { V1Pod } from "@kubernetes/client-node";
+import type { V1Job, V1Pod } from "@kubernetes/client-node";
 import { SystemFault, Unavailable } from "../../domain/errors.ts";
 import type { SandboxExit, SandboxStatus } from "../../domain/ports/engine.ts";
 import type { Log } from "../../domain/ports/telemetry.ts";
-import { isSandboxId } from "../sandbox/sandbox-id.ts";
+import { checkedSandboxId, isSandboxId } from "../sandbox/sandbox-id.ts";
 import type { Cluster } from "./cluster.ts";
 import { type JobPlan, sandboxJob } from "./job-manifest.ts";
 import { jobName, LABELS } from "./naming.ts";
 import { exitOf, isGoing, isReady, isRunning, startFailure, waitingFor } from "./pod-state.ts";
 import { PodWatch } from "./pod-watch.ts";
+import type { SandboxSource } from "./sandbox-namespaces.ts";
 
 /** A look at what no event told: a job that will never have a pod, a node that never says what became of one. */
 const LOOK_MILLIS = 5_000;
@@ -26,17 +27,21 @@ export interface JobOwner {
 /** One job, and so one pod, for each sandbox: made, waited for and taken away. */
 export class SandboxJobs {
   readonly #cluster: Cluster;
+  readonly #source: SandboxSource;
   readonly #owner: JobOwner;
   readonly #selector: string;
   readonly watch: PodWatch;
   /** Had a pod: where there is none now, none comes. */
   readonly #seen = new Set<string>();
+  /** Their namespaces, as far as they are known without a pod. */
+  readonly #places = new Map<string, string>();
 
-  constructor(cluster: Cluster, owner: JobOwner) {
+  constructor(cluster: Cluster, source: SandboxSource, owner: JobOwner) {
     this.#cluster = cluster;
+    this.#source = source;
     this.#owner = owner;
     this.#selector = `${LABELS.role}=sandbox,${LABELS.installation}=${owner.installationId.toLowerCase()},${LABELS.engine}=${owner.engine}`;
-    this.watch = new PodWatch(cluster, this.#selector, owner.log);
+    this.watch = new PodWatch(source, this.#selector, owner.log);
   }
 
   nameOf(sandboxId: string): string {
@@ -49,10 +54,17 @@ export class SandboxJobs {
     return pod;
   }
 
+  /** The cluster in the namespace of a sandbox that has, or had, a pod. */
+  at(sandboxId: string): Cluster {
+    const namespace = this.pod(sandboxId)?.metadata?.namespace ?? this.#places.get(sandboxId);
+    return namespace === undefined ? this.#cluster : this.#cluster.in(namespace);
+  }
+
   /** Resolves when runner and courier wait. What was made of it on rejection is the caller's to remove. */
-  async start(plan: JobPlan, signal: AbortSignal): Promise<V1Pod> {
+  async start(plan: JobPlan, place: Cluster, signal: AbortSignal): Promise<V1Pod> {
     const { sandboxId } = plan;
-    if (!(await this.#cluster.createJob(sandboxJob(plan))))
+    this.#places.set(sandboxId, place.namespace);
+    if (!(await place.createJob(sandboxJob(plan))))
       throw new SystemFault(`there is a job ${plan.name} already`);
     const giveUp = Date.now() + this.#owner.startMillis;
     let told = "";
@@ -89,7 +101,7 @@ export class SandboxJobs {
     }
     if (this.#seen.has(sandboxId)) return vanished("its pod was removed");
     try {
-      const job = await this.#cluster.readJob(this.nameOf(sandboxId));
+      const job = await this.#job(sandboxId);
       if (job === undefined) return vanished("there is no job of it");
       const ended = job.status?.conditions?.find(
         ({ type, status }) => (type === "Failed" || type === "Complete") && status === "True",
@@ -127,11 +139,13 @@ export class SandboxJobs {
     const signal = AbortSignal.timeout(REMOVED_MILLIS);
     const pod = this.pod(sandboxId);
     // Without a pod the controller may be about to make one: then only the job's own end says that there is none.
-    await this.#cluster.deleteJob(name, pod === undefined ? "Foreground" : "Background");
-    if (pod?.metadata?.name !== undefined)
-      await this.#cluster.deletePod(pod.metadata.name, pod.metadata.uid ?? "");
+    // One that is found nowhere has neither.
+    if (pod === undefined && (await this.#job(sandboxId)) === undefined) return this.#forget(sandboxId);
+    const cluster = this.at(sandboxId);
+    await cluster.deleteJob(name, pod === undefined ? "Foreground" : "Background");
+    if (pod?.metadata?.name !== undefined) await cluster.deletePod(pod.metadata.name, pod.metadata.uid ?? "");
     try {
-      if (pod === undefined) await this.#untilJobIsGone(name, signal);
+      if (pod === undefined) await this.#untilJobIsGone(sandboxId, signal);
       else await this.#untilPodIsGone(sandboxId, pod.metadata?.name ?? "", signal);
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -139,15 +153,15 @@ export class SandboxJobs {
         cause: error,
       });
     }
-    this.#seen.delete(sandboxId);
+    this.#forget(sandboxId);
   }
 
   /** Asks the cluster itself. */
   async list(): Promise<SandboxStatus[]> {
-    const [jobs] = await Promise.all([this.#cluster.listJobs(this.#selector), this.watch.refresh()]);
+    const [jobs] = await Promise.all([this.#source.listJobs(this.#selector), this.watch.refresh()]);
     const jobIds = jobs
       .filter(({ metadata }) => metadata?.deletionTimestamp === undefined)
-      .map(({ metadata }) => metadata?.labels?.[LABELS.sandbox] ?? "");
+      .map((job) => this.#place(job));
     const ids = new Set([...jobIds, ...this.watch.all().keys()].filter(isSandboxId));
     return [...ids].map((id) => {
       const pod = this.pod(id);
@@ -160,15 +174,41 @@ export class SandboxJobs {
     });
   }
 
-  async #untilJobIsGone(name: string, signal: AbortSignal): Promise<void> {
-    while ((await this.#cluster.readJob(name)) !== undefined) await delay(100, undefined, { signal });
+  /** Its namespace need not be known: an earlier server may have made it. */
+  async #job(sandboxId: string): Promise<V1Job | undefined> {
+    const place = this.#places.get(sandboxId);
+    if (place !== undefined) return await this.#cluster.in(place).readJob(this.nameOf(sandboxId));
+    const [job] = await this.#source.listJobs(
+      `${this.#selector},${LABELS.sandbox}=${checkedSandboxId(sandboxId)}`,
+    );
+    if (job !== undefined) this.#place(job);
+    return job;
+  }
+
+  /** Answers whose job it is. */
+  #place({ metadata }: V1Job): string {
+    const id = metadata?.labels?.[LABELS.sandbox] ?? "";
+    if (isSandboxId(id) && metadata?.namespace !== undefined) this.#places.set(id, metadata.namespace);
+    return id;
+  }
+
+  #forget(sandboxId: string): void {
+    this.#seen.delete(sandboxId);
+    this.#places.delete(sandboxId);
+  }
+
+  async #untilJobIsGone(sandboxId: string, signal: AbortSignal): Promise<void> {
+    while ((await this.#job(sandboxId)) !== undefined) await delay(100, undefined, { signal });
   }
 
   async #untilPodIsGone(sandboxId: string, podName: string, signal: AbortSignal): Promise<void> {
     while (this.watch.get(sandboxId)?.metadata?.name === podName) {
       await this.changed(sandboxId, signal, 1000);
       // The watch may be behind, or broken.
-      if (this.watch.get(sandboxId) !== undefined && (await this.#cluster.readPod(podName)) === undefined)
+      if (
+        this.watch.get(sandboxId) !== undefined &&
+        (await this.at(sandboxId).readPod(podName)) === undefined
+      )
         await this.watch.refresh();
     }
   }

@@ -56,6 +56,8 @@ export interface SandboxOrder {
   readonly shape: SandboxShape;
   /** Absent for a build. */
   readonly placement?: Placement;
+  /** Whose task it is, for engines that keep tenants apart; absent for a build. */
+  readonly tenant?: string;
   /** For a build of an environment alone; such a sandbox is never warm. */
   readonly build?: BuildTools;
 }
