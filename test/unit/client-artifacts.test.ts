@@ -52,6 +52,20 @@ describe("artifacts", () => {
     await assert.rejects(client.task(id).artifacts.download("nope", folder.at("x")), NotFound);
   });
 
+  test("are read into memory, unless they are too large for that", async () => {
+    const bytes = randomBytes(300_000);
+    const { server, id } = await withArtifacts({ "a.bin": bytes });
+    await using _server = server;
+    await using client = new Longshore(server.address);
+    const { artifacts } = client.task(id);
+    assert.ok(bytes.equals(await artifacts.read("a.bin")));
+    await assert.rejects(artifacts.read("a.bin", { mostBytes: 1000 }), {
+      code: "OUT_OF_RANGE",
+      message: /download it to a file/,
+    });
+    await assert.rejects(artifacts.read("nope"), NotFound);
+  });
+
   test("whose names lead out of the folder are refused before anything is written", async () => {
     const bad = ["../evil", "/etc/cron.d/evil", "a/../../evil", "a//b", "./c", "", "nul\0byte", ".."];
     for (const path of bad) {

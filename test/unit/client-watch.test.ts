@@ -111,6 +111,16 @@ describe("watching a task", () => {
     );
   });
 
+  test("gives one stream alone", async () => {
+    await using server = await ScriptedServer.start();
+    const task = server.create(snippet);
+    const expected = writeLines(task, 100);
+    await using client = new Longshore(server.address);
+    const hash = createHash("sha256");
+    for await (const { data } of client.task(task.id).logs({ stream: "stderr" })) hash.update(data);
+    assert.equal(hash.digest("hex"), expected.stderr);
+  });
+
   test("without follow, ends after what is there", async () => {
     await using server = await ScriptedServer.start();
     const task = server.create(snippet);
@@ -180,6 +190,20 @@ describe("the result of a task", () => {
     const outcome = await task.result({ reject: false });
     assert.equal(outcome.state, "failed");
     assert.equal(outcome.succeeded, false);
+  });
+
+  test("is there once the handle has seen the end, however that came", async () => {
+    await using server = await ScriptedServer.start();
+    server.onCreate = () => undefined;
+    await using client = new Longshore(server.address);
+    const task = await client.submit({ code: "exit(3)" });
+    assert.equal(task.outcome, undefined);
+    server.task(task.id).log("said\n");
+    server.task(task.id).exit(3);
+    const waited = await task.wait();
+    assert.equal(waited, task);
+    assert.equal(waited.outcome?.exitCode, 3);
+    assert.equal(waited.outcome.succeeded, false);
   });
 
   test("run passes every event on", async () => {

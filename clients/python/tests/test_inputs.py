@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,45 @@ def test_direct_transfers_go_the_usual_way_where_the_store_has_no_addresses(
     assert sent[-1] == len(content)
     client.blobs.download(blob.sha256, tmp_path / "back", direct=True)
     assert (tmp_path / "back").read_bytes() == content
+
+
+def test_a_project_and_its_inputs_may_go_past_the_server(
+    client: longshore.Client, project: Path, tmp_path: Path
+) -> None:
+    (project / "main.py").write_text(f"print(len(open('big').read()), {os.urandom(8).hex()!r})")
+    big = tmp_path / "big.bin"
+    big.write_text(os.urandom(500_000).hex())
+    told: list[longshore.Progress] = []
+    task = client.run(project, inputs={"big": big}, direct=True, on_progress=told.append)
+    assert task.outcome is not None
+    assert task.outcome.stdout_tail.startswith("1000000 ")
+    # The program itself has no name; a file that goes along has its own.
+    assert {progress.name for progress in told if progress.phase == "uploading"} == {"", "big.bin"}
+
+
+def test_addresses_for_somebody_else(client: longshore.Client) -> None:
+    content = os.urandom(1000)
+    sha256 = hashlib.sha256(content).hexdigest()
+    if not client.capabilities().presigned_urls:
+        with pytest.raises(longshore.LongshoreError) as refused:
+            client.blobs.create_upload_url(sha256, len(content))
+        assert (refused.value.code, refused.value.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
+        return
+    place: longshore.UploadUrl = client.blobs.create_upload_url(sha256, len(content), lifetime="10m")
+    put = urllib.request.Request(place.url, content, dict(place.headers), method="PUT")
+    with urllib.request.urlopen(put) as answer:
+        assert answer.status == 200
+    while (blob := client.blobs.get(sha256)).state == longshore.Blob.STATE_CHECKING:
+        continue
+    assert blob.state == longshore.Blob.STATE_STORED
+    with urllib.request.urlopen(client.blobs.create_download_url(sha256, lifetime=600).url) as answer:
+        assert answer.read() == content
+
+
+def test_wrong_options_of_transfers(client: longshore.Client) -> None:
+    with pytest.raises(InvalidRequest, match=r"format: 'csv' is not one of raw, tar, tar\.gz, zip"):
+        client.blobs.create_upload_url("0" * 64, 1, format="csv")  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match=r"format: 'csv' is not one of"):
+        client.submit_stream(iter([b""]), format="csv")  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequest, match="lifetime: "):
+        client.blobs.create_download_url("0" * 64, lifetime="long")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+import longshore
 from longshore import ArtifactInput, BlobInput, InvalidRequest
 from longshore._core.duration import parse_millis
 from longshore._core.spec import request_of, rerun_of
-from longshore.v1 import task_pb2
+from longshore.v1 import resources_pb2, task_pb2, task_service_pb2, webhook_service_pb2
 
 
 def test_everything_that_can_be_asked_arrives() -> None:
@@ -128,3 +129,25 @@ def test_an_unknown_option_names_the_one_that_was_meant() -> None:
 )
 def test_no_time(text: object) -> None:
     assert parse_millis(text) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "enum", "prefix"),
+    [
+        (longshore.LimitName, resources_pb2.Limit, "LIMIT_"),
+        (longshore.StateName, task_pb2.Task.State, "STATE_"),
+        (longshore.NetworkName, task_pb2.Network, "NETWORK_"),
+        (longshore.IsolationName, task_pb2.Isolation, "ISOLATION_"),
+        (longshore.LogStream, task_service_pb2.LogChunk.Stream, "STREAM_"),
+        (longshore.DeliveryStateName, webhook_service_pb2.Delivery.State, "STATE_"),
+    ],
+)
+def test_names_are_those_of_the_api(names: Any, enum: Any, prefix: str) -> None:
+    known = [name.removeprefix(prefix).lower() for name in dict(enum.items())]
+    assert list(get_args(names)) == [name for name in known if name != "unspecified"]
+
+
+def test_violations_are_told_without_a_server() -> None:
+    assert longshore.find_violations(cpu=1, timeout="1m") == ()
+    violations = longshore.find_violations(timeout="soon", network="moon")  # type: ignore[arg-type]
+    assert [violation.field for violation in violations] == ["timeout", "network"]

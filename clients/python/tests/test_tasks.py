@@ -140,7 +140,13 @@ def test_artifacts(client: longshore.Client, tmp_path: Path) -> None:
     task.artifacts.download("out/a.txt", tmp_path / "deep/a.txt", lambda *progress: seen.append(progress))
     assert (tmp_path / "deep/a.txt").read_bytes() == b"a" * 3_000_000
     assert seen[-1] == (3_000_000, 3_000_000)
-    task.artifacts.download_all(tmp_path / "all", filter=lambda found: found.path.startswith("out/"))
+    told: list[tuple[str, int]] = []
+    task.artifacts.download_all(
+        tmp_path / "all",
+        filter=lambda found: found.path.startswith("out/"),
+        on_progress=lambda artifact, there: told.append((artifact.path, there)),
+    )
+    assert (told[0], told[-1]) == (("out/a.txt", 0), ("out/a.txt", 3_000_000))
     assert [str(path.relative_to(tmp_path)) for path in (tmp_path / "all").rglob("*.*")] == ["all/out/a.txt"]
 
 
@@ -152,12 +158,22 @@ def test_list_and_the_system(client: longshore.Client) -> None:
     assert [task.id for task in client.list(labels={"batch": batch}, states=["failed"])] == [ids[1]]
     assert list(client.list(labels={"batch": batch}, created_before=before)) == []
     assert len(list(client.list(labels={"batch": batch}, created_after=before))) == 3
+    assert [task.id for task in client.list(labels={"batch": batch}, reasons=["EXITED"])] == ids[::-1]
+    assert list(client.list(labels={"batch": batch}, reasons=["TIMED_OUT", "LOST"])) == []
     with pytest.raises(longshore.InvalidRequest, match='"done" is not one of queued'):
         list(client.list(states=["done"]))  # type: ignore[list-item]
     assert client.capabilities().engines[0].kind == "docker"
     assert client.capacity().total.cpu_millis > 0
     with pytest.raises(longshore.NotFound):
         client.capacity("moon")
+
+
+def test_a_task_continues_the_trace_that_it_is_given(client: longshore.Client) -> None:
+    first, second = (uuid.uuid4().hex for _ in range(2))
+    task = client.submit(code="print(1)", cpu=0.2, traceparent=f"00-{first}-00f067aa0ba902b7-01")
+    again = task.wait().rerun(traceparent=f"00-{second}-00f067aa0ba902b7-01")
+    assert [task.get().trace_id, again.get().trace_id] == [first, second]
+    again.wait()
 
 
 def test_the_same_request_id_is_the_same_task(client: longshore.Client) -> None:

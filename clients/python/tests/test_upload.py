@@ -95,7 +95,8 @@ def test_blobs_by_digest(client: longshore.Client, tmp_path: Path) -> None:
     partial.write_bytes(content[: 2**20])
     seen: list[tuple[int, int]] = []
     client.blobs.download(blob.sha256, tmp_path / "again.bin", lambda *progress: seen.append(progress))
-    assert seen[0][0] > 2**20
+    assert seen[0] == (2**20, len(content))
+    assert seen[1][0] > 2**20
     assert (tmp_path / "again.bin").read_bytes() == content
     # A part that is wrong is noticed, and not gone on with for ever.
     (tmp_path / f".wrong.bin.{blob.sha256[:16]}.partial").write_bytes(b"x" * 100)

@@ -5,8 +5,8 @@ import {
   type Token,
 } from "@longshore/proto/longshore/v1/access_service";
 import type { CallOptions, Channel } from "./channel.ts";
-import { millisToDuration, parseDuration } from "./duration.ts";
-import { InvalidRequest, LongshoreError } from "./errors.ts";
+import { LongshoreError } from "./errors.ts";
+import { type DurationText, durationOption } from "./spec.ts";
 
 export type { AuditEvent, GetCallerResponse as CallerRecord, Token as TokenRecord };
 
@@ -19,7 +19,7 @@ export interface CreateTokenOptions extends CallOptions {
   readonly tenant?: string;
   readonly description?: string;
   /** Such as "90d"; 90 days when left out. */
-  readonly lifetime?: string;
+  readonly lifetime?: DurationText;
 }
 
 export interface ListTokensOptions extends CallOptions {
@@ -30,6 +30,12 @@ export interface ListTokensOptions extends CallOptions {
 export interface AuditOptions extends ListTokensOptions {
   readonly since?: Date;
   readonly until?: Date;
+}
+
+/** What the server keeps of a token, and the token itself, which is never shown again. */
+export interface CreatedToken {
+  readonly token: Token;
+  readonly secret: string;
 }
 
 /** Who may call, and who did what: `client.access`. */
@@ -46,20 +52,13 @@ export class Access {
   }
 
   /** Makes a token; `secret` is the token itself and is never shown again. */
-  async createToken(
-    options: CreateTokenOptions,
-  ): Promise<{ readonly token: Token; readonly secret: string }> {
-    const lifetime = options.lifetime === undefined ? undefined : parseDuration(options.lifetime);
-    if (options.lifetime !== undefined && lifetime === undefined) {
-      const description = `"${options.lifetime}" is not a duration such as 12h or 90d`;
-      throw new InvalidRequest([{ field: "lifetime", description }]);
-    }
+  async createToken(options: CreateTokenOptions): Promise<CreatedToken> {
     const request = {
       tenant: options.tenant ?? "",
       subject: options.subject ?? "",
       scopes: [...options.scopes],
       description: options.description ?? "",
-      lifetime: lifetime === undefined ? undefined : millisToDuration(lifetime),
+      lifetime: durationOption("lifetime", options.lifetime),
     };
     // Not repeated by itself: a second token would be left that nobody knows of.
     const answer = await this.#channel.unary(AccessServiceService.createToken, request, {

@@ -1,10 +1,11 @@
-import { lstat, mkdir, realpath } from "node:fs/promises";
+import { lstat, mkdir, mkdtemp, readFile, realpath, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { dirname, join, resolve, sep } from "node:path";
 import type { Artifact } from "@longshore/proto/longshore/v1/task";
 import { TaskServiceService } from "@longshore/proto/longshore/v1/task_service";
 import type { CallOptions, Channel } from "./channel.ts";
 import { type DownloadOptions, downloadTo } from "./download.ts";
-import { NotFound, UnsafeArtifactPath } from "./errors.ts";
+import { LongshoreError, NotFound, UnsafeArtifactPath } from "./errors.ts";
 
 export type { Artifact };
 
@@ -14,6 +15,9 @@ export interface DownloadAllOptions extends CallOptions {
   /** Told before and during each file. */
   readonly onProgress?: (artifact: Artifact, bytes: number) => void;
 }
+
+/** What may be held in memory without being asked for. */
+const MOST_READ_BYTES = 64 * 2 ** 20;
 
 /** The files that a task left behind. */
 export class Artifacts {
@@ -45,17 +49,30 @@ export class Artifacts {
     destination: string,
     options: CallOptions & DownloadOptions = {},
   ): Promise<void> {
-    for await (const artifact of this.list(options)) {
-      if (artifact.path !== path) continue;
-      await mkdir(dirname(resolve(destination)), { recursive: true });
-      return this.#fetch(artifact, resolve(destination), options);
+    const artifact = await this.#find(path, options);
+    await mkdir(dirname(resolve(destination)), { recursive: true });
+    await this.#fetch(artifact, resolve(destination), options);
+  }
+
+  /** The content of one artifact; throws LongshoreError when it is larger than `mostBytes`, 64 MiB by default. */
+  async read(
+    path: string,
+    options: CallOptions & { readonly mostBytes?: number } = {},
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const { mostBytes = MOST_READ_BYTES } = options;
+    const artifact = await this.#find(path, options);
+    if (artifact.sizeBytes > mostBytes)
+      throw new LongshoreError(
+        `artifact ${path} has ${artifact.sizeBytes} bytes, more than ${mostBytes}; download it to a file instead`,
+        { code: "OUT_OF_RANGE", reason: "ARTIFACT_TOO_LARGE" },
+      );
+    const folder = await mkdtemp(join(tmpdir(), "longshore-"));
+    try {
+      await this.#fetch(artifact, join(folder, "artifact"), options);
+      return await readFile(join(folder, "artifact"));
+    } finally {
+      await rm(folder, { recursive: true, force: true });
     }
-    throw new NotFound(`task ${this.#taskId} has no artifact ${path}`, {
-      code: "NOT_FOUND",
-      reason: "NOT_FOUND",
-      resourceType: "artifact",
-      resourceName: path,
-    });
   }
 
   /** Writes every artifact below `folder` and answers what was written. Nothing is written when one of them would lie outside. */
@@ -74,6 +91,16 @@ export class Artifacts {
       await this.#fetch(artifact, destination, { ...options, onProgress });
     }
     return wanted;
+  }
+
+  async #find(path: string, options: CallOptions): Promise<Artifact> {
+    for await (const artifact of this.list(options)) if (artifact.path === path) return artifact;
+    throw new NotFound(`task ${this.#taskId} has no artifact ${path}`, {
+      code: "NOT_FOUND",
+      reason: "NOT_FOUND",
+      resourceType: "artifact",
+      resourceName: path,
+    });
   }
 
   #fetch(artifact: Artifact, destination: string, options: CallOptions & DownloadOptions): Promise<void> {

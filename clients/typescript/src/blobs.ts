@@ -1,15 +1,32 @@
-import { type Blob, Blob_State, BlobServiceService } from "@longshore/proto/longshore/v1/blob_service";
+import {
+  type Blob,
+  Blob_State,
+  BlobServiceService,
+  type CreateDownloadUrlResponse as DownloadUrl,
+  type CreateUploadUrlResponse as UploadUrl,
+} from "@longshore/proto/longshore/v1/blob_service";
 import type { CallOptions, Channel } from "./channel.ts";
 import { directAddress, readDirectly } from "./direct.ts";
 import { type DownloadOptions, downloadTo } from "./download.ts";
 import { NotFound } from "./errors.ts";
+import { type DurationText, durationOption } from "./spec.ts";
 import { getBlob, type UploadOptions, uploadBlob } from "./upload.ts";
-import { type BlobFormatName, bytesSource, fileSource } from "./upload-source.ts";
+import { type BlobFormatName, bytesSource, fileSource, formatNumber } from "./upload-source.ts";
 
-export type { Blob };
+export type { Blob, DownloadUrl, UploadUrl };
 
 export interface BlobUploadOptions extends UploadOptions {
   /** How the server reads the bytes; "raw" takes any. */
+  readonly format?: BlobFormatName;
+}
+
+export interface UrlOptions extends CallOptions {
+  /** Such as "1h"; the server's default when left out. */
+  readonly lifetime?: DurationText;
+}
+
+export interface UploadUrlOptions extends UrlOptions {
+  /** How the server reads the bytes; "raw", which takes any, when left out. */
   readonly format?: BlobFormatName;
 }
 
@@ -34,6 +51,27 @@ export class Blobs {
         ? await fileSource(content, format, options.signal)
         : bytesSource(content, format);
     return uploadBlob(this.#channel, source, options);
+  }
+
+  /**
+   * Makes an address in the server's store itself, for somebody else to PUT exactly these bytes to, with its headers. They
+   * count once `get` says that they are stored. Where the store has no addresses (`presignedUrls` of the capabilities) the
+   * code of the error is UNIMPLEMENTED, and `upload` goes the usual way.
+   */
+  createUploadUrl(sha256: string, sizeBytes: number, options: UploadUrlOptions = {}): Promise<UploadUrl> {
+    const request = {
+      sha256,
+      sizeBytes: BigInt(sizeBytes),
+      format: formatNumber(options.format ?? "raw"),
+      lifetime: durationOption("lifetime", options.lifetime),
+    };
+    return this.#channel.unary(BlobServiceService.createUploadUrl, request, { ...options, retry: true });
+  }
+
+  /** Makes an address to GET a stored blob from, without a token, until it expires. */
+  createDownloadUrl(sha256: string, options: UrlOptions = {}): Promise<DownloadUrl> {
+    const request = { sha256, lifetime: durationOption("lifetime", options.lifetime) };
+    return this.#channel.unary(BlobServiceService.createDownloadUrl, request, { ...options, retry: true });
   }
 
   /** Writes a blob to the file `destination` once its digest is checked. */

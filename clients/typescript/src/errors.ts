@@ -139,7 +139,7 @@ export class QuotaExceeded extends LongshoreError {
 }
 
 /** Trying again later may work. */
-class Temporary extends LongshoreError {
+export class TemporaryError extends LongshoreError {
   /** How long the server asks to wait; 0 when it did not say. */
   readonly retryAfterMillis: number;
 
@@ -150,17 +150,17 @@ class Temporary extends LongshoreError {
 }
 
 /** The server cannot be reached, or says that it cannot serve now. */
-export class Unavailable extends Temporary {
+export class Unavailable extends TemporaryError {
   /** True when no server answered at all. */
   get unreachable(): boolean {
     return this.reason === "";
   }
 }
 
-export class RateLimited extends Temporary {}
+export class RateLimited extends TemporaryError {}
 
 /** Another stream uploads the same bytes or uses the same request_id. */
-export class UploadInProgress extends Temporary {}
+export class UploadInProgress extends TemporaryError {}
 
 /** The offset is not where the server stands. */
 export class WrongOffset extends LongshoreError {}
@@ -219,6 +219,11 @@ export class TaskFailed extends LongshoreError {
 
   get stderrTail(): string {
     return this.outcome.stderrTail;
+  }
+
+  /** Ends of the output, at most 4 KiB of each stream: standard output first, then standard error. */
+  get logsTail(): string {
+    return this.outcome.stdoutTail + this.outcome.stderrTail;
   }
 }
 

@@ -13,12 +13,21 @@ export {
   type AuditEvent,
   type AuditOptions,
   type CallerRecord,
+  type CreatedToken,
   type CreateTokenOptions,
   type ListTokensOptions,
   type TokenRecord,
 } from "./access.ts";
 export { type Artifact, Artifacts, type DownloadAllOptions } from "./artifacts.ts";
-export { type Blob, Blobs, type BlobUploadOptions } from "./blobs.ts";
+export {
+  type Blob,
+  Blobs,
+  type BlobUploadOptions,
+  type DownloadUrl,
+  type UploadUrl,
+  type UploadUrlOptions,
+  type UrlOptions,
+} from "./blobs.ts";
 export type { CallOptions } from "./channel.ts";
 export {
   BadConnection,
@@ -62,7 +71,15 @@ export type { PictureOptions } from "./pictures.ts";
 export type { Source } from "./source.ts";
 export type * from "./spec.ts";
 export { findViolations } from "./spec.ts";
-export { type CancelOptions, type GetOptions, type RerunOptions, type ResultOptions, Task } from "./task.ts";
+export {
+  type CancelOptions,
+  type GetOptions,
+  type LogOptions,
+  type RerunOptions,
+  type ResultOptions,
+  Task,
+  type WaitOptions,
+} from "./task.ts";
 export { parseDatasets, type TaskConfigContext } from "./task-config.ts";
 export type { Progress, UploadOptions } from "./upload.ts";
 export type { BlobFormatName } from "./upload-source.ts";
@@ -86,11 +103,13 @@ export type {
   WatchOptions,
 } from "./watch.ts";
 export {
+  type CreatedWebhook,
   type CreateWebhookOptions,
   type DeliveriesOptions,
   type DeliveryRecord,
   type DeliveryStateName,
   deliveryStateName,
+  type RotatedSecret,
   type WebhookRecord,
   Webhooks,
 } from "./webhooks.ts";

@@ -21,7 +21,7 @@ import type { TaskOutcome } from "./outcome.ts";
 import { followPictures, type PictureOptions } from "./pictures.ts";
 import { isFolder, openSource, type Source } from "./source.ts";
 import { requestOf, type TaskOptions } from "./spec.ts";
-import { statesOf } from "./states.ts";
+import { reasonsOf, statesOf } from "./states.ts";
 import { inputsOf, inWordsOfConfig, mergeOptions } from "./submit-config.ts";
 import { type ResultOptions, Task, taskFrom } from "./task.ts";
 import { readTaskConfig, sourceOf, type TaskConfigContext } from "./task-config.ts";
@@ -54,6 +54,8 @@ export interface SubmitStreamOptions extends TaskOptions, CallOptions {
 export interface ListOptions extends CallOptions {
   /** Any of these; all when left out. */
   readonly states?: readonly StateName[];
+  /** Ended for any of these, such as "TIMED_OUT"; for whatever reason when left out. */
+  readonly reasons?: readonly string[];
   /** All of these. */
   readonly labels?: Readonly<Record<string, string>>;
   readonly createdAfter?: Date;
@@ -81,6 +83,7 @@ export interface TasksUnderWay {
 
 /** A connection to a Longshore server. `await using client = new Longshore("localhost:50051")` closes it at the end. */
 export class Longshore implements AsyncDisposable {
+  readonly address: string;
   /** Uploads and downloads of bytes by their digest. */
   readonly blobs: Blobs;
   /** Who may call, and who did what. */
@@ -90,6 +93,7 @@ export class Longshore implements AsyncDisposable {
   readonly #channel: Channel;
 
   constructor(address = "127.0.0.1:50051", options: LongshoreOptions = {}) {
+    this.address = address;
     this.#channel = new Channel(address, channelOptions(address, options));
     this.access = new Access(this.#channel);
     this.webhooks = new Webhooks(this.#channel);
@@ -171,6 +175,7 @@ export class Longshore implements AsyncDisposable {
   /** Records of tasks, newest first, page after page for as long as the loop reads on. */
   async *list(options: ListOptions = {}): AsyncGenerator<TaskRecord, void, undefined> {
     const states = statesOf(options.states ?? []);
+    const reasons = reasonsOf(options.reasons ?? []);
     let pageToken = "";
     do {
       const request = {
@@ -181,7 +186,7 @@ export class Longshore implements AsyncDisposable {
         createdAfter: options.createdAfter,
         createdBefore: options.createdBefore,
         owner: options.owner ?? "",
-        reasons: [],
+        reasons,
         view: options.view === "full" ? TaskView.FULL : TaskView.BASIC,
       };
       const page = await this.#channel.unary(TaskServiceService.listTasks, request, {

@@ -185,6 +185,14 @@ export function readDuration(
   return millis === undefined ? undefined : millisToDuration(millis);
 }
 
+/** A time that is the only one of a call. Throws InvalidRequest. */
+export function durationOption(field: string, text: DurationText | undefined): Duration | undefined {
+  const violations: FieldViolation[] = [];
+  const duration = readDuration(field, text, violations);
+  if (violations.length > 0) throw new InvalidRequest(violations);
+  return duration;
+}
+
 function readName<Name extends string, Value>(
   field: string,
   name: Name | undefined,

@@ -1,4 +1,4 @@
-import { Task_State } from "@longshore/proto/longshore/v1/task";
+import { Task_State, TaskResult_Reason } from "@longshore/proto/longshore/v1/task";
 import type { FieldViolation } from "./errors.ts";
 import { InvalidRequest } from "./errors.ts";
 import type { StateName } from "./names.ts";
@@ -30,4 +30,19 @@ export function statesOf(names: readonly StateName[]): Task_State[] {
   const states = readStates("states", names, violations);
   if (violations.length > 0) throw new InvalidRequest(violations);
   return states;
+}
+
+/** Why tasks ended, by the names that `reasonName` answers. Throws InvalidRequest. */
+export function reasonsOf(names: readonly string[]): TaskResult_Reason[] {
+  const known = Object.entries(TaskResult_Reason).filter(([name]) => name !== "UNSPECIFIED");
+  const violations: FieldViolation[] = [];
+  const reasons = names.flatMap((name) => {
+    const found = known.find(([each]) => each === name.toUpperCase());
+    if (found !== undefined) return [found[1]];
+    const description = `"${name}" is not one of ${known.map(([each]) => each).join(", ")}`;
+    violations.push({ field: "reasons", description });
+    return [];
+  });
+  if (violations.length > 0) throw new InvalidRequest(violations);
+  return reasons;
 }

@@ -3,21 +3,29 @@ import type { Task as TaskRecord } from "@longshore/proto/longshore/v1/task";
 import { TaskServiceService, TaskView } from "@longshore/proto/longshore/v1/task_service";
 import { Artifacts } from "./artifacts.ts";
 import type { CallOptions, Channel } from "./channel.ts";
-import { type FieldViolation, InvalidRequest, LongshoreError, TaskFailed } from "./errors.ts";
-import { outcomeOf, type TaskOutcome } from "./outcome.ts";
-import { type DurationText, type ResourceOptions, readDuration, resourcesOf } from "./spec.ts";
-import { type LogEvent, type TaskEvent, type WatchOptions, watchTask } from "./watch.ts";
+import { LongshoreError, TaskFailed } from "./errors.ts";
+import { isTerminal, outcomeOf, type TaskOutcome } from "./outcome.ts";
+import { type DurationText, durationOption, type ResourceOptions, resourcesOf } from "./spec.ts";
+import { type LogEvent, type LogStream, type TaskEvent, type WatchOptions, watchTask } from "./watch.ts";
 
 export interface GetOptions extends CallOptions {
   /** "basic" leaves out the code, stdin and the tails of the output. */
   readonly view?: "basic" | "full";
 }
 
-export interface ResultOptions extends CallOptions {
-  /** False answers the outcome of a task that failed, too, where TaskFailed would be thrown. */
-  readonly reject?: boolean;
+export interface WaitOptions extends CallOptions {
   /** Told everything that happens until then, output included. */
   readonly onEvent?: (event: TaskEvent) => void | Promise<void>;
+}
+
+export interface ResultOptions extends WaitOptions {
+  /** False answers the outcome of a task that failed, too, where TaskFailed would be thrown. */
+  readonly reject?: boolean;
+}
+
+export interface LogOptions extends Omit<WatchOptions, "logs"> {
+  /** This one alone. */
+  readonly stream?: LogStream;
 }
 
 export interface CancelOptions extends CallOptions {
@@ -47,9 +55,14 @@ export class Task {
     this.artifacts = new Artifacts(channel, id);
   }
 
-  /** The record as this handle last saw it: at its creation, by get or by cancel. */
+  /** The record as this handle last saw it: at its creation, by get, wait, result or cancel. */
   get latest(): TaskRecord | undefined {
     return this.#latest;
+  }
+
+  /** How the task ended, once this handle has seen it end. */
+  get outcome(): TaskOutcome | undefined {
+    return this.#latest !== undefined && isTerminal(this.#latest) ? outcomeOf(this.#latest) : undefined;
   }
 
   /** One file that the task leaves behind, as an input of another task, which then waits for this one. */
@@ -86,18 +99,28 @@ export class Task {
   }
 
   /** The output alone. With `follow: false`, what there is now. */
-  async *logs(options: Omit<WatchOptions, "logs"> = {}): AsyncGenerator<LogEvent, void, undefined> {
-    for await (const event of this.watch(options)) if (event.kind === "log") yield event;
+  async *logs(options: LogOptions = {}): AsyncGenerator<LogEvent, void, undefined> {
+    const { stream } = options;
+    for await (const event of this.watch(options))
+      if (event.kind === "log" && (stream === undefined || event.stream === stream)) yield event;
   }
 
-  /** Waits for the end. Throws TaskFailed unless the task succeeded or `reject` is false. */
-  async result(options: ResultOptions = {}): Promise<TaskOutcome> {
+  /** Waits for the end, however the task ends, and answers this handle. */
+  async wait(options: WaitOptions = {}): Promise<this> {
     let record: TaskRecord | undefined;
     for await (const event of this.watch({ ...options, logs: options.onEvent !== undefined })) {
       if (event.kind === "task") record = event.task;
       await options.onEvent?.(event);
     }
-    const outcome = outcomeOf(this.#keep(record));
+    this.#keep(record);
+    return this;
+  }
+
+  /** Waits for the end. Throws TaskFailed unless the task succeeded or `reject` is false. */
+  async result(options: ResultOptions = {}): Promise<TaskOutcome> {
+    const { outcome } = await this.wait(options);
+    if (outcome === undefined)
+      throw new LongshoreError("the server ended the watch without a result", { code: "INTERNAL" });
     if (!outcome.succeeded && options.reject !== false) throw new TaskFailed(outcome);
     return outcome;
   }
@@ -146,11 +169,4 @@ export function taskFrom(channel: Channel, record: TaskRecord | undefined): Task
   if (record === undefined)
     throw new LongshoreError("the server answered without a task", { code: "INTERNAL" });
   return new Task(channel, record.id, record);
-}
-
-function durationOption(field: string, text: DurationText | undefined) {
-  const violations: FieldViolation[] = [];
-  const duration = readDuration(field, text, violations);
-  if (violations.length > 0) throw new InvalidRequest(violations);
-  return duration;
 }

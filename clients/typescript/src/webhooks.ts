@@ -5,9 +5,9 @@ import {
   WebhookServiceService,
 } from "@longshore/proto/longshore/v1/webhook_service";
 import type { CallOptions, Channel } from "./channel.ts";
-import { millisToDuration, parseDuration } from "./duration.ts";
 import { InvalidRequest, LongshoreError } from "./errors.ts";
 import type { StateName } from "./names.ts";
+import { type DurationText, durationOption } from "./spec.ts";
 import { statesOf } from "./states.ts";
 
 export type { Delivery as DeliveryRecord, WebhookEndpoint as WebhookRecord };
@@ -34,6 +34,18 @@ export interface DeliveriesOptions extends CallOptions {
   readonly pageSize?: number;
 }
 
+/** A webhook; `secret` is the tenant's signing secret where this call made it, and is never shown again. */
+export interface CreatedWebhook {
+  readonly webhook: WebhookEndpoint;
+  readonly secret: string;
+}
+
+/** A new signing secret, and until when the one before signs beside it. */
+export interface RotatedSecret {
+  readonly secret: string;
+  readonly previousExpireTime: Date | undefined;
+}
+
 /** Who is told of what becomes of tasks: `client.webhooks`. */
 export class Webhooks {
   readonly #channel: Channel;
@@ -43,9 +55,7 @@ export class Webhooks {
   }
 
   /** Every task of the tenant is told there; `secret` is set where this call made it, and is never shown again. */
-  async create(
-    options: CreateWebhookOptions,
-  ): Promise<{ readonly webhook: WebhookEndpoint; readonly secret: string }> {
+  async create(options: CreateWebhookOptions): Promise<CreatedWebhook> {
     const { url, states = [], description = "" } = options;
     const request = { url, states: statesOf(states), description };
     // Not repeated by itself: the secret of a lost answer would be known to nobody.
@@ -76,14 +86,9 @@ export class Webhooks {
 
   /** A new signing secret. For `overlap` (such as "24h", the server's default) the one before signs, too. */
   async rotateSecret(
-    options: CallOptions & { readonly overlap?: string } = {},
-  ): Promise<{ readonly secret: string; readonly previousExpireTime: Date | undefined }> {
-    const overlap = options.overlap === undefined ? undefined : parseDuration(options.overlap);
-    if (options.overlap !== undefined && overlap === undefined) {
-      const description = `"${options.overlap}" is not a duration such as 0s or 24h`;
-      throw new InvalidRequest([{ field: "overlap", description }]);
-    }
-    const request = { overlap: overlap === undefined ? undefined : millisToDuration(overlap) };
+    options: CallOptions & { readonly overlap?: DurationText } = {},
+  ): Promise<RotatedSecret> {
+    const request = { overlap: durationOption("overlap", options.overlap) };
     return await this.#channel.unary(WebhookServiceService.rotateWebhookSecret, request, {
       ...options,
       retry: false,

@@ -11,6 +11,8 @@ from longshore.v1.access_service_pb2 import AuditEvent
 from longshore.v1.access_service_pb2 import GetCallerResponse as CallerRecord
 from longshore.v1.access_service_pb2 import Token as TokenRecord
 from longshore.v1.blob_service_pb2 import Blob
+from longshore.v1.blob_service_pb2 import CreateDownloadUrlResponse as DownloadUrl
+from longshore.v1.blob_service_pb2 import CreateUploadUrlResponse as UploadUrl
 from longshore.v1.resources_pb2 import EffectiveResources
 from longshore.v1.system_service_pb2 import Capacity, Engine, LimitSupport, ReconcileReport
 from longshore.v1.system_service_pb2 import GetCapabilitiesResponse as Capabilities
@@ -73,6 +75,7 @@ from ._core.options import (
     DeliveryStateName,
     FileInput,
     IsolationName,
+    LimitName,
     LogStream,
     NetworkName,
     Progress,
@@ -81,9 +84,12 @@ from ._core.options import (
     StartOptions,
     StateName,
     SubmitOptions,
+    SubmitStreamOptions,
     TaskOptions,
+    UploadOptions,
 )
 from ._core.outcome import TaskOutcome, is_terminal, outcome_of
+from ._core.spec import find_violations
 from ._core.tasks_under_way import TasksUnderWay
 from ._core.usage import Money, UsageReport, money_of
 from ._core.webhooks import CreatedWebhook, RotatedSecret
@@ -124,6 +130,7 @@ __all__ = [
     "DeliveryRecord",
     "DeliveryStateName",
     "DigestMismatch",
+    "DownloadUrl",
     "EffectiveResources",
     "Engine",
     "Estimate",
@@ -134,6 +141,7 @@ __all__ = [
     "ImageRefused",
     "InvalidRequest",
     "IsolationName",
+    "LimitName",
     "LimitSupport",
     "LogEvent",
     "LogStream",
@@ -162,6 +170,7 @@ __all__ = [
     "StartOptions",
     "StateName",
     "SubmitOptions",
+    "SubmitStreamOptions",
     "Task",
     "TaskChanged",
     "TaskEvent",
@@ -177,6 +186,8 @@ __all__ = [
     "Unavailable",
     "UnsafeArtifactPath",
     "UploadInProgress",
+    "UploadOptions",
+    "UploadUrl",
     "Usage",
     "UsageEntry",
     "UsageReport",
@@ -188,6 +199,7 @@ __all__ = [
     "WrongState",
     "aio",
     "delivery_state_name",
+    "find_violations",
     "is_terminal",
     "isolation_name",
     "level_name",

@@ -62,16 +62,19 @@ class Artifacts:
                 return file.read()
 
     async def download_all(
-        self, folder: PathLike, filter: Callable[[task_pb2.Artifact], bool] | None = None
+        self,
+        folder: PathLike,
+        filter: Callable[[task_pb2.Artifact], bool] | None = None,
+        on_progress: Callable[[task_pb2.Artifact, int], None] | None = None,
     ) -> builtins.list[task_pb2.Artifact]:
         """Writes every artifact (for which `filter` answers true) below `folder` and answers what was written.
 
-        Raises UnsafeArtifactPath, with nothing written, when one of them would lie outside.
+        `on_progress` is told of each file how many of its bytes are there, before it begins and as they come. Raises UnsafeArtifactPath, with nothing written, when one of them would lie outside.
         """
         wanted = [artifact async for artifact in self.list() if filter is None or filter(artifact)]
         root = await in_thread(prepare_folder, os.fspath(folder), [artifact.path for artifact in wanted])
         for artifact in wanted:
-            await self._fetch(artifact, make_place(root, artifact.path), None)
+            await self._fetch(artifact, make_place(root, artifact.path), _of(artifact, on_progress))
         return wanted
 
     async def _find(self, path: str) -> task_pb2.Artifact:
@@ -88,3 +91,9 @@ class Artifacts:
             return self._channel.server_stream(method, request, task_service_pb2.DownloadArtifactResponse)
 
         await download_to(target, artifact.sha256, artifact.size_bytes, open_at, on_progress)
+
+
+def _of(
+    artifact: task_pb2.Artifact, on_progress: Callable[[task_pb2.Artifact, int], None] | None
+) -> BytesCallback | None:
+    return None if on_progress is None else lambda there, total: on_progress(artifact, there)

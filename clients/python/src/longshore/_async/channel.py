@@ -86,12 +86,17 @@ class Channel:
             await self._channel.close()
 
     async def unary(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request, *, retry: bool
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        retry: bool,
+        traceparent: str = "",
     ) -> Response:
         """One question, one answer. With `retry` it is asked again while the server is away or has enough of us: only for what may happen twice."""
         away, limited = Backoff(UNARY_GIVE_UP), Backoff(RATE_GIVE_UP)
         while True:
-            headers = self._connection.headers()
+            headers = self._connection.headers(traceparent)
             try:
                 with _Explained(self):
                     return await method(request, timeout=self._connection.call_timeout, metadata=headers)
@@ -119,7 +124,7 @@ class Channel:
         return ServerStream(self, lambda: method(request, metadata=self._connection.headers()), response, silence)
 
     async def client_stream(
-        self, method: Callable[..., Any], messages: AsyncIterator[Any], response: type[Response]
+        self, method: Callable[..., Any], messages: AsyncIterator[Any], response: type[Response], traceparent: str = ""
     ) -> Response:
         """Sends messages at the server's pace; an answer that comes before the last message ends the sending."""
         failures: list[BaseException] = []
@@ -135,7 +140,7 @@ class Channel:
 
         try:
             with _Explained(self):
-                call = method(watched(), metadata=self._connection.headers())
+                call = method(watched(), metadata=self._connection.headers(traceparent))
                 answer: Response = await call
                 return answer
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, cast
 
@@ -13,7 +13,6 @@ import grpc
 from typing_extensions import Self, Unpack
 
 from longshore.v1 import (
-    blob_service_pb2,
     system_service_pb2,
     task_pb2,
     task_service_pb2,
@@ -23,16 +22,15 @@ from longshore.v1 import (
 from .._core.connection import MetadataSource, Security, TokenSource, connect, default_address
 from .._core.errors import InvalidRequest
 from .._core.handler import Handler, call_options, pack_call, read_handler
-from .._core.inputs import open_files
 from .._core.options import (
     BlobFormatName,
     BlobInput,
     FileInput,
     PathLike,
-    ProgressCallback,
     StartOptions,
     StateName,
     SubmitOptions,
+    SubmitStreamOptions,
     TaskOptions,
     ViewName,
 )
@@ -41,8 +39,7 @@ from .._core.spec import request_of
 from .._core.task_config import MODEL_PARAMS_PATH, goes_along, read_task_config, source_of
 from .._core.task_query import list_request, under_way_request
 from .._core.tasks_under_way import TasksUnderWay
-from .._core.terminal import progress_shown, show_output
-from .._core.upload_source import CHUNK_BYTES
+from .._core.terminal import show_output
 from .._core.usage import UsageReport
 from .access import Access
 from .blobs import Blobs
@@ -50,8 +47,8 @@ from .channel import Channel
 from .pictures import ReconnectCallback, follow_pictures
 from .remote import Call
 from .runtime import aclosing, in_thread
+from .submit import submit, submit_stream
 from .task import EventCallback, Task
-from .upload import FORMATS, upload_blob
 from .usage import list_usage, read_usage
 from .watch import RECONNECT
 from .webhooks import Webhooks
@@ -186,30 +183,19 @@ class Client:
         return task
 
     async def submit_stream(
-        self, archive: AsyncIterable[bytes], *, format: BlobFormatName | None = None, **options: Unpack[TaskOptions]
+        self,
+        archive: AsyncIterable[bytes],
+        *,
+        format: BlobFormatName | None = None,
+        **options: Unpack[SubmitStreamOptions],
     ) -> Task:
         """Sends an archive as it is made and creates its task in the same call, for bytes that cannot be read twice.
 
         Such an upload cannot be resumed: `submit` is the better way for anything that lies on disk. `format` is told by
         the first bytes when left out.
         """
-        request = request_of(options)
-        await self._send_inputs(request, options.get("inputs"), None)
-        header = blob_service_pb2.UploadHeader(
-            format=blob_service_pb2.BLOB_FORMAT_UNSPECIFIED if format is None else FORMATS[format]
-        )
-
-        async def messages() -> AsyncIterator[task_service_pb2.SubmitTaskRequest]:
-            first = task_service_pb2.SubmitTaskRequest.Header(task=request, archive=header)
-            yield task_service_pb2.SubmitTaskRequest(header=first)
-            async for part in archive:
-                for at in range(0, len(part), CHUNK_BYTES):
-                    yield task_service_pb2.SubmitTaskRequest(chunk=part[at : at + CHUNK_BYTES])
-
-        answer = await self._channel.client_stream(
-            self._channel.tasks.SubmitTask, messages(), task_service_pb2.SubmitTaskResponse
-        )
-        return Task(self._channel, answer.task.id, answer.task)
+        record = await submit_stream(self._channel, archive, format, options)
+        return Task(self._channel, record.id, record)
 
     async def start(
         self,
@@ -370,27 +356,5 @@ class Client:
         return await self._channel.unary(self._channel.usage.EstimateCost, request, retry=True)
 
     async def _submit(self, opening: OpenProgram, options: SubmitOptions) -> Task:
-        request = request_of({name: value for name, value in options.items() if name != "on_progress"})
-        with progress_shown(options.get("on_progress"), self._progress) as on_progress:
-            program = await in_thread(opening, on_progress)
-            try:
-                request.display_name = request.display_name or program.name
-                request.code, request.archive_sha256 = program.code, program.sha256
-                if program.archive is not None:
-                    request.entrypoint = request.entrypoint or program.entrypoint
-                    blob = await upload_blob(self._channel, program.archive, on_progress)
-                    request.archive_sha256 = blob.sha256
-                await self._send_inputs(request, options.get("inputs"), on_progress)
-            finally:
-                program.close()
-        # Safe to repeat: the request_id makes the second one answer the first task.
-        answer = await self._channel.unary(self._channel.tasks.CreateTask, request, retry=True)
-        return Task(self._channel, answer.task.id, answer.task)
-
-    async def _send_inputs(
-        self, request: task_pb2.CreateTaskRequest, given: Any, on_progress: ProgressCallback | None
-    ) -> None:
-        """Makes the server have the files among the inputs, and names them in the request by their digests."""
-        for index, source in await in_thread(open_files, given):
-            blob = await upload_blob(self._channel, source, on_progress)
-            request.inputs[index].blob_sha256 = blob.sha256
+        record = await submit(self._channel, opening, options, self._progress)
+        return Task(self._channel, record.id, record)

@@ -41,6 +41,8 @@ async def download_to(
     backoff = Backoff(GIVE_UP)
     with DownloadFile(destination, sha256, size_bytes) as file:
         await in_thread(file.digest_existing)
+        if on_progress is not None:
+            on_progress(file.position, size_bytes)
         while file.position < size_bytes:
             try:
                 async with open_at(file.position) as stream:

@@ -87,15 +87,22 @@ class Task:
         return watch_task(self._channel, self.id, options)
 
     async def logs(
-        self, *, stream: LogStream | None = None, follow: bool = True, tail_bytes: int = 0
+        self,
+        *,
+        stream: LogStream | None = None,
+        follow: bool = True,
+        tail_bytes: int = 0,
+        on_reconnect: Callable[[Exception], None] | None = None,
+        reconnect_for: float = RECONNECT,
     ) -> AsyncGenerator[str, None]:
         """The output as lines of text with their line ends, as they are written, until the task has ended.
 
         `stream` takes one of "stdout", "stderr" and "build" alone. What is not UTF-8 is replaced, and a line of more than
-        1 MiB comes in parts: `watch` has the bytes as they are, and tells of output that was not kept.
+        1 MiB comes in parts: `watch` has the bytes as they are, and tells of output that was not kept. The rest is as of `watch`.
         """
         joiner = LineJoiner()
-        async with aclosing(self.watch(follow=follow, tail_bytes=tail_bytes)) as events:
+        told = self.watch(follow=follow, tail_bytes=tail_bytes, on_reconnect=on_reconnect, reconnect_for=reconnect_for)
+        async with aclosing(told) as events:
             async for event in events:
                 if isinstance(event, LogEvent) and stream in (None, event.stream):
                     for line in joiner.add(event):
@@ -137,7 +144,8 @@ class Task:
     async def rerun(self, **options: Unpack[RerunOptions]) -> Task:
         """Runs the same again, as a new task, with other resources or another timeout where given."""
         request = task_service_pb2.RerunTaskRequest(**rerun_of(self.id, options))
-        answer = await self._channel.unary(self._channel.tasks.RerunTask, request, retry=True)
+        method, traceparent = self._channel.tasks.RerunTask, options.get("traceparent", "")
+        answer = await self._channel.unary(method, request, retry=True, traceparent=traceparent)
         return Task(self._channel, answer.task.id, answer.task)
 
     async def delete(self) -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from google.protobuf.duration_pb2 import Duration
-
 from longshore.v1 import blob_service_pb2
 
 from .._core.backoff import Backoff
 from .._core.direct import put
-from .._core.errors import BadArchive, LongshoreError, UploadInProgress, WrongOffset, is_connection_loss
+from .._core.errors import (
+    BadArchive,
+    FieldViolation,
+    InvalidRequest,
+    LongshoreError,
+    UploadInProgress,
+    WrongOffset,
+    is_connection_loss,
+)
 from .._core.options import BlobFormatName, Progress, ProgressCallback
+from .._core.store_addresses import upload_url_request
 from .._core.upload_source import UploadSource
 from .channel import Channel
 from .runtime import in_thread, sleep
@@ -25,12 +32,21 @@ LIFETIME = 3600
 # Between questions about an upload that is being checked, in seconds.
 CHECKING = 0.5
 
-FORMATS: dict[BlobFormatName, blob_service_pb2.BlobFormat.ValueType] = {
+_FORMATS: dict[BlobFormatName, blob_service_pb2.BlobFormat.ValueType] = {
     "raw": blob_service_pb2.BLOB_FORMAT_RAW,
     "tar": blob_service_pb2.BLOB_FORMAT_TAR,
     "tar.gz": blob_service_pb2.BLOB_FORMAT_TAR_GZ,
     "zip": blob_service_pb2.BLOB_FORMAT_ZIP,
 }
+
+
+def format_of(name: BlobFormatName | None) -> blob_service_pb2.BlobFormat.ValueType:
+    """How the server is to read the bytes; it looks at their beginning where nothing is said. Raises InvalidRequest."""
+    if name is None:
+        return blob_service_pb2.BLOB_FORMAT_UNSPECIFIED
+    if name not in _FORMATS:
+        raise InvalidRequest([FieldViolation("format", f"{name!r} is not one of {', '.join(_FORMATS)}")])
+    return _FORMATS[name]
 
 
 async def get_blob(channel: Channel, sha256: str) -> blob_service_pb2.Blob:
@@ -109,12 +125,7 @@ class _Upload:
     async def put_directly(self) -> bool:
         """Sends all of it to an address of the store itself; False where the server's store has none."""
         source = self._source
-        request = blob_service_pb2.CreateUploadUrlRequest(
-            sha256=source.sha256,
-            size_bytes=source.size_bytes,
-            format=FORMATS[source.format],
-            lifetime=Duration(seconds=LIFETIME),
-        )
+        request = upload_url_request(source.sha256, source.size_bytes, format_of(source.format), LIFETIME)
         try:
             address = await self._channel.unary(self._channel.blobs.CreateUploadUrl, request, retry=True)
         except LongshoreError as error:
@@ -133,7 +144,7 @@ class _Upload:
             sha256=source.sha256,
             size_bytes=source.size_bytes,
             offset_bytes=offset,
-            format=FORMATS[source.format],
+            format=format_of(source.format),
         )
         yield blob_service_pb2.UploadBlobRequest(header=header)
         sent = offset

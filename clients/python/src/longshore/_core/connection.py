@@ -54,10 +54,11 @@ class Connection:
         """The caller's win over those of this package."""
         return list((dict(_CHANNEL_OPTIONS) | dict(self.channel_options)).items())
 
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """Sent with a call: the active trace, the caller's own and the token, asked anew so that tokens can be renewed."""
+    def headers(self, traceparent: str = "") -> tuple[tuple[str, str], ...]:
+        """Sent with a call: the trace, given or active, the caller's own and the token, asked anew so that it can be renewed."""
         own = self.metadata() if callable(self.metadata) else self.metadata
-        return tuple((trace_headers() | dict(own or {}) | self._authorization()).items())
+        given = {"traceparent": traceparent} if traceparent else {}
+        return tuple((trace_headers() | dict(own or {}) | given | self._authorization()).items())
 
     def _authorization(self) -> dict[str, str]:
         if self.token is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from longshore.v1 import blob_service_pb2, task_pb2
@@ -52,15 +53,25 @@ def messages_of(given: Any, wrong: Wrong) -> Iterator[task_pb2.Input]:
             )
 
 
-def open_files(given: Any) -> list[tuple[int, UploadSource]]:
-    """Reads the files among the inputs, each with its place; all that cannot be read are named at once."""
-    found: list[tuple[int, UploadSource]] = []
+@dataclass(frozen=True)
+class OpenedFile:
+    """A file among the inputs, and its place there."""
+
+    index: int
+    name: str
+    source: UploadSource
+
+
+def open_files(given: Any) -> list[OpenedFile]:
+    """Reads the files among the inputs; all that cannot be read are named at once."""
+    found: list[OpenedFile] = []
     problems: list[SourceProblem] = []
     for index, item in enumerate(list_inputs(given)):
         if not isinstance(item, FileInput):
             continue
         try:
-            found.append((index, file_source(item.file, "raw")))
+            name = os.path.basename(os.fspath(item.file))
+            found.append(OpenedFile(index, name, file_source(item.file, "raw")))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             problems.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypedDict
 
 from longshore.v1.blob_service_pb2 import Blob
@@ -15,6 +15,22 @@ TimeSpan = str | int | float | datetime.timedelta
 
 NetworkName = Literal["none", "egress", "tracking"]
 IsolationName = Literal["container", "gvisor"]
+LimitName = Literal[
+    "cpu",
+    "ram",
+    "storage",
+    "gpu",
+    "processes",
+    "open_files",
+    "inodes",
+    "log",
+    "artifacts",
+    "run_time",
+    "queue_time",
+    "total_time",
+    "quota",
+    "network",
+]
 StateName = Literal["queued", "preparing", "running", "collecting", "cancelling", "succeeded", "failed", "cancelled"]
 DeliveryStateName = Literal["pending", "delivered", "failed"]
 BlobFormatName = Literal["raw", "tar", "tar.gz", "zip"]
@@ -79,7 +95,7 @@ class Webhook(TypedDict, total=False):
     """An address and the states that it is told of; the terminal ones when left out."""
 
     url: str
-    states: Sequence[str]
+    states: Sequence[StateName]
 
 
 class Experiment(TypedDict, total=False):
@@ -95,7 +111,8 @@ class Progress:
     """How far the way to the server is.
 
     `phase` is "packing" (with `files`) or "uploading" (with `total_bytes` and `stored_before`, the bytes that were there
-    before this upload and are not sent again); `bytes` counts up in both.
+    before this upload and are not sent again; for an input that goes along also `name`, that of its file); `bytes` counts up
+    in both.
     """
 
     phase: Literal["packing", "uploading"]
@@ -104,9 +121,15 @@ class Progress:
     files: int = 0
     total_bytes: int = 0
     stored_before: int = 0
+    name: str = ""
 
 
 ProgressCallback = Callable[[Progress], None]
+
+
+def naming(name: str, on_progress: ProgressCallback | None) -> ProgressCallback | None:
+    """A callback that tells another which file the progress is of."""
+    return None if on_progress is None else lambda progress: on_progress(replace(progress, name=name))
 
 
 class ResourceOptions(TypedDict, total=False):
@@ -145,7 +168,7 @@ class FunctionOptions(ResourceOptions, total=False):
     network: NetworkName
     isolation: IsolationName
     # Limits that must be enforced, not advisory: "cpu", "ram", "storage", "processes" and so on.
-    require_enforced: Sequence[str]
+    require_enforced: Sequence[LimitName]
     placement: Placement
     # -100 to 100, higher first.
     priority: int
@@ -184,21 +207,35 @@ class TaskOptions(FunctionOptions, total=False):
     stdin: str | bytes
 
 
-class StartOptions(FunctionOptions, total=False):
+class TraceOptions(TypedDict, total=False):
+    """Which trace a task belongs to."""
+
+    # W3C trace context that the task's spans continue; by default that of the active OpenTelemetry span, else TRACEPARENT.
+    traceparent: str
+
+
+class UploadOptions(TraceOptions, total=False):
+    """How what is run gets to the server."""
+
+    # Told how packing and uploading get on, instead of a progress bar on the terminal.
+    on_progress: ProgressCallback
+    # Sends to the server's store of blobs itself, past the server, where it has addresses for that.
+    direct: bool
+
+
+class StartOptions(FunctionOptions, UploadOptions, total=False):
     """Options of start and remote."""
 
-    # Told how packing and uploading get on, instead of a progress bar on the terminal.
-    on_progress: ProgressCallback
 
-
-class SubmitOptions(TaskOptions, total=False):
+class SubmitOptions(TaskOptions, UploadOptions, total=False):
     """Options of submit and run."""
 
-    # Told how packing and uploading get on, instead of a progress bar on the terminal.
-    on_progress: ProgressCallback
+
+class SubmitStreamOptions(TaskOptions, TraceOptions, total=False):
+    """Options of submit_stream."""
 
 
-class RerunOptions(ResourceOptions, total=False):
+class RerunOptions(ResourceOptions, TraceOptions, total=False):
     """Options of rerun."""
 
     timeout: TimeSpan

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import typing
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from typing_extensions import Unpack
 
 from longshore.v1 import resources_pb2, task_pb2
 
+from .errors import FieldViolation, InvalidRequest
 from .option_reader import OptionReader
-from .options import RerunOptions, SubmitOptions
+from .options import RerunOptions, SubmitOptions, TaskOptions
 
 _TEXTS = ("entrypoint", "working_directory", "image")
 _LISTS = ("args", "command", "outputs")
@@ -30,6 +33,15 @@ def check_names(function: str, options: Mapping[str, Any], known: type) -> None:
             meant = difflib.get_close_matches(name, names, 1)
             hint = f"; did you mean {meant[0]!r}?" if meant else ""
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+
+
+def find_violations(**options: Unpack[TaskOptions]) -> Sequence[FieldViolation]:
+    """What submit would refuse before it asks the server: for callers that have problems of their own to name beside these."""
+    try:
+        request_of(options)
+    except InvalidRequest as error:
+        return error.violations
+    return ()
 
 
 def request_of(options: Mapping[str, Any]) -> task_pb2.CreateTaskRequest:

@@ -32,13 +32,20 @@ def progress_shown(own: ProgressCallback | None, wanted: bool) -> Iterator[Progr
 class _UploadBar:
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        self._name = ""
 
     def __call__(self, progress: Progress) -> None:
         if progress.phase != "uploading" or progress.total_bytes - progress.stored_before < WORTH_A_BAR:
             return
-        if self._bar is None:
+        if self._bar is None or self._name != progress.name:
+            self.close()
+            self._name = progress.name
             self._bar = tqdm(
-                desc="uploading", total=progress.total_bytes, initial=progress.bytes, unit="B", unit_scale=True
+                desc=f"uploading {progress.name}".rstrip(),
+                total=progress.total_bytes,
+                initial=progress.bytes,
+                unit="B",
+                unit_scale=True,
             )
         self._bar.n = progress.bytes  # not update(): after a lost connection it may be less than before
         self._bar.refresh() if progress.done else self._bar.update(0)

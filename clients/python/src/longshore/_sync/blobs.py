@@ -9,14 +9,15 @@ from typing import Any
 from longshore.v1 import blob_service_pb2
 
 from .._core.errors import NotFound
-from .._core.options import BlobFormatName, PathLike, ProgressCallback
+from .._core.options import BlobFormatName, PathLike, ProgressCallback, TimeSpan
+from .._core.store_addresses import download_url_request, upload_url_request
 from .._core.terminal import progress_shown
 from .._core.upload_source import UploadSource, file_source
 from .channel import Channel
 from .direct import address_of, read_directly
 from .download import BytesCallback, download_to
 from .runtime import closing, in_thread
-from .upload import get_blob, upload_blob
+from .upload import format_of, get_blob, upload_blob
 
 
 class Blobs:
@@ -50,6 +51,28 @@ class Blobs:
         )
         with progress_shown(on_progress, self._progress) as callback:
             return upload_blob(self._channel, source, callback, direct)
+
+    def create_upload_url(
+        self, sha256: str, size_bytes: int, *, format: BlobFormatName = "raw", lifetime: TimeSpan | None = None
+    ) -> blob_service_pb2.CreateUploadUrlResponse:
+        """Makes an address in the server's store itself, for somebody else to PUT exactly these bytes to, with `headers`.
+
+        They count once `get` says that they are stored: the server checks the digest first. `lifetime` is a text ("1h") or
+        seconds. Raises LongshoreError with the code UNIMPLEMENTED where the store has no addresses (`presigned_urls` of
+        `capabilities`); `upload` goes the usual way then.
+        """
+        request = upload_url_request(sha256, size_bytes, format_of(format), lifetime)
+        return self._channel.unary(self._channel.blobs.CreateUploadUrl, request, retry=True)
+
+    def create_download_url(
+        self, sha256: str, *, lifetime: TimeSpan | None = None
+    ) -> blob_service_pb2.CreateDownloadUrlResponse:
+        """Makes an address to GET a blob from, without a token, until its `expire_time`; see create_upload_url.
+
+        Raises NotFound when the blob is not stored.
+        """
+        request = download_url_request(sha256, lifetime)
+        return self._channel.unary(self._channel.blobs.CreateDownloadUrl, request, retry=True)
 
     def download(
         self,

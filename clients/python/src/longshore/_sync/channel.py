@@ -50,12 +50,17 @@ class Channel:
         self._channel.close()
 
     def unary(
-        self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request, *, retry: bool
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        retry: bool,
+        traceparent: str = "",
     ) -> Response:
         """One question, one answer. With `retry` it is asked again while the server is away or has enough of us: only for what may happen twice."""
         away, limited = Backoff(UNARY_GIVE_UP), Backoff(RATE_GIVE_UP)
         while True:
-            headers = self._connection.headers()
+            headers = self._connection.headers(traceparent)
             try:
                 with _Explained(self):
                     return method(request, timeout=self._connection.call_timeout, metadata=headers)
@@ -82,7 +87,9 @@ class Channel:
         """The messages of a server's stream; with `silence`, a server that sends nothing for so many seconds counts as gone."""
         return ServerStream(self, lambda: method(request, metadata=self._connection.headers()), response, silence)
 
-    def client_stream(self, method: Any, messages: Iterator[Any], response: type[Response]) -> Response:
+    def client_stream(
+        self, method: Any, messages: Iterator[Any], response: type[Response], traceparent: str = ""
+    ) -> Response:
         """Sends messages at the server's pace; an answer that comes before the last message ends the sending."""
         failures: list[BaseException] = []
         started = threading.Event()
@@ -98,7 +105,7 @@ class Channel:
 
         try:
             with _Explained(self):
-                call = method.future(watched(), metadata=self._connection.headers())
+                call = method.future(watched(), metadata=self._connection.headers(traceparent))
                 started.set()
                 answer: Response = call.result()
                 return answer

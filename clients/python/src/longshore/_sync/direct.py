@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from google.protobuf.duration_pb2 import Duration
-
 from longshore.v1 import blob_service_pb2
 
 from .._core.direct import Download
 from .._core.errors import LongshoreError
+from .._core.store_addresses import download_url_request
 from .channel import Channel
 from .runtime import in_thread
 from .upload import LIFETIME
@@ -18,7 +17,7 @@ from .upload import LIFETIME
 
 def address_of(channel: Channel, sha256: str) -> str | None:
     """Where the store gives the blob out itself; None where it has no addresses."""
-    request = blob_service_pb2.CreateDownloadUrlRequest(sha256=sha256, lifetime=Duration(seconds=LIFETIME))
+    request = download_url_request(sha256, LIFETIME)
     try:
         answer = channel.unary(channel.blobs.CreateDownloadUrl, request, retry=True)
     except LongshoreError as error:

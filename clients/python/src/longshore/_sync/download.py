@@ -42,6 +42,8 @@ def download_to(
     backoff = Backoff(GIVE_UP)
     with DownloadFile(destination, sha256, size_bytes) as file:
         in_thread(file.digest_existing)
+        if on_progress is not None:
+            on_progress(file.position, size_bytes)
         while file.position < size_bytes:
             try:
                 with open_at(file.position) as stream:

@@ -1,0 +1,72 @@
+# Made of ../_async/submit.py by scripts/generate; never edited.
+"""Makes the server have a program and what goes along, and creates its task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from longshore.v1 import blob_service_pb2, task_pb2, task_service_pb2
+
+from .._core.inputs import open_files
+from .._core.options import BlobFormatName, ProgressCallback, SubmitOptions, SubmitStreamOptions, naming
+from .._core.source import OpenProgram
+from .._core.spec import request_of
+from .._core.terminal import progress_shown
+from .._core.upload_source import CHUNK_BYTES
+from .channel import Channel
+from .runtime import in_thread
+from .upload import format_of, upload_blob
+
+
+def submit(channel: Channel, opening: OpenProgram, options: SubmitOptions, progress: bool) -> task_pb2.Task:
+    request = request_of(options)
+    direct = options.get("direct", False)
+    with progress_shown(options.get("on_progress"), progress) as on_progress:
+        program = in_thread(opening, on_progress)
+        try:
+            request.display_name = request.display_name or program.name
+            request.code, request.archive_sha256 = program.code, program.sha256
+            if program.archive is not None:
+                request.entrypoint = request.entrypoint or program.entrypoint
+                blob = upload_blob(channel, program.archive, on_progress, direct)
+                request.archive_sha256 = blob.sha256
+            _send_inputs(channel, request, options.get("inputs"), on_progress, direct)
+        finally:
+            program.close()
+    # Safe to repeat: the request_id makes the second one answer the first task.
+    method, traceparent = channel.tasks.CreateTask, options.get("traceparent", "")
+    answer = channel.unary(method, request, retry=True, traceparent=traceparent)
+    return answer.task
+
+
+def submit_stream(
+    channel: Channel, archive: Iterable[bytes], format: BlobFormatName | None, options: SubmitStreamOptions
+) -> task_pb2.Task:
+    request = request_of(options)
+    _send_inputs(channel, request, options.get("inputs"), None, False)
+    header = blob_service_pb2.UploadHeader(format=format_of(format))
+
+    def messages() -> Iterator[task_service_pb2.SubmitTaskRequest]:
+        first = task_service_pb2.SubmitTaskRequest.Header(task=request, archive=header)
+        yield task_service_pb2.SubmitTaskRequest(header=first)
+        for part in archive:
+            for at in range(0, len(part), CHUNK_BYTES):
+                yield task_service_pb2.SubmitTaskRequest(chunk=part[at : at + CHUNK_BYTES])
+
+    method, response = channel.tasks.SubmitTask, task_service_pb2.SubmitTaskResponse
+    answer = channel.client_stream(method, messages(), response, options.get("traceparent", ""))
+    return answer.task
+
+
+def _send_inputs(
+    channel: Channel,
+    request: task_pb2.CreateTaskRequest,
+    given: Any,
+    on_progress: ProgressCallback | None,
+    direct: bool,
+) -> None:
+    """Makes the server have the files among the inputs, and names them in the request by their digests."""
+    for file in in_thread(open_files, given):
+        blob = upload_blob(channel, file.source, naming(file.name, on_progress), direct)
+        request.inputs[file.index].blob_sha256 = blob.sha256
