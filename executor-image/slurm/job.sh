@@ -12,7 +12,7 @@ if [ -z "${LONGSHORE_MOUNTS:-}" ]; then
   LONGSHORE_MOUNTS=own exec unshare --mount --propagation private "$BASH" "$0"
 fi
 
-asked='' child=''
+asked='' child='' evicted=''
 pass() {
   asked=$1
   [ -z "$child" ] || kill -s "$1" "$child" 2>/dev/null || true # it may have ended in this moment
@@ -22,16 +22,17 @@ leave() {
   mv "$folder/exit.new" "$folder/exit"
   exit "$1"
 }
-# What the server sends. SIGTERM is Slurm's own word that the job has to go: the runner has it, too, and ends at once.
+# What the server sends. SIGTERM is Slurm's own word that the job has to go: the runner, told so, ends at once with status 4.
 trap 'pass USR1' USR1
 trap 'pass USR2' USR2
-trap : TERM
+trap 'evicted=yes; pass TERM' TERM
 
 : >"$folder/waiting"
 for ((tenths = 0; ; tenths++)); do
   # On a network file system it is the listing of a folder that asks for its present content.
   names=" $(cd "$folder" && echo *) "
   case $names in *' stop '*) leave 0 ;; *' ready '*) break ;; esac
+  [ -z "$evicted" ] || leave 4
   if [ -n "$asked" ] || [ "$tenths" -ge "$most_tenths" ]; then leave 0; fi
   sleep 0.1
 done
@@ -66,7 +67,9 @@ cp "$folder/config.json" /mnt/bundle/config.json
 [ -e /sys/fs/cgroup/memory/memory.memsw.limit_in_bytes ] || sed -i 's/"swap":[0-9]*,//' /mnt/bundle/config.json
 exec 3<"$folder/spec"
 rm -f "$folder/spec" # it holds secrets
-runc --root /mnt/state run --bundle /mnt/bundle "$container" <&3 3<&- &
+[ -z "$evicted" ] || leave 4
+# In a session of its own: some ways to signal a job reach the whole process group of its script, and runc would pass everything on twice.
+setsid runc --root /mnt/state run --bundle /mnt/bundle "$container" <&3 3<&- &
 child=$!
 [ -z "$asked" ] || kill -s "$asked" "$child" 2>/dev/null || true # the signal came before there was anybody to pass it on to
 # A signal cuts the wait short; what it was passed on to may take its time.
@@ -77,4 +80,6 @@ while :; do
   wait "$child" || status=$?
   if [ "$status" -le 128 ] || ! kill -0 "$child" 2>/dev/null; then break; fi
 done
+# One that had not yet learnt what to do with a signal died of it.
+[ -z "$evicted" ] || [ "$status" -eq 0 ] || leave 4
 leave "$status"

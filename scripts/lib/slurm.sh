@@ -43,6 +43,8 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket=$folder/munge/socket
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key=$folder/jwt.key
 CredType=cred/munge
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool/%n
@@ -90,6 +92,7 @@ start_slurm() {
   munged --force --num-threads=2 --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/munged.pid" \
     --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" || return 1
   export SLURM_CONF=$folder/slurm.conf
+  (umask 077 && head -c 32 /dev/urandom >"$folder/jwt.key")
   slurmctld -i || return 1
   for node in 1 2; do
     mkdir "$folder/spool/n$port-$node"

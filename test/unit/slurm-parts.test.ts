@@ -5,8 +5,9 @@ import { ulid } from "ulid";
 import { pathsIn } from "#server/adapters/sandbox/sandbox-paths.ts";
 import { ociBundle } from "#server/adapters/slurm/bundle.ts";
 import { clusterLimits, otherJobsLoad } from "#server/adapters/slurm/capabilities.ts";
-import { jobArguments, jobScript } from "#server/adapters/slurm/job-request.ts";
+import { jobRequest, jobScript } from "#server/adapters/slurm/job-request.ts";
 import { exitOf, phaseOf } from "#server/adapters/slurm/job-state.ts";
+import { jobArguments } from "#server/adapters/slurm/tool-controller.ts";
 import { ConfigError, readConfig } from "#server/config.ts";
 import { Unsupported } from "#server/domain/errors.ts";
 import { MEBIBYTE } from "#server/domain/resources.ts";
@@ -25,9 +26,12 @@ function order(placement: Partial<{ account: string; partition: string; instance
   };
 }
 
+const argumentsOf = (placement: Parameters<typeof order>[0] = {}) =>
+  jobArguments(jobRequest(order(placement), options));
+
 describe("a job's request", () => {
   test("asks for what the task is held to, is never requeued, and brings nothing of the server's environment", () => {
-    const args = jobArguments(order(), options);
+    const args = argumentsOf();
     for (const arg of ["--no-requeue", "--export=NIL", "--cpus-per-task=2", "--mem=304M", "--time=31"])
       assert.ok(args.includes(arg), arg);
     assert.ok(!args.some((arg) => /^--(account|partition|constraint)/.test(arg)));
@@ -35,20 +39,16 @@ describe("a job's request", () => {
 
   test("names account and partition, and a constraint for an instance type that means one", () => {
     const named = { account: "twinscie", partition: "ml" };
-    const args = jobArguments(order({ ...named, instanceType: "gpu-large" }), options);
+    const args = argumentsOf({ ...named, instanceType: "gpu-large" });
     for (const arg of ["--account=twinscie", "--partition=ml", "--constraint=v100"])
       assert.ok(args.includes(arg), arg);
-    assert.ok(jobArguments(order({ instanceType: "cpu" }), options).includes("--constraint=cpu"));
-    assert.ok(
-      !jobArguments(order({ instanceType: "small" }), options)
-        .join(" ")
-        .includes("constraint"),
-    );
+    assert.ok(argumentsOf({ instanceType: "cpu" }).includes("--constraint=cpu"));
+    assert.ok(!argumentsOf({ instanceType: "small" }).join(" ").includes("constraint"));
   });
 
   test("takes no name that could be more than one", () => {
     for (const account of ["-x", "a b", "a;b", "a\nb", "$(id)"])
-      assert.throws(() => jobArguments(order({ account }), options), Unsupported);
+      assert.throws(() => argumentsOf({ account }), Unsupported);
     assert.throws(() => jobScript({ ...order(), folder: "/it's" }, "exit"), RangeError);
   });
 });
@@ -127,7 +127,7 @@ test("a node's own network reads advisory", () => {
 });
 
 test("jobs of others count as they run", () => {
-  const job = { jobId: "1", reason: "None", comment: "", cpus: 2, memory: "1.50G" };
+  const job = { jobId: "1", reason: "None", comment: "", cpus: 2, memoryBytes: 1536 * MEBIBYTE };
   const { cpuMillis, ramBytes } = otherJobsLoad([
     { ...job, state: "RUNNING" },
     { ...job, state: "PENDING" },

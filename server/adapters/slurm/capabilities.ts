@@ -1,6 +1,6 @@
 import type { Limit } from "../../domain/limits.ts";
 import type { EngineCapabilities } from "../../domain/ports/engine.ts";
-import { formatSize, MEBIBYTE, type Resources } from "../../domain/resources.ts";
+import { formatSize, type Resources } from "../../domain/resources.ts";
 import {
   advisory,
   enforced,
@@ -10,7 +10,7 @@ import {
   unsupported,
 } from "../sandbox/limit-table.ts";
 import { RUNNER_RAM_BYTES } from "./bundle.ts";
-import type { JobLine, SlurmCommands } from "./commands.ts";
+import type { JobLine, SlurmController } from "./controller.ts";
 import type { SlurmEngineOptions } from "./options.ts";
 
 const DOWN = /down|drain|fail|unknown|power|not_resp|\*$/i;
@@ -23,10 +23,10 @@ export interface Cluster {
 
 /** What the cluster has and holds, in its own words. */
 export async function describeCluster(
-  commands: SlurmCommands,
+  controller: SlurmController,
   options: SlurmEngineOptions,
 ): Promise<Cluster> {
-  const [version, nodes] = await Promise.all([commands.version(), commands.nodes()]);
+  const [version, nodes] = await Promise.all([controller.version(), controller.nodes()]);
   const up = nodes.filter(({ state }) => !DOWN.test(state));
   if (up.length === 0) options.log.warn("no node of the Slurm cluster is up", { engine: options.name });
   const sum = (of: (node: (typeof up)[number]) => number) => up.reduce((total, node) => total + of(node), 0);
@@ -83,15 +83,8 @@ export function otherJobsLoad(jobs: readonly JobLine[]): Resources {
   const running = jobs.filter(({ state }) => state === "RUNNING");
   return {
     cpuMillis: running.reduce((sum, { cpus }) => sum + cpus * 1000, 0),
-    ramBytes: running.reduce((sum, { memory }) => sum + memoryBytes(memory), 0),
+    ramBytes: running.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
     storageBytes: 0,
     gpuCount: 0,
   };
-}
-
-/** squeue's "4000M"; its unit is M where none is told. */
-function memoryBytes(text: string): number {
-  const [, number = "", unit = ""] = /^([\d.]+)([KMGT]?)$/.exec(text) ?? [];
-  const factor = { K: 1 / 1024, M: 1, G: 1024, T: 1024 * 1024 }[unit] ?? 1;
-  return Math.round(Number(number) * factor * MEBIBYTE);
 }

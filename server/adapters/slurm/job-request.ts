@@ -2,6 +2,7 @@ import { Unsupported } from "../../domain/errors.ts";
 import type { Placement, SandboxShape } from "../../domain/ports/engine.ts";
 import { MEBIBYTE } from "../../domain/resources.ts";
 import { imageBytes } from "../sandbox/volume.ts";
+import type { JobRequest } from "./controller.ts";
 import type { SlurmEngineOptions } from "./options.ts";
 
 /** What a job takes besides its task: bash, runc and the runner. Measured: 30 MB, and what the kernel keeps for them. */
@@ -27,34 +28,26 @@ export interface JobOrder {
   readonly features: ReadonlySet<string>;
 }
 
-/** Arguments for sbatch; throws Unsupported for a name that is none. */
-export function jobArguments(
+/** Throws Unsupported for a name that is none. */
+export function jobRequest(
   order: JobOrder,
   options: Pick<SlurmEngineOptions, "account" | "partition" | "constraints">,
-): string[] {
+): JobRequest {
   const { limits } = order.shape;
   const { account, partition, instanceType } = order.placement;
   const constraint =
     options.constraints.get(instanceType) ?? (order.features.has(instanceType) ? instanceType : "");
-  const minutes = Math.ceil((limits.runMillis + SLACK_MILLIS) / 60_000);
-  return [
-    `--job-name=${order.container}`,
-    `--comment=${order.comment}`,
-    // A job that Slurm starts again on its own would run the code twice.
-    "--no-requeue",
-    "--export=NIL",
-    "--chdir=/",
-    "--nodes=1",
-    "--ntasks=1",
-    `--cpus-per-task=${Math.ceil(limits.cpuMillis / 1000)}`,
-    `--mem=${Math.ceil((limits.ramBytes + JOB_RAM_BYTES) / MEBIBYTE)}M`,
-    `--time=${minutes}`,
-    "--input=/dev/null",
-    `--output=${order.output}`,
-    ...named("account", account || options.account),
-    ...named("partition", partition || options.partition),
-    ...named("constraint", constraint),
-  ];
+  return {
+    name: order.container,
+    comment: order.comment,
+    cpus: Math.ceil(limits.cpuMillis / 1000),
+    memoryMebibytes: Math.ceil((limits.ramBytes + JOB_RAM_BYTES) / MEBIBYTE),
+    minutes: Math.ceil((limits.runMillis + SLACK_MILLIS) / 60_000),
+    output: order.output,
+    account: checkedWord("account", account || options.account),
+    partition: checkedWord("partition", partition || options.partition),
+    constraint: checkedWord("constraint", constraint),
+  };
 }
 
 /** The settings of executor-image/slurm/job.sh and, below them, its text. */
@@ -73,11 +66,10 @@ export function jobScript(order: JobOrder, text: string): string {
   return ["#!/bin/bash", ...lines, text].join("\n");
 }
 
-function named(option: string, value: string): string[] {
-  if (value === "") return [];
-  if (!WORD.test(value))
+function checkedWord(what: string, value: string): string {
+  if (value !== "" && !WORD.test(value))
     throw new Unsupported(
-      `${option} ${JSON.stringify(value.slice(0, 100))} is no name that Slurm knows; mend placement.${option}`,
+      `${what} ${JSON.stringify(value.slice(0, 100))} is no name that Slurm knows; mend placement.${what}`,
     );
-  return [`--${option}=${value}`];
+  return value;
 }

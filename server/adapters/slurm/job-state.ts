@@ -21,7 +21,7 @@ export function phaseOf(state: string | undefined): JobPhase {
 }
 
 /** Exit status of a runner that Slurm has told to go; executor-image/CONTRACT.md. */
-const EVICTED = 4;
+export const EVICTED = 4;
 /** 128 + SIGKILL: the runner never ends itself that way. */
 const KILLED = 137;
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "../../domain/ports/telemetry.ts";
-import type { JobLine, SlurmCommands } from "./commands.ts";
+import type { JobLine, SlurmController } from "./controller.ts";
 
 /** Slurm tells nobody of changes; one question for all jobs at once costs the controller milliseconds. */
 const POLL_MILLIS = 250;
@@ -11,19 +11,19 @@ type Look = (jobs: Jobs) => Promise<void>;
 
 /** Asks Slurm for all jobs again and again as long as somebody waits for a change of one. */
 export class JobWatch {
-  readonly #commands: SlurmCommands;
+  readonly #controller: SlurmController;
   readonly #log: Log;
   readonly #looks = new Set<Look>();
   readonly #stop = new AbortController();
   #polling: Promise<void> | undefined;
 
-  constructor(commands: SlurmCommands, log: Log) {
-    this.#commands = commands;
+  constructor(controller: SlurmController, log: Log) {
+    this.#controller = controller;
     this.#log = log;
   }
 
   async jobs(): Promise<Jobs> {
-    return new Map((await this.#commands.jobs()).map((job) => [job.jobId, job]));
+    return new Map((await this.#controller.jobs()).map((job) => [job.jobId, job]));
   }
 
   /** Resolves with the first answer other than undefined that `find` gives; rejects only when `signal` aborts. */

@@ -21,13 +21,14 @@ import { sandboxesFolder } from "../sandbox/sandbox-paths.ts";
 import { UidPool } from "../sandbox/uids.ts";
 import { ociBundle } from "./bundle.ts";
 import { describeCluster, otherJobsLoad } from "./capabilities.ts";
-import { type JobLine, SlurmCommands, SlurmRefused } from "./commands.ts";
+import { type JobLine, type SlurmController, SlurmRefused } from "./controller.ts";
 import { SlurmImages } from "./images.ts";
 import { SlurmSandboxFiles } from "./job-files.ts";
-import { jobArguments, jobScript } from "./job-request.ts";
-import { exitOf, phaseOf } from "./job-state.ts";
+import { jobRequest, jobScript } from "./job-request.ts";
+import { EVICTED, exitOf, phaseOf } from "./job-state.ts";
 import { JobWatch } from "./job-watch.ts";
 import type { SlurmEngineOptions } from "./options.ts";
+import { ToolController } from "./tool-controller.ts";
 
 /** A killed runner still writes its end frame; a job that does not end within this is killed by Slurm. */
 const KILL_BOUND_MILLIS = 10_000;
@@ -38,7 +39,7 @@ const NOWHERE = { account: "", partition: "", instanceType: "" };
 
 interface Parts {
   readonly options: SlurmEngineOptions;
-  readonly commands: SlurmCommands;
+  readonly controller: SlurmController;
   readonly files: SlurmSandboxFiles;
   readonly images: SlurmImages;
   readonly runnerFolder: string;
@@ -56,13 +57,13 @@ interface Live {
 /** Asks the cluster what it can hold, and takes over what an earlier server left. */
 export async function openSlurmEngine(options: SlurmEngineOptions): Promise<SlurmEngine> {
   const { sharedDirectory } = options;
-  const commands = new SlurmCommands(options.configFile);
+  const controller = new ToolController(options.configFile);
   await mkdir(sandboxesFolder(sharedDirectory), { recursive: true, mode: 0o700 });
   await chmod(sandboxesFolder(sharedDirectory), 0o700);
-  const cluster = await describeCluster(commands, options);
+  const cluster = await describeCluster(controller, options);
   const engine = new SlurmEngine({
     options,
-    commands,
+    controller,
     files: new SlurmSandboxFiles(sharedDirectory),
     images: new SlurmImages(options.images),
     runnerFolder: await installRunner(options.runnerDirectory, sharedDirectory),
@@ -92,7 +93,7 @@ export class SlurmEngine implements Engine {
     this.#parts = parts;
     this.name = parts.options.name;
     this.files = parts.files;
-    this.#watch = new JobWatch(parts.commands, parts.options.log);
+    this.#watch = new JobWatch(parts.controller, parts.options.log);
     this.#uids = new UidPool(parts.options.uids);
   }
 
@@ -156,8 +157,8 @@ export class SlurmEngine implements Engine {
       await this.files.writeJob(id, { jobId: "", uid });
       signal.throwIfAborted();
       const script = jobScript(job, this.#parts.script);
-      const jobId = await this.#parts.commands
-        .submit(jobArguments(job, options), script)
+      const jobId = await this.#parts.controller
+        .submit(jobRequest(job, options), script)
         .catch((error: unknown) => {
           // Mostly what the task itself asked for: the cluster's own words say best what is wrong with it.
           throw error instanceof SlurmRefused
@@ -194,7 +195,7 @@ export class SlurmEngine implements Engine {
     if (jobId === undefined) return;
     await this.files.forbid(sandboxId);
     if (!(await this.files.hasSpec(sandboxId))) return;
-    await this.#parts.commands.signal(jobId, how === "kill" ? "USR1" : "USR2");
+    await this.#parts.controller.signal(jobId, how === "kill" ? "USR1" : "USR2");
     if (how === "kill") this.#armKill(sandboxId, jobId);
   }
 
@@ -273,9 +274,9 @@ export class SlurmEngine implements Engine {
 
   async #exitIfEnded(id: string, job: JobLine | undefined): Promise<SandboxExit | undefined> {
     const status = await this.files.exitStatus(id);
-    // The job leaves its status a moment before Slurm knows of its end.
-    if (status === undefined && (phaseOf(job?.state) !== "ended" || job?.state === "COMPLETING"))
-      return undefined;
+    // The job leaves its status a moment before Slurm knows of its end; why it had to go only Slurm can tell.
+    const told = status !== undefined && status !== EVICTED;
+    if (!told && (phaseOf(job?.state) !== "ended" || job?.state === "COMPLETING")) return undefined;
     const exit = exitOf(job?.state, job?.reason ?? "", status, this.#endings.has(id));
     const said = exit.lost || (status !== undefined && status !== 0) ? await this.files.output(id) : "";
     return said === ""
@@ -300,13 +301,11 @@ export class SlurmEngine implements Engine {
 
   /** Kills what runs of a job, and waits until Slurm says that it is over. */
   async #end(jobId: string): Promise<void> {
-    const { commands } = this.#parts;
+    const { controller } = this.#parts;
     const hasEnded = (job: JobLine | undefined) =>
       phaseOf(job?.state) === "ended" && job?.state !== "COMPLETING";
     if (hasEnded((await this.#watch.jobs()).get(jobId))) return;
-    // In this order: a job that is being cancelled takes no signal until its grace is over.
-    await commands.kill(jobId);
-    await commands.cancel(jobId);
+    await controller.cancel(jobId);
     await this.#watch.until(
       (jobs) => hasEnded(jobs.get(jobId)) || undefined,
       AbortSignal.timeout(GONE_MILLIS),
@@ -318,7 +317,7 @@ export class SlurmEngine implements Engine {
     const timer = setTimeout(() => {
       this.#killTimers.delete(id);
       this.#endings.add(id);
-      this.#parts.commands.cancel(jobId).catch((error: unknown) => {
+      this.#parts.controller.cancel(jobId).catch((error: unknown) => {
         this.#parts.options.log.warn("could not cancel a job", {
           sandboxId: id,
           jobId,

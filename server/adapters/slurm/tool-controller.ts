@@ -1,5 +1,13 @@
 import { execFile } from "node:child_process";
 import { SystemFault, Unavailable } from "../../domain/errors.ts";
+import { MEBIBYTE } from "../../domain/resources.ts";
+import {
+  type JobLine,
+  type JobRequest,
+  type NodeLine,
+  type SlurmController,
+  SlurmRefused,
+} from "./controller.ts";
 
 const TIMEOUT_MILLIS = 30_000;
 const MOST_OUTPUT_BYTES = 64 * 2 ** 20;
@@ -8,30 +16,10 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const AWAY =
   /unable to contact slurm controller|connection refused|connection timed out|socket timed out|zero bytes were transmitted|slurm backup controller in standby/i;
 
-/** The cluster answered, and said no. */
-export class SlurmRefused extends SystemFault {
-  readonly said: string;
-
-  constructor(command: string, said: string, cause: unknown) {
-    super(`${command}: ${said}`, {}, { cause });
-    this.said = said;
-  }
-}
-
-export interface JobLine {
-  readonly jobId: string;
-  /** As squeue writes it in full: PENDING, OUT_OF_MEMORY. */
-  readonly state: string;
-  /** Why it waits, or how it ended. */
-  readonly reason: string;
-  readonly comment: string;
-  readonly cpus: number;
-  /** What squeue tells of its memory, "4000M". */
-  readonly memory: string;
-}
+const MEMORY_FACTORS: Readonly<Record<string, number>> = { K: 1 / 1024, M: 1, G: 1024, T: 1024 * 1024 };
 
 /** Slurm's own tools, which find the cluster and prove who asks wherever a site has them; without a shell. */
-export class SlurmCommands {
+export class ToolController implements SlurmController {
   readonly #env: NodeJS.ProcessEnv;
 
   constructor(configFile: string) {
@@ -42,8 +30,7 @@ export class SlurmCommands {
     return (await this.#run("sinfo", ["--version"])).trim();
   }
 
-  /** Each node once, whatever the number of its partitions. */
-  async nodes(): Promise<{ cpus: number; memoryBytes: number; features: string[]; state: string }[]> {
+  async nodes(): Promise<NodeLine[]> {
     const text = await this.#run("sinfo", ["--noheader", "--Node", "--format=%N|%c|%m|%f|%T"]);
     const byName = new Map(
       text.split("\n").flatMap((line) => (line === "" ? [] : [[line.split("|")[0], line]])),
@@ -52,44 +39,39 @@ export class SlurmCommands {
       const [, cpus = "", memory = "", features = "", state = ""] = line.split("|");
       return {
         cpus: Number(cpus),
-        memoryBytes: Number(memory) * 2 ** 20,
+        memoryBytes: Number(memory) * MEBIBYTE,
         features: features === "(null)" ? [] : features.split(","),
         state,
       };
     });
   }
 
-  /** Answers the job's id. */
-  async submit(args: readonly string[], script: string): Promise<string> {
-    const answer = (await this.#run("sbatch", ["--parsable", ...args], script)).trim().split(";")[0] ?? "";
+  async submit(request: JobRequest, script: string): Promise<string> {
+    const args = ["--parsable", ...jobArguments(request)];
+    const answer = (await this.#run("sbatch", args, script)).trim().split(";")[0] ?? "";
     if (!/^\d+$/.test(answer))
       throw new SystemFault(`sbatch answered "${answer.slice(0, 100)}", which is no job's id`);
     return answer;
   }
 
-  /** Every job that the controller still knows, ended ones included. */
   async jobs(): Promise<JobLine[]> {
     const text = await this.#run("squeue", ["--noheader", "--states=all", "--format=%A|%T|%C|%m|%r|%k"]);
     return text.split("\n").flatMap((line) => {
       const [jobId = "", state = "", cpus = "", memory = "", reason = "", ...comment] = line.split("|");
-      return state === ""
-        ? []
-        : [{ jobId, state, cpus: Number(cpus), memory, reason, comment: comment.join("|").trim() }];
+      if (state === "") return [];
+      const facts = { cpus: Number(cpus), memoryBytes: memoryBytes(memory) };
+      return [{ jobId, state, reason, comment: comment.join("|").trim(), ...facts }];
     });
   }
 
-  /** A job that has ended or is unknown is as good as signalled. */
   async signal(jobId: string, signal: "USR1" | "USR2"): Promise<void> {
     await this.#runUnlessEnded(["--batch", `--signal=${signal}`, jobId]);
   }
 
+  /** With its script ends all that runs of it: at once, not after the site's grace. A job that is being cancelled takes no signal. */
   async cancel(jobId: string): Promise<void> {
-    await this.#runUnlessEnded([jobId]);
-  }
-
-  /** With its script ends all that runs of it; cancel does the same after some grace. */
-  async kill(jobId: string): Promise<void> {
     await this.#runUnlessEnded(["--batch", "--signal=KILL", jobId]);
+    await this.#runUnlessEnded([jobId]);
   }
 
   async #runUnlessEnded(args: readonly string[]): Promise<void> {
@@ -118,4 +100,35 @@ export class SlurmCommands {
       child.stdin?.end(input);
     });
   }
+}
+
+/** For sbatch. */
+export function jobArguments(request: JobRequest): string[] {
+  return [
+    `--job-name=${request.name}`,
+    `--comment=${request.comment}`,
+    "--no-requeue",
+    "--export=NIL",
+    "--chdir=/",
+    "--nodes=1",
+    "--ntasks=1",
+    `--cpus-per-task=${request.cpus}`,
+    `--mem=${request.memoryMebibytes}M`,
+    `--time=${request.minutes}`,
+    "--input=/dev/null",
+    `--output=${request.output}`,
+    ...named("account", request.account),
+    ...named("partition", request.partition),
+    ...named("constraint", request.constraint),
+  ];
+}
+
+function named(option: string, value: string): string[] {
+  return value === "" ? [] : [`--${option}=${value}`];
+}
+
+/** squeue's "4000M"; its unit is M where none is told. */
+function memoryBytes(text: string): number {
+  const [, number = "", unit = ""] = /^([\d.]+)([KMGT]?)$/.exec(text) ?? [];
+  return Math.round(Number(number) * (MEMORY_FACTORS[unit] ?? 1) * MEBIBYTE);
 }
