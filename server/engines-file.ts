@@ -54,6 +54,13 @@ export interface SlurmEntry {
   readonly kind: "slurm";
   /** slurm.conf; empty where Slurm's tools find it themselves. */
   readonly configFile: string;
+  /** Null where the controller is asked by Slurm's tools. */
+  readonly slurmrestd: {
+    readonly url: string;
+    readonly user: string;
+    readonly tokenFile: string;
+    readonly caFile: string | null;
+  } | null;
   /** Seen by server and nodes under one path; null where the whole data folder is. */
   readonly sharedDirectory: string | null;
   /** Root file systems that every node sees, by the image names that they stand for. */
@@ -178,11 +185,31 @@ const word = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/, "is no name of letters, digits, dots, dashes");
 const folder = z.string().refine(isAbsolute, "is no absolute path");
+const slurmrestd = z
+  .strictObject({
+    url: z.string("is missing").superRefine((url, context) => {
+      if (isRestAddress(url)) return;
+      // Not repeated: whoever wrote a password into it did not mean to publish it.
+      const message = "is none of http://HOST:PORT, https://HOST:PORT, unix:/PATH, without user and password";
+      context.addIssue({ code: "custom", message });
+    }),
+    user: word.default("root"),
+    token_file: folder,
+    ca_file: folder.optional(),
+  })
+  .refine(({ url, ca_file }) => ca_file === undefined || url.startsWith("https:"), {
+    path: ["ca_file"],
+    error: "is for https alone",
+  })
+  .transform(({ url, user, token_file, ca_file }) => ({
+    ...{ url, user, tokenFile: token_file, caFile: ca_file ?? null },
+  }));
 const slurm = z
   .strictObject({
     name,
     kind: z.literal("slurm"),
     config_file: folder.optional(),
+    slurmrestd: slurmrestd.optional(),
     shared_directory: folder.optional(),
     images: z.record(text, folder).refine((images) => Object.keys(images).length > 0, "is empty"),
     account: word.optional(),
@@ -197,11 +224,16 @@ const slurm = z
       .default(72_000),
     uid_count: z.int().min(1).max(1_000_000).default(4000),
   })
+  .refine((one) => one.config_file === undefined || one.slurmrestd === undefined, {
+    path: ["config_file"],
+    error: "is for Slurm's tools, which are not used where slurmrestd is",
+  })
   .transform(
     (one): SlurmEntry => ({
       name: one.name,
       kind: one.kind,
       configFile: one.config_file ?? "",
+      slurmrestd: one.slurmrestd ?? null,
       sharedDirectory: one.shared_directory ?? null,
       images: new Map(Object.entries(one.images)),
       account: one.account ?? "",
@@ -215,6 +247,13 @@ const slurm = z
 
 const engine = z.discriminatedUnion("kind", [docker, kubernetes, slurm]);
 const enginesFile = z.strictObject({ engines: z.tuple([engine], engine) });
+
+function isRestAddress(text: string): boolean {
+  if (text.startsWith("unix:/") && !text.startsWith("unix://")) return !text.includes("\0");
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password, search, hash } = new URL(text);
+  return /^https?:$/.test(protocol) && [username, password, search, hash].every((part) => part === "");
+}
 
 /** Reads which engines there are, the default first. Throws FileProblems. */
 export function readEnginesFile(path: string): readonly [EngineEntry, ...EngineEntry[]] {

@@ -2,9 +2,11 @@
 # A Slurm cluster of its own for tests: controller and two nodes on this machine, in a temporary folder with ports and keys of
 # its own, for as long as the script runs.
 
-slurm_packages=(munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins)
+slurm_packages=(munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins slurmrestd slurm-wlm-jwt-plugin)
 
-has_slurm() { have slurmctld && have slurmd && have munged && have sbatch; }
+has_slurm() { have slurmctld && have slurmd && have munged && have sbatch && have slurmrestd && has_jwt; }
+
+has_jwt() { compgen -G '/usr/lib/*/slurm*/auth_jwt.so' >/dev/null; }
 
 # The first of ten ports that nobody listens on: other clusters of the kind may be up on this machine.
 free_ports() {
@@ -98,18 +100,32 @@ start_slurm() {
     mkdir "$folder/spool/n$port-$node"
     slurmd -N "n$port-$node" || return 1
   done
+  start_slurmrestd "$folder" "$((port + 9))" || return 1
   for ((tries = 0; tries < 100; tries++)); do
-    [ "$(sinfo --noheader --Node --partition=main --format=%t | grep -c idle)" = 2 ] && return 0
+    if [ -e "$folder/rest/socket" ] && [ "$(sinfo --noheader --Node --partition=main --format=%t | grep -c idle)" = 2 ]; then return 0; fi
     sleep 0.1
   done
   return 1
+}
+
+# As a user without any rights of its own, as sites run it: all that it may do comes with the tokens.
+start_slurmrestd() {
+  local folder=$1 port=$2
+  mkdir "$folder/rest"
+  chown nobody "$folder/rest"
+  (umask 077 && scontrol token username=root lifespan=86400 >"$folder/token") || return 1
+  SLURM_JWT=daemon setsid setpriv --reuid=nobody --regid=nogroup --clear-groups \
+    slurmrestd -f "$folder/slurm.conf" -a rest_auth/jwt -s openapi/v0.0.38 "127.0.0.1:$port" "unix:$folder/rest/socket" \
+    >"$folder/rest.log" 2>&1 </dev/null &
+  echo $! >"$folder/slurmrestd.pid"
+  export LONGSHORE_TEST_SLURM_REST=http://127.0.0.1:$port
 }
 
 stop_slurm() {
   [ -n "${slurm_folder:-}" ] || return 0
   local file pids=()
   SLURM_CONF=$slurm_folder/slurm.conf scancel --user=root 2>/dev/null || true # it may not have come up
-  for file in "$slurm_folder"/slurmd.*.pid "$slurm_folder/slurmctld.pid" "$slurm_folder/munged.pid"; do
+  for file in "$slurm_folder/slurmrestd.pid" "$slurm_folder"/slurmd.*.pid "$slurm_folder/slurmctld.pid" "$slurm_folder/munged.pid"; do
     if [ -s "$file" ]; then pids+=("$(cat "$file")"); fi
   done
   end_processes "${pids[@]}"
@@ -136,7 +152,8 @@ unpack_executor_image() {
   docker rm "$container"
 }
 
-# Sets LONGSHORE_TEST_SLURM to the cluster's slurm.conf and LONGSHORE_TEST_SLURM_ROOTFS to the executor image's root file system,
+# Sets LONGSHORE_TEST_SLURM to the cluster's slurm.conf (a token for slurmrestd and its socket lie beside it), LONGSHORE_TEST_SLURM_REST
+# to slurmrestd's address and LONGSHORE_TEST_SLURM_ROOTFS to the executor image's root file system,
 # or says why tests that need them will be skipped. Whoever calls it calls stop_slurm at its end.
 ensure_slurm() {
   local log=${cache:?}/slurm.log

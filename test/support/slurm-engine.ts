@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { ulid } from "ulid";
 import type { SlurmEngineOptions } from "#server/adapters/slurm/options.ts";
+import type { RestAccess } from "#server/adapters/slurm/rest-calls.ts";
 import { openSlurmEngine, type SlurmEngine } from "#server/adapters/slurm/slurm-engine.ts";
 import { CollectingLog } from "./fakes/collecting-log.ts";
 import { TemporaryFolder } from "./temporary-folder.ts";
@@ -21,6 +22,12 @@ export const SLURM_IMAGE = "longshore/executor:dev";
 export const slurmMissing: string | false =
   SLURM_CONF === "" &&
   "LONGSHORE_TEST_SLURM is not set: scripts/test starts a Slurm cluster where one can be had";
+
+/** The way to its slurmrestd, as root. */
+export function slurmRest(): RestAccess {
+  const url = process.env.LONGSHORE_TEST_SLURM_REST ?? "";
+  return { url, user: "root", tokenFile: join(dirname(SLURM_CONF), "token"), caFile: null };
+}
 
 /** Runs one of Slurm's tools, the tests' own way to the cluster beside the engine's. */
 export async function slurm(command: string, ...args: string[]): Promise<string> {
@@ -66,6 +73,7 @@ export class SlurmBench implements AsyncDisposable {
       runnerDirectory: join(image, "runner"),
       jobScript: join(image, "slurm/job.sh"),
       configFile: SLURM_CONF,
+      slurmrestd: null,
       images: new Map([[SLURM_IMAGE, SLURM_ROOTFS]]),
       account: "",
       partition: "",

@@ -30,9 +30,9 @@ const argumentsOf = (placement: Parameters<typeof order>[0] = {}) =>
   jobArguments(jobRequest(order(placement), options));
 
 describe("a job's request", () => {
-  test("asks for what the task is held to, is never requeued, and brings nothing of the server's environment", () => {
+  test("asks for what the task is held to, and is never requeued", () => {
     const args = argumentsOf();
-    for (const arg of ["--no-requeue", "--export=NIL", "--cpus-per-task=2", "--mem=304M", "--time=31"])
+    for (const arg of ["--no-requeue", "--cpus-per-task=2", "--mem=304M", "--time=31"])
       assert.ok(args.includes(arg), arg);
     assert.ok(!args.some((arg) => /^--(account|partition|constraint)/.test(arg)));
   });
@@ -135,20 +135,56 @@ test("jobs of others count as they run", () => {
   assert.deepEqual([cpuMillis, ramBytes], [2000, 1536 * MEBIBYTE]);
 });
 
-test("the file of engines names every problem of a Slurm cluster", async () => {
-  await using folder = await TemporaryFolder.create();
-  const path = folder.at("engines.json");
+describe("a Slurm cluster in the file of engines", () => {
+  const images = { executor: "/images/executor" };
   const read = async (cluster: object) => {
+    await using folder = await TemporaryFolder.create();
+    const path = folder.at("engines.json");
     await writeFile(path, JSON.stringify({ engines: [{ name: "atena02", kind: "slurm", ...cluster }] }));
-    return readConfig({ LONGSHORE_ENGINES: path }).engines[0];
+    const [engine] = readConfig({ LONGSHORE_ENGINES: path }).engines;
+    assert.ok(engine.kind === "slurm");
+    return engine;
   };
-  const good = await read({ images: { executor: "/images/executor" }, account: "twinscie" });
-  assert.ok(good.kind === "slurm");
-  assert.deepEqual([good.account, good.nodeNetwork, good.configFile], ["twinscie", false, ""]);
-  await assert.rejects(read({ images: {}, partition: "a b", config_file: "slurm.conf" }), (error) => {
-    assert.ok(error instanceof ConfigError);
-    for (const where of ["images", "partition", "config_file"])
-      assert.match(error.message, new RegExp(where));
-    return true;
+  const isRefused = async (cluster: object, ...where: readonly RegExp[]) =>
+    await assert.rejects(read(cluster), (error) => {
+      assert.ok(error instanceof ConfigError);
+      for (const place of where) assert.match(error.message, place);
+      assert.doesNotMatch(error.message, /hunter2/);
+      return true;
+    });
+
+  test("is asked by Slurm's tools where nothing else is said", async () => {
+    const { account, nodeNetwork, configFile, slurmrestd } = await read({ images, account: "twinscie" });
+    assert.deepEqual([account, nodeNetwork, configFile, slurmrestd], ["twinscie", false, "", null]);
+  });
+
+  test("is asked by slurmrestd, as root with a token of a file", async () => {
+    const access = { url: "http://login.example:6820", token_file: "/run/token" };
+    const expected = { url: access.url, user: "root", tokenFile: "/run/token", caFile: null };
+    assert.deepEqual((await read({ images, slurmrestd: access })).slurmrestd, expected);
+    const url = "unix:/run/slurmrestd/socket";
+    assert.equal((await read({ images, slurmrestd: { ...access, url } })).slurmrestd?.url, url);
+  });
+
+  test("names every problem at once", async () => {
+    await isRefused(
+      { images: {}, partition: "a b", config_file: "slurm.conf" },
+      /images/,
+      /partition/,
+      /config_file/,
+    );
+    await isRefused(
+      { images, slurmrestd: { url: "https://robot:hunter2@login.example", user: "a b" } },
+      ...[/slurmrestd\.url is none of/, /slurmrestd\.user/, /slurmrestd\.token_file/],
+    );
+    const access = { url: "http://login.example", token_file: "/run/token" };
+    await isRefused(
+      { images, slurmrestd: { ...access, ca_file: "/ca.pem" } },
+      /slurmrestd\.ca_file is for https alone/,
+    );
+    await isRefused(
+      { images, slurmrestd: access, config_file: "/etc/slurm.conf" },
+      /config_file is for Slurm's tools/,
+    );
   });
 });

@@ -10,6 +10,14 @@ export class SlurmRefused extends SystemFault {
   }
 }
 
+/** How the controller refuses a signal for a job that needs none any more. */
+const ENDED = /invalid job id|already completing or completed|not running|pending job/i;
+
+/** The job that was to be signalled or cancelled has ended, or is unknown. */
+export function hasEnded(said: string): boolean {
+  return ENDED.test(said);
+}
+
 /** A job as the controller tells of it. */
 export interface JobLine {
   readonly jobId: string;

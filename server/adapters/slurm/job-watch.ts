@@ -4,6 +4,8 @@ import type { JobLine, SlurmController } from "./controller.ts";
 
 /** Slurm tells nobody of changes; one question for all jobs at once costs the controller milliseconds. */
 const POLL_MILLIS = 250;
+/** Where it costs more than that, for there are many jobs, it is asked the less often. */
+const PAUSES = 4;
 const AFTER_TROUBLE_MILLIS = 2000;
 
 type Jobs = ReadonlyMap<string, JobLine>;
@@ -70,15 +72,18 @@ export class JobWatch {
     const { signal } = this.#stop;
     let away = false;
     while (this.#looks.size > 0 && !signal.aborted) {
+      const asked = performance.now();
+      let pause = AFTER_TROUBLE_MILLIS;
       try {
         const jobs = await this.jobs();
+        pause = Math.max(POLL_MILLIS, PAUSES * (performance.now() - asked));
         away = false;
         await Promise.all([...this.#looks].map((look) => look(jobs)));
       } catch (error) {
         if (!away) this.#log.warn("Slurm does not tell of its jobs; asking again", { error: String(error) });
         away = true;
       }
-      await delay(away ? AFTER_TROUBLE_MILLIS : POLL_MILLIS, undefined, { signal }).catch(() => undefined);
+      await delay(pause, undefined, { signal }).catch(() => undefined);
     }
     this.#polling = undefined;
   }

@@ -1,5 +1,6 @@
 import type { Log } from "../../domain/ports/telemetry.ts";
 import type { UidRange } from "../sandbox/uids.ts";
+import type { RestAccess } from "./rest-calls.ts";
 
 export interface SlurmEngineOptions {
   readonly name: string;
@@ -13,6 +14,8 @@ export interface SlurmEngineOptions {
   readonly jobScript: string;
   /** slurm.conf; empty leaves it to the tools. */
   readonly configFile: string;
+  /** Null asks the controller by Slurm's tools. */
+  readonly slurmrestd: RestAccess | null;
   /** Root file systems by the image names they stand for, each unpacked where every node sees it. */
   readonly images: ReadonlyMap<string, string>;
   /** Where a task names none; empty leaves it to the cluster. */

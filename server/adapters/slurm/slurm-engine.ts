@@ -28,6 +28,7 @@ import { jobRequest, jobScript } from "./job-request.ts";
 import { EVICTED, exitOf, phaseOf } from "./job-state.ts";
 import { JobWatch } from "./job-watch.ts";
 import type { SlurmEngineOptions } from "./options.ts";
+import { openRestController } from "./rest-controller.ts";
 import { ToolController } from "./tool-controller.ts";
 
 /** A killed runner still writes its end frame; a job that does not end within this is killed by Slurm. */
@@ -57,7 +58,10 @@ interface Live {
 /** Asks the cluster what it can hold, and takes over what an earlier server left. */
 export async function openSlurmEngine(options: SlurmEngineOptions): Promise<SlurmEngine> {
   const { sharedDirectory } = options;
-  const controller = new ToolController(options.configFile);
+  const controller =
+    options.slurmrestd === null
+      ? new ToolController(options.configFile)
+      : await openRestController(options.slurmrestd);
   await mkdir(sandboxesFolder(sharedDirectory), { recursive: true, mode: 0o700 });
   await chmod(sandboxesFolder(sharedDirectory), 0o700);
   const cluster = await describeCluster(controller, options);

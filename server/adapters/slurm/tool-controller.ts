@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { SystemFault, Unavailable } from "../../domain/errors.ts";
 import { MEBIBYTE } from "../../domain/resources.ts";
 import {
+  hasEnded,
   type JobLine,
   type JobRequest,
   type NodeLine,
@@ -78,8 +79,7 @@ export class ToolController implements SlurmController {
     try {
       await this.#run("scancel", args);
     } catch (error) {
-      const ended = /invalid job id|already completing or completed|not running|pending job/i;
-      if (!(error instanceof SlurmRefused && ended.test(error.said))) throw error;
+      if (!(error instanceof SlurmRefused && hasEnded(error.said))) throw error;
     }
   }
 
@@ -108,7 +108,8 @@ export function jobArguments(request: JobRequest): string[] {
     `--job-name=${request.name}`,
     `--comment=${request.comment}`,
     "--no-requeue",
-    "--export=NIL",
+    // All that sbatch has, which is next to nothing. Told to bring none, it has slurmd ask a login shell of root's, which takes a second.
+    "--export=ALL",
     "--chdir=/",
     "--nodes=1",
     "--ntasks=1",
