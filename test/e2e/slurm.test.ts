@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { Longshore } from "@longshore/client";
 import { MlflowServer, mlflowMissing } from "../support/mlflow-server.ts";
 import { NeighbourHost } from "../support/neighbour-host.ts";
@@ -50,6 +51,15 @@ async function startWithCluster(
   return await startServer({ LONGSHORE_ENGINES: path, ...settings });
 }
 
+/** What Slurm tells of a job once it has ended for Slurm, too, which is a moment after its task. */
+async function endedJob(id: string): Promise<string> {
+  for (const end = Date.now() + 30_000; ; await delay(100)) {
+    const told = await slurm("scontrol", "show", "job", "--oneliner", id);
+    if (!/JobState=(RUNNING|COMPLETING) /.test(told)) return told;
+    assert.ok(Date.now() < end, told);
+  }
+}
+
 describe("tasks on a Slurm cluster", { skip }, () => {
   const cleanup = new AsyncDisposableStack();
   let server: RunningServer;
@@ -78,7 +88,7 @@ describe("tasks on a Slurm cluster", { skip }, () => {
     assert.equal(output, Array.from({ length: LINES }, (_, n) => `line ${n}\n`).join(""));
     const { attempts, result } = await task.get();
     assert.deepEqual([attempts.length, result?.exitCode], [1, 0]);
-    const job = await slurm("scontrol", "show", "job", "--oneliner", attempts[0]?.containerId ?? "");
+    const job = await endedJob(attempts[0]?.containerId ?? "");
     assert.match(job, /JobState=COMPLETED .*Requeue=0 /);
   });
 

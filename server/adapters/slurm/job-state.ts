@@ -1,4 +1,5 @@
 import type { SandboxExit } from "../../domain/ports/engine.ts";
+import type { JobLine } from "./controller.ts";
 
 /** What a job is to the server, of all that Slurm tells apart. */
 export type JobPhase = "waiting" | "running" | "ended";
@@ -18,6 +19,11 @@ const RUNNING = new Set(["RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_
 export function phaseOf(state: string | undefined): JobPhase {
   if (state !== undefined && WAITING.has(state)) return "waiting";
   return state !== undefined && RUNNING.has(state) ? "running" : "ended";
+}
+
+/** All of it has ended, on its node, too. */
+export function isOver(job: Pick<JobLine, "state"> | undefined): boolean {
+  return phaseOf(job?.state) === "ended" && job?.state !== "COMPLETING";
 }
 
 /** Exit status of a runner that Slurm has told to go; executor-image/CONTRACT.md. */

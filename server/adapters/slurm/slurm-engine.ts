@@ -25,7 +25,7 @@ import { type JobLine, type SlurmController, SlurmRefused } from "./controller.t
 import { SlurmImages } from "./images.ts";
 import { SlurmSandboxFiles } from "./job-files.ts";
 import { jobRequest, jobScript } from "./job-request.ts";
-import { EVICTED, exitOf, phaseOf } from "./job-state.ts";
+import { EVICTED, exitOf, isOver, phaseOf } from "./job-state.ts";
 import { JobWatch } from "./job-watch.ts";
 import type { SlurmEngineOptions } from "./options.ts";
 import { openRestController } from "./rest-controller.ts";
@@ -35,6 +35,8 @@ import { ToolController } from "./tool-controller.ts";
 const KILL_BOUND_MILLIS = 10_000;
 /** Within it Slurm has sent SIGKILL to whatever runs of a cancelled job. */
 const GONE_MILLIS = 120_000;
+/** A script that has left its status has nothing more to do. */
+const LEAVING_MILLIS = 5_000;
 const FOREIGN_MILLIS = 15_000;
 const NOWHERE = { account: "", partition: "", instanceType: "" };
 
@@ -280,7 +282,7 @@ export class SlurmEngine implements Engine {
     const status = await this.files.exitStatus(id);
     // The job leaves its status a moment before Slurm knows of its end; why it had to go only Slurm can tell.
     const told = status !== undefined && status !== EVICTED;
-    if (!told && (phaseOf(job?.state) !== "ended" || job?.state === "COMPLETING")) return undefined;
+    if (!told && !isOver(job)) return undefined;
     const exit = exitOf(job?.state, job?.reason ?? "", status, this.#endings.has(id));
     const said = exit.lost || (status !== undefined && status !== 0) ? await this.files.output(id) : "";
     return said === ""
@@ -293,7 +295,7 @@ export class SlurmEngine implements Engine {
     clearTimeout(this.#killTimers.get(id));
     this.#killTimers.delete(id);
     const jobId = await this.#jobIdOf(id);
-    if (jobId !== undefined) await this.#end(jobId);
+    if (jobId !== undefined) await this.#end(id, jobId);
     // Whoever waits for the end is told before what it is told by goes away.
     await this.#watch.look();
     await this.files.retire(id);
@@ -304,16 +306,17 @@ export class SlurmEngine implements Engine {
   }
 
   /** Kills what runs of a job, and waits until Slurm says that it is over. */
-  async #end(jobId: string): Promise<void> {
-    const { controller } = this.#parts;
-    const hasEnded = (job: JobLine | undefined) =>
-      phaseOf(job?.state) === "ended" && job?.state !== "COMPLETING";
-    if (hasEnded((await this.#watch.jobs()).get(jobId))) return;
-    await controller.cancel(jobId);
-    await this.#watch.until(
-      (jobs) => hasEnded(jobs.get(jobId)) || undefined,
-      AbortSignal.timeout(GONE_MILLIS),
-    );
+  async #end(id: string, jobId: string): Promise<void> {
+    if (isOver((await this.#watch.jobs()).get(jobId))) return;
+    // Its script is at its end: cut short, the site's books would have it as cancelled.
+    const leaves = (await this.files.exitStatus(id)) !== undefined;
+    if (leaves && (await this.#over(jobId, LEAVING_MILLIS).catch(() => false))) return;
+    await this.#parts.controller.cancel(jobId);
+    await this.#over(jobId, GONE_MILLIS);
+  }
+
+  #over(jobId: string, millis: number): Promise<true> {
+    return this.#watch.until((jobs) => isOver(jobs.get(jobId)) || undefined, AbortSignal.timeout(millis));
   }
 
   #armKill(id: string, jobId: string): void {
