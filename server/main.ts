@@ -32,6 +32,7 @@ import { StoreAway, SystemFault, Unavailable } from "./domain/errors.ts";
 import type { DeliveryChannel } from "./domain/ports/delivery-channel.ts";
 import type { Engine } from "./domain/ports/engine.ts";
 import type { Log } from "./domain/ports/telemetry.ts";
+import type { DamagedTask } from "./domain/task-record.ts";
 import type { EngineEntry, KubernetesEntry, SlurmEntry } from "./engines-file.ts";
 import { helpText } from "./settings.ts";
 import { startGrpcServer } from "./transport/server.ts";
@@ -350,6 +351,8 @@ async function hold(
       // Nothing may be tidied up any more: all of it belongs to the other one.
       process.exit(EXIT_DEPOSED);
     },
+    onDamaged: ({ id, tenant, damage }: DamagedTask) =>
+      log.error("the record of a task cannot be read", { task: id, tenant, damage }),
   };
   if (!config.standby) {
     const lease = stack.use(await takeLease(config.dataDirectory));

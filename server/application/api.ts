@@ -8,6 +8,7 @@ import type { ReconcileReport } from "#server/domain/reconcile-report.ts";
 import type { ResourceRequest } from "#server/domain/resources.ts";
 import type { Artifact, ResultReason, Task, TaskSpec, TaskState } from "#server/domain/task.ts";
 import type { TaskEvent } from "#server/domain/task-event.ts";
+import type { TaskRecord } from "#server/domain/task-record.ts";
 import type { Caller, Checked } from "./caller.ts";
 import type { Webhooks } from "./webhooks-api.ts";
 
@@ -47,6 +48,8 @@ export interface ListRequest extends Checked {
   readonly pageSize: number;
   /** Empty for the first page. */
   readonly pageToken: string;
+  /** Asked of each task in turn: whether the answer has room for it, too. The first is in it in any case. */
+  readonly fits: (task: TaskRecord) => boolean;
 }
 
 export interface ArtifactsRequest extends Checked {
@@ -185,7 +188,10 @@ export interface Application {
     signal: AbortSignal,
   ): Promise<Task>;
   getTask(caller: Caller, id: string): Promise<Task>;
-  listTasks(caller: Caller, request: ListRequest): Promise<{ tasks: readonly Task[]; nextPageToken: string }>;
+  listTasks(
+    caller: Caller,
+    request: ListRequest,
+  ): Promise<{ tasks: readonly TaskRecord[]; nextPageToken: string }>;
   watchTask(caller: Caller, request: WatchRequest, signal: AbortSignal): AsyncIterable<TaskEvent>;
   /** At once and then at every change of a task or of what one uses. */
   watchTasks(caller: Caller, request: TasksRequest, signal: AbortSignal): AsyncIterable<TasksUnderWay>;

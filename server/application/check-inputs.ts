@@ -6,6 +6,7 @@ import { formatSize } from "../domain/resources.ts";
 import { isSha256 } from "../domain/sha256.ts";
 import type { ProjectFacts } from "../domain/spec-check.ts";
 import { type InputFile, isTerminal, type TaskInput, type TaskSpec } from "../domain/task.ts";
+import { isDamaged } from "../domain/task-record.ts";
 import { foldersAbove, inputPath } from "../domain/workspace-path.ts";
 import type { TaskBook } from "./task-book.ts";
 
@@ -88,9 +89,9 @@ export class CheckInputs {
   async #artifact(tenant: string, taskId: string, path: string): Promise<Found | string> {
     if (taskId === "" || path === "") return "";
     const { book, artifacts } = this.#deps;
-    const task = await book.find(taskId);
+    const task = await book.lookUp(taskId);
     // Told already, as of everything that a task depends on.
-    if (task === undefined || task.tenant !== tenant) return "";
+    if (task === undefined || task.tenant !== tenant || isDamaged(task)) return "";
     if (!isTerminal(task.state)) return { sha256: "", sizeBytes: 0 };
     const found = await artifacts.find(taskId, path);
     if (found !== undefined) return { sha256: found.sha256, sizeBytes: found.sizeBytes };

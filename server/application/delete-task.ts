@@ -4,6 +4,7 @@ import type { SandboxFiles } from "../domain/ports/engine.ts";
 import type { ArtifactStore, TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import { isTerminal, type Task } from "../domain/task.ts";
+import { type DamagedTask, isDamaged } from "../domain/task-record.ts";
 import { isFinished } from "../domain/transition.ts";
 import type { TaskAudit } from "./audit-event.ts";
 import type { Caller } from "./caller.ts";
@@ -37,12 +38,21 @@ export class DeleteTask {
   }
 
   async delete(caller: Caller, id: string): Promise<void> {
-    const task = await this.#deps.book.get(id, caller.tenant);
+    const task = await this.#deps.book.getRecord(id, caller.tenant);
+    const event = this.#deps.audit(caller, "task.delete", id);
+    if (isDamaged(task)) return await this.removeDamaged(task, event);
     if (!isTerminal(task.state)) {
       throw new WrongState(`task ${id} is ${task.state.toLowerCase()}; cancel it first`, task.state);
     }
-    const event = this.#deps.audit(caller, "task.delete", id);
     await this.remove(isFinished(task) ? task : await this.#released(task), event);
+  }
+
+  /** Nothing works on it, whatever its state. What its record would name is found by the next sweep and comparison with the host. */
+  async removeDamaged(task: DamagedTask, event?: AuditEvent): Promise<void> {
+    const { store, dependencies, log } = this.#deps;
+    using _leaving = dependencies.leave(task);
+    await store.remove(task.id, event);
+    log.info("damaged task removed", { task: task.id, tenant: task.tenant });
   }
 
   /** A task ends before its sandbox is gone; who deletes it right then need not know of that. */

@@ -4,6 +4,7 @@ import {
   MAX_DEPENDENCIES,
   needsOf,
   outcomeOf,
+  outcomeOfDamaged,
   outcomeOfDeleted,
   type TaskOutcome,
 } from "../domain/dependency.ts";
@@ -12,6 +13,7 @@ import type { Policy } from "../domain/policy.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import { isTerminal, type Task, type TaskSpec, type Wait } from "../domain/task.ts";
+import { isDamaged, type TaskRecord } from "../domain/task-record.ts";
 import { closeStages } from "../domain/transition.ts";
 import { withoutAttempt } from "../domain/verdict.ts";
 import { factsOf } from "./log-facts.ts";
@@ -116,7 +118,7 @@ export class Dependencies {
     for (const task of open) {
       const claim = this.#hold(task.id, task.tenant, needsOf(task.spec));
       for (const id of claim.needs)
-        this.#note(claim, present.get(id) ?? stored.get(id) ?? outcomeOfDeleted(id, task.tenant));
+        this.#note(claim, present.get(id) ?? endOf(stored.get(id)) ?? outcomeOfDeleted(id, task.tenant));
     }
   }
 
@@ -185,7 +187,7 @@ export class Dependencies {
   }
 
   /** Tasks that have not ended and need this one. */
-  neededBy({ id, tenant }: Task): string[] {
+  neededBy({ id, tenant }: Pick<Task, "id" | "tenant">): string[] {
     // Until it is refused, a request may claim what is not its tenant's, which must neither show nor hold anything up.
     return [...(this.#needed.get(id) ?? [])].flatMap((claim) =>
       claim.tenant === tenant ? claim.taskId : [],
@@ -193,13 +195,13 @@ export class Dependencies {
   }
 
   /** Announces the removal of a record until disposed. Throws WrongState while another task needs it. */
-  leave(task: Task): Disposable {
+  leave(task: TaskRecord): Disposable {
     const [first, ...more] = this.neededBy(task);
     if (first !== undefined) {
       const others = more.length === 0 ? "" : ` and ${more.length} more`;
       throw new WrongState(
         `task ${task.id} is needed by task ${first}${others}; wait until it has ended, or cancel it first`,
-        task.state,
+        task.state ?? "",
       );
     }
     this.#leaving.add(task.id);
@@ -233,7 +235,14 @@ export class Dependencies {
     const stored = await this.#deps.store.outcomes(ids);
     for (const id of ids) {
       const live = this.#deps.book.live(id);
+      const outcome = stored.get(id);
       if (live !== undefined) stored.set(id, outcomeOf(live));
+      else if (outcome !== undefined && !isTerminal(outcome.state)) {
+        // It ended meanwhile, or nobody works on it, for its record cannot be read.
+        const record = await this.#deps.store.get(id);
+        if (record === undefined) stored.delete(id);
+        else stored.set(id, isDamaged(record) ? outcomeOfDamaged(record) : outcomeOf(record));
+      }
     }
     return stored;
   }
@@ -298,6 +307,11 @@ export class Dependencies {
       this.#closing.signal,
     );
   }
+}
+
+/** At a start, of a task that is not under way: one whose record cannot be read was not taken up, and never ends. */
+function endOf(outcome: TaskOutcome | undefined): TaskOutcome | undefined {
+  return outcome === undefined || isTerminal(outcome.state) ? outcome : outcomeOfDamaged(outcome);
 }
 
 /** What is refused for its length is not looked up, too. */

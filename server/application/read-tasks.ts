@@ -1,5 +1,6 @@
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Task } from "../domain/task.ts";
+import { isDamaged, type TaskRecord } from "../domain/task-record.ts";
 import type { ListRequest } from "./api.ts";
 import type { Caller } from "./caller.ts";
 import { decodePageToken, encodePageToken } from "./page-token.ts";
@@ -21,21 +22,23 @@ export class ReadTasks {
     return this.#present(await this.#book.get(id, caller.tenant));
   }
 
-  async list(caller: Caller, request: ListRequest): Promise<{ tasks: Task[]; nextPageToken: string }> {
-    const { violations, pageSize, pageToken, ...conditions } = request;
+  async list(caller: Caller, request: ListRequest): Promise<{ tasks: TaskRecord[]; nextPageToken: string }> {
+    const { violations, pageSize, pageToken, fits, ...conditions } = request;
     const afterId = decodePageToken(pageToken, conditions, violations);
-    const found = await this.#store.list({
-      ...conditions,
-      tenant: caller.tenant,
-      afterId,
-      limit: pageSize + 1,
-    });
-    const page = found.slice(0, pageSize);
-    const last = page.at(-1);
-    const more = found.length > pageSize && last !== undefined;
-    return {
-      tasks: page.map((task) => this.#present(this.#book.live(task.id) ?? task)),
-      nextPageToken: more ? encodePageToken(last.id, conditions) : "",
-    };
+    const { tenant } = caller;
+    const page = await this.#store.list({ ...conditions, tenant, afterId, limit: pageSize });
+    const tasks: TaskRecord[] = [];
+    let next = page.nextAfterId;
+    for (const record of page.records) {
+      const known = this.#book.live(record.id) ?? record;
+      const task = isDamaged(known) ? known : this.#present(known);
+      const last = tasks.at(-1);
+      if (!fits(task) && last !== undefined) {
+        next = last.id;
+        break;
+      }
+      tasks.push(task);
+    }
+    return { tasks, nextPageToken: next === "" ? "" : encodePageToken(next, conditions) };
   }
 }

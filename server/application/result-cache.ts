@@ -3,6 +3,7 @@ import type { BlobStore } from "../domain/ports/blob-store.ts";
 import { type ArtifactStore, SourceGone, type TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import { isTerminal, type Task, type Wait } from "../domain/task.ts";
+import { isDamaged } from "../domain/task-record.ts";
 import { closeStages, type TaskChange } from "../domain/transition.ts";
 import type { CacheKeys } from "./cache-keys.ts";
 import type { EngineHosts } from "./engine-host.ts";
@@ -148,7 +149,7 @@ export class ResultCache {
       this.#places.set(task.id, undefined);
       try {
         const found = await this.#deps.store.get(source);
-        if (found !== undefined && (await this.#serve(task, found))) return;
+        if (found !== undefined && !isDamaged(found) && (await this.#serve(task, found))) return;
       } catch (error) {
         if (this.#closing.signal.aborted) return;
         this.#deps.log.warn("an equal result could not be used", { ...factsOf(task), error: String(error) });

@@ -1,6 +1,7 @@
 import type { BlobStore } from "../domain/ports/blob-store.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
+import { isDamaged } from "../domain/task-record.ts";
 import type { CollectBlobs } from "./collect-blobs.ts";
 import type { ComposedWebhooks } from "./compose-webhooks.ts";
 import type { DeleteTask } from "./delete-task.ts";
@@ -73,7 +74,8 @@ export class Sweep {
           kept.add(task.id);
           continue;
         }
-        await deleteTask.remove(task);
+        if (isDamaged(task)) await deleteTask.removeDamaged(task);
+        else await deleteTask.remove(task);
         removals.add("TASK", task.id);
       }
       if (expired.length < limit || this.#stopped) break;

@@ -3,6 +3,7 @@ import { NotFound, Unavailable } from "../domain/errors.ts";
 import type { TaskStore } from "../domain/ports/task-store.ts";
 import type { Log } from "../domain/ports/telemetry.ts";
 import type { Task } from "../domain/task.ts";
+import { intact, type TaskRecord } from "../domain/task-record.ts";
 import { apply, isFinished, type TaskChange } from "../domain/transition.ts";
 import { Changes } from "./changes.ts";
 import { factsOf } from "./log-facts.ts";
@@ -66,16 +67,28 @@ export class TaskBook {
     if (tenant !== undefined) this.tenantChanges.tell(tenant);
   }
 
-  async find(id: string): Promise<Task | undefined> {
+  /** Whoever's it is, and whether or not its record can be read. */
+  async lookUp(id: string): Promise<TaskRecord | undefined> {
     return this.#live.get(id)?.task ?? (await this.#store.get(id));
   }
 
-  /** The task of this tenant; another tenant's is not found either. */
+  /** Throws RecordDamaged. */
+  async find(id: string): Promise<Task | undefined> {
+    const record = await this.lookUp(id);
+    return record === undefined ? undefined : intact(record);
+  }
+
+  /** The task of this tenant; another tenant's is not found either. Throws RecordDamaged. */
   async get(id: string, tenant: string): Promise<Task> {
-    const task = await this.find(id);
-    if (task === undefined || task.tenant !== tenant)
+    return intact(await this.getRecord(id, tenant));
+  }
+
+  /** The same for what can be done even where the record cannot be read. */
+  async getRecord(id: string, tenant: string): Promise<TaskRecord> {
+    const record = await this.lookUp(id);
+    if (record === undefined || record.tenant !== tenant)
       throw new NotFound("task", id.slice(0, 100), "see longshore ps");
-    return task;
+    return record;
   }
 
   /** The task as it stands in memory; undefined when it is finished or unknown. */
@@ -130,8 +143,9 @@ export class TaskBook {
 
   /** Tells of a change that was committed although its commit seemed to fail. */
   async #reload(entry: LiveTask): Promise<void> {
-    const stored = await this.#store.get(entry.task.id);
-    if (stored === undefined) throw new NotFound("task", entry.task.id);
+    const record = await this.#store.get(entry.task.id);
+    if (record === undefined) throw new NotFound("task", entry.task.id);
+    const stored = intact(record);
     entry.doubtful = false;
     if (stored.version !== entry.task.version) this.#took(entry, stored);
   }
@@ -144,7 +158,7 @@ export class TaskBook {
     if (isFinished(next)) this.#live.delete(next.id);
   }
 
-  async #stored(task: Task): Promise<Task | undefined> {
+  async #stored(task: Task): Promise<TaskRecord | undefined> {
     try {
       return await this.#store.get(task.id);
     } catch (error) {
@@ -154,8 +168,9 @@ export class TaskBook {
   }
 
   async #load(id: string): Promise<LiveTask> {
-    const task = await this.#store.get(id);
-    if (task === undefined) throw new NotFound("task", id);
+    const record = await this.#store.get(id);
+    if (record === undefined) throw new NotFound("task", id);
+    const task = intact(record);
     const present = this.#live.get(id);
     if (present !== undefined) return present;
     const entry = { task, tail: Promise.resolve(), doubtful: false };

@@ -26,6 +26,12 @@ export function outcomeOfDeleted(id: string, tenant: string): TaskOutcome {
   return { id, tenant, state: "CANCELLED", endTime: null, reason: null, message: "it was deleted" };
 }
 
+/** For a task whose record cannot be read: it never comes to an end that is known. */
+export function outcomeOfDamaged({ id, tenant }: Pick<TaskOutcome, "id" | "tenant">): TaskOutcome {
+  const message = "its record cannot be read";
+  return { id, tenant, state: "FAILED", endTime: null, reason: "SYSTEM_ERROR", message };
+}
+
 /** Ids of the tasks that a task waits for, each once: those it names, and those whose artifacts it takes. */
 export function needsOf(spec: TaskSpec): string[] {
   const sources = spec.inputs.flatMap((input) => (input.kind === "artifact" ? [input.taskId] : []));

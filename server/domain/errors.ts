@@ -24,7 +24,8 @@ export type ErrorReason =
   | "INTERNAL"
   | "BAD_CURSOR"
   | "UNSUPPORTED"
-  | "IMAGE_REFUSED";
+  | "IMAGE_REFUSED"
+  | "RECORD_DAMAGED";
 
 /** What every error that a user may see has in common; the transport maps `reason` to a status code. */
 export abstract class LongshoreError extends Error {
@@ -205,6 +206,18 @@ export class ImageRefused extends LongshoreError {
 
   constructor(image: string, rule: string, message: string) {
     super(message, { image, rule });
+  }
+}
+
+/** The record of a task cannot be read any more; the other tasks are as they were. */
+export class RecordDamaged extends LongshoreError {
+  readonly reason = "RECORD_DAMAGED";
+
+  constructor(taskId: string, damage: string) {
+    super(
+      `the record of task ${taskId} cannot be read (${damage}); restore the database from a backup, or delete the task`,
+      { task_id: taskId },
+    );
   }
 }
 

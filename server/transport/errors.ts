@@ -42,6 +42,7 @@ const CODES: Readonly<Record<ErrorReason, status>> = {
   UNAUTHENTICATED: status.UNAUTHENTICATED,
   MISSING_SCOPE: status.PERMISSION_DENIED,
   INTERNAL: status.INTERNAL,
+  RECORD_DAMAGED: status.DATA_LOSS,
   UNSUPPORTED: status.UNIMPLEMENTED,
 };
 

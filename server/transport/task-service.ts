@@ -3,6 +3,7 @@ import { type TaskServiceService, TaskView } from "@longshore/proto/longshore/v1
 import type { Application, WatchRequest } from "./application.ts";
 import { pageSize } from "./page-size.ts";
 import type { ServiceHandlers } from "./service-handlers.ts";
+import { TaskMessages } from "./task-messages.ts";
 import { uploadFromProto } from "./translate/blob-to-proto.ts";
 import { eventsAsData, eventsAsText } from "./translate/events-to-proto.ts";
 import { FieldCheck } from "./translate/field-check.ts";
@@ -53,6 +54,7 @@ export function taskService(application: Application): ServiceHandlers<typeof Ta
     async listTasks(request, { caller }) {
       const check = new FieldCheck();
       const view = viewOf(request.view, "basic", check);
+      const answer = new TaskMessages(view);
       const { tasks, nextPageToken } = await application.listTasks(caller, {
         owner: request.owner,
         states: check.choices("states", Task_State, request.states),
@@ -63,8 +65,9 @@ export function taskService(application: Application): ServiceHandlers<typeof Ta
         pageSize: pageSize(request.pageSize, check),
         pageToken: request.pageToken,
         violations: check.violations,
+        fits: (task) => answer.add(task),
       });
-      return { tasks: tasks.map((task) => taskToProto(task, view)), nextPageToken };
+      return { tasks: answer.first(tasks.length), nextPageToken };
     },
 
     async *watchTask(request, context) {
@@ -89,8 +92,10 @@ export function taskService(application: Application): ServiceHandlers<typeof Ta
       const maxTasks = asked === 0 ? DEFAULT_WATCHED_TASKS : Math.min(asked, MOST_WATCHED_TASKS);
       const wanted = { labels: request.labels, maxTasks };
       const pictures = application.watchTasks(context.caller, wanted, context.endOnDrain());
-      for await (const { tasks, totalCount } of pictures)
-        yield { tasks: tasks.map((task) => taskToProto(task, "basic")), totalCount };
+      for await (const { tasks, totalCount } of pictures) {
+        const message = new TaskMessages("basic");
+        yield { tasks: message.first(tasks.filter((task) => message.add(task)).length), totalCount };
+      }
     },
 
     async cancelTask(request, { caller }) {

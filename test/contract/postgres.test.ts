@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { openDatabase } from "#server/adapters/database/database.ts";
 import { SystemFault, Unavailable } from "#server/domain/errors.ts";
+import type { DamagedTask } from "#server/domain/task-record.ts";
 import { next, sampleTask } from "../support/sample-task.ts";
 import { openTemporaryPostgres, TemporaryPostgres, whyNoPostgres } from "../support/temporary-postgres.ts";
 import { accessStoreContract } from "./access-store.ts";
 import { blobIndexContract } from "./blob-index.ts";
+import { damagedTasksContract } from "./damaged-tasks.ts";
 import { taskStoreContract } from "./task-store.ts";
 import { usageLedgerContract } from "./usage-ledger.ts";
 import { webhookStoreContract } from "./webhook-store.ts";
@@ -13,6 +15,17 @@ import { webhookStoreContract } from "./webhook-store.ts";
 if (whyNoPostgres !== undefined) test("the stores on PostgreSQL", { skip: whyNoPostgres });
 else {
   taskStoreContract("PostgreSQL", openTemporaryPostgres);
+  damagedTasksContract("PostgreSQL", async () => {
+    await using stack = new AsyncDisposableStack();
+    const postgres = stack.use(await TemporaryPostgres.create());
+    const told: DamagedTask[] = [];
+    const database = stack.use(
+      await openDatabase({ url: postgres.url(), onDamaged: (task) => told.push(task) }),
+    );
+    const tamper = async (statement: string) => void (await postgres.run(statement));
+    const opened = stack.move();
+    return { tasks: database.tasks, told, tamper, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+  });
   blobIndexContract("PostgreSQL", openTemporaryPostgres);
   usageLedgerContract("PostgreSQL", openTemporaryPostgres);
   accessStoreContract("PostgreSQL", openTemporaryPostgres);

@@ -201,30 +201,6 @@ describe("SQLite database in trouble", () => {
     assert.equal((await database.tasks.unfinished()).length, 2);
   });
 
-  test("a damaged row is a fault that names it and what is wrong", async () => {
-    await using folder = await TemporaryFolder.create();
-    const path = join(folder.path, "longshore.db");
-    await using database = await openDatabase({ url: urlOf(path) });
-    const task = sampleTask(1, { attempts: [sampleAttempt(1)], stages: [sampleStage("queue", 0)] });
-    await database.tasks.insert(task);
-    await database.tasks.insert(sampleTask(2));
-    const damages: [string, string, RegExp][] = [
-      ["update task set state = 'LOST'", "update task set state = 'QUEUED'", /task 01JH.*state/s],
-      ["update task set limits = '{'", `update task set limits = '${JSON.stringify(task.limits)}'`, /limits/],
-      ["update attempt set warm = 7", "update attempt set warm = 1", /attempt 1 of task 01JH.*warm/s],
-      ["update stage set name = 'x'", "update stage set name = 'queue'", /stage 0 of task 01JH.*name/s],
-    ];
-    for (const [damage, repair, expected] of damages) {
-      tamper(path, damage);
-      await assert.rejects(
-        database.tasks.get(task.id),
-        (error) => error instanceof SystemFault && expected.test(error.message),
-      );
-      tamper(path, repair);
-    }
-    assert.deepEqual(await database.tasks.get(task.id), task);
-  });
-
   test("a change that cannot be stored fails alone as a fault of ours", async () => {
     await using database = await openDatabase({ url: "sqlite::memory:" });
     const broken = { ...sampleTask(1), createTime: new Date(Number.NaN) };

@@ -13,6 +13,7 @@ import {
   type TaskStore,
 } from "#server/domain/ports/task-store.ts";
 import type { Artifact, Task } from "#server/domain/task.ts";
+import { isDamaged, type TaskRecord } from "#server/domain/task-record.ts";
 import { arbitraryChange, arbitraryTask } from "../support/fakes/arbitrary-task.ts";
 import {
   next,
@@ -43,7 +44,7 @@ const everything: TaskQuery = {
   afterId: "",
 };
 
-const places = (tasks: readonly Task[]) => tasks.map((task) => Number(task.id.slice(4)));
+const places = (tasks: readonly TaskRecord[]) => tasks.map((task) => Number(task.id.slice(4)));
 
 /** What every TaskStore with its ArtifactStore must do; `open` answers empty ones. */
 export function taskStoreContract(name: string, open: () => Promise<TaskStores>): void {
@@ -165,7 +166,7 @@ function recordTests(open: () => Promise<TaskStores>): void {
       [40, 41, 43],
     );
     const found = await stores.tasks.list(everything);
-    assert.deepEqual(places(found), [52, 50, ...tasks.map((_, index) => 39 - index)]);
+    assert.deepEqual(places(found.records), [52, 50, ...tasks.map((_, index) => 39 - index)]);
     assert.deepEqual(await stores.tasks.get(sampleId(3)), succeeded(sampleTask(3)));
   });
 
@@ -302,15 +303,20 @@ function listTests(open: () => Promise<TaskStores>): void {
 
   test("tasks of one tenant are listed, newest first, page by page", async () => {
     await using stores = await filled();
-    const first = await stores.tasks.list({ ...everything, limit: 5 });
-    assert.deepEqual(places(first), [11, 10, 9, 8, 7]);
-    const second = await stores.tasks.list({ ...everything, limit: 5, afterId: sampleId(7) });
-    assert.deepEqual(places(second), [6, 5, 4, 3, 2]);
-    const last = await stores.tasks.list({ ...everything, limit: 5, afterId: sampleId(2) });
-    assert.deepEqual(places(last), [1, 0]);
-    assert.deepEqual(places(await stores.tasks.list({ ...everything, tenant: "other" })), [99]);
-    assert.deepEqual(await stores.tasks.list({ ...everything, tenant: "nobody" }), []);
-    assert.deepEqual(first[3]?.attempts, succeeded(sampleTask(8)).attempts);
+    const page = async (query: Partial<TaskQuery>) => {
+      const { records, nextAfterId } = await stores.tasks.list({ ...everything, ...query });
+      return [places(records), nextAfterId];
+    };
+    assert.deepEqual(await page({ limit: 5 }), [[11, 10, 9, 8, 7], sampleId(7)]);
+    assert.deepEqual(await page({ limit: 5, afterId: sampleId(7) }), [[6, 5, 4, 3, 2], sampleId(2)]);
+    assert.deepEqual(await page({ limit: 5, afterId: sampleId(2) }), [[1, 0], ""]);
+    assert.deepEqual(await page({ limit: 12 }), [[11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0], ""]);
+    assert.deepEqual(await page({ tenant: "other" }), [[99], ""]);
+    assert.deepEqual(await page({ tenant: "nobody" }), [[], ""]);
+    const { records } = await stores.tasks.list({ ...everything, limit: 5 });
+    const eighth = records[3];
+    assert.ok(eighth !== undefined && !isDamaged(eighth));
+    assert.deepEqual(eighth.attempts, succeeded(sampleTask(8)).attempts);
   });
 
   const cases: readonly (readonly [string, Partial<TaskQuery>, readonly number[]])[] = [
@@ -340,7 +346,8 @@ function listTests(open: () => Promise<TaskStores>): void {
   for (const [what, query, expected] of cases) {
     test(`a list is restricted to ${what}`, async () => {
       await using stores = await filled();
-      assert.deepEqual(places(await stores.tasks.list({ ...everything, ...query })), expected);
+      const { records } = await stores.tasks.list({ ...everything, ...query });
+      assert.deepEqual(places(records), expected);
     });
   }
 }
@@ -399,7 +406,8 @@ function upkeepTests(open: () => Promise<TaskStores>): void {
     assert.equal(await stores.tasks.remove(task.id), false);
     assert.equal(await stores.tasks.get(task.id), undefined);
     assert.deepEqual(await stores.artifacts.list(task.id, "", 10), []);
-    assert.deepEqual(await stores.tasks.list({ ...everything, labels: { team: "red" } }), []);
+    const { records } = await stores.tasks.list({ ...everything, labels: { team: "red" } });
+    assert.deepEqual(records, []);
     await assert.rejects(stores.tasks.save(next(succeeded(task), {}), succeeded(task)), StaleTask);
     await stores.tasks.insert(sampleTask(2, {}, { requestId: "request" }));
   });

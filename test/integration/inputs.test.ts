@@ -28,7 +28,7 @@ const artifact = (path: string, taskId: string, artifactPath: string): TaskInput
 
 async function tasksOf(bench: ApplicationBench): Promise<number> {
   const every = { owner: "", states: [], reasons: [], labels: {}, createdAfter: null, createdBefore: null };
-  const request = { ...every, pageSize: 1000, pageToken: "", violations: [] };
+  const request = { ...every, pageSize: 1000, pageToken: "", violations: [], fits: () => true };
   return (await bench.application.listTasks(CALLER, request)).tasks.length;
 }
 

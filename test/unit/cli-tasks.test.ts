@@ -48,6 +48,16 @@ describe("longshore ps", () => {
     assert.equal(JSON.parse(limited.stdout).id, queued.id);
   });
 
+  test("shows what cannot be read, and how to be rid of it", async () => {
+    await using server = await ScriptedServer.start();
+    const task = server.create(CreateTaskRequest.fromPartial({}));
+    task.record.state = Task_State.UNSPECIFIED;
+    task.record.damage = "limits: is not JSON";
+    const { stdout, stderr } = await runCli(["ps", "-a"], { server: server.address });
+    assert.match(stdout, new RegExp(`^${task.id} +damaged .*cannot be read: limits: is not JSON$`, "m"));
+    assert.match(stderr, new RegExp(`backup of the database.*: longshore rm ${task.id}$`, "m"));
+  });
+
   test("says so when there is nothing, and names a wrong state", async () => {
     await using server = await ScriptedServer.start();
     const empty = await runCli(["ps"], { server: server.address });

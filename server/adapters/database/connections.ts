@@ -1,5 +1,6 @@
 import type { Kysely } from "kysely";
 import { SystemFault } from "../../domain/errors.ts";
+import type { DamagedTask } from "../../domain/task-record.ts";
 import type { Orm } from "./orm.ts";
 import type { Tables } from "./schema.ts";
 
@@ -13,6 +14,8 @@ export interface DatabaseOptions {
   readonly busyTimeoutMillis?: number;
   /** The time of the rows in task_event. */
   readonly now?: () => Date;
+  /** Told once of each task whose record cannot be read. */
+  readonly onDamaged?: (task: DamagedTask) => void;
   /** PostgreSQL only: another server has begun to write; nothing that this one does can be kept any more. */
   readonly onDeposed?: (reason: string) => void;
   /** PostgreSQL only: waits for another server's end instead of refusing to start; called when the wait begins. */

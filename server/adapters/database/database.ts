@@ -44,7 +44,10 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const writer = new Writer(connections.writer, busyTimeoutMillis);
   const outbox = new OutboxWriter();
   return {
-    tasks: new SqlTaskStore(reader, writer, outbox, options.now ?? (() => new Date())),
+    tasks: new SqlTaskStore(reader, writer, outbox, {
+      now: options.now ?? (() => new Date()),
+      onDamaged: options.onDamaged ?? (() => undefined),
+    }),
     artifacts: new SqlArtifactStore(reader, writer),
     blobs: new SqlBlobIndex(reader, writer),
     ledger: new SqlUsageLedger(reader),

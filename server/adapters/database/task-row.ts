@@ -1,6 +1,6 @@
 import type { Insertable, Selectable } from "kysely";
 import { z } from "zod";
-import type { TaskOutcome } from "../../domain/dependency.ts";
+import { outcomeOfDamaged, type TaskOutcome } from "../../domain/dependency.ts";
 import { SystemFault } from "../../domain/errors.ts";
 import {
   type Attempt,
@@ -10,6 +10,7 @@ import {
   TASK_STATES,
   type Task,
 } from "../../domain/task.ts";
+import type { DamagedTask, TaskRecord } from "../../domain/task-record.ts";
 import type { Tables } from "./schema.ts";
 import * as json from "./task-json.ts";
 
@@ -17,9 +18,17 @@ type TaskRow = Insertable<Tables["task"]>;
 type AttemptRow = Insertable<Tables["attempt"]>;
 type StageRow = Insertable<Tables["stage"]>;
 
-/** A task's own columns together with those of its task_spec. */
-export type StoredTask = Selectable<Tables["task"]> &
-  Pick<Selectable<Tables["task_spec"]>, "spec" | "program" | "inputs" | "environment">;
+type SpecColumns = Pick<Selectable<Tables["task_spec"]>, "spec" | "program" | "inputs" | "environment">;
+
+/** A task's own columns together with those of its task_spec, which are null where that row is gone. */
+export type StoredTask = Selectable<Tables["task"]> & {
+  readonly [Column in keyof SpecColumns]: SpecColumns[Column] | null;
+};
+export type AttemptColumns = Selectable<Tables["attempt"]>;
+export type StageColumns = Selectable<Tables["stage"]>;
+
+/** Named of one row. */
+const MOST_DAMAGES = 3;
 
 const millis = (time: Date | null): number | null => time?.getTime() ?? null;
 const textOrNull = (value: string): string | null => (value === "" ? null : value);
@@ -126,7 +135,9 @@ export function jsonText<T>(shape: z.ZodType<T>): z.ZodType<T> {
       try {
         return JSON.parse(value);
       } catch (error) {
-        context.addIssue(`is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+        if (!(error instanceof SyntaxError)) throw error;
+        // Without what the parser says of it, which repeats the text.
+        context.addIssue("is not JSON");
         return z.NEVER;
       }
     }),
@@ -206,17 +217,31 @@ const outcomeColumns = z.object({
   result: jsonText(json.result).nullable(),
 });
 
+class RowDamaged extends SystemFault {
+  /** What cannot be read, in one line. */
+  readonly damage: string;
+
+  constructor(name: string, { issues }: z.ZodError) {
+    const damage = issues
+      .slice(0, MOST_DAMAGES)
+      .map(({ path, message }) => `${path.join(".")}: ${message}`)
+      .join("; ");
+    super(`the database row of ${name} is damaged; restore it from a backup or delete it: ${damage}`);
+    this.damage = damage;
+  }
+}
+
 /** The checked row; a damaged one is a fault of ours that names it. */
 export function checked<T>(shape: z.ZodType<T>, row: unknown, name: string): T {
   const outcome = shape.safeParse(row);
   if (outcome.success) return outcome.data;
-  throw new SystemFault(
-    `the database row of ${name} is damaged; restore it from a backup or delete it: ${z.prettifyError(outcome.error)}`,
-  );
+  throw new RowDamaged(name, outcome.error);
 }
 
-export function fromOutcomeRow(row: Pick<Selectable<Tables["task"]>, "id">): TaskOutcome {
-  const { id, tenant, state, end_time, result } = checked(outcomeColumns, row, `task ${row.id}`);
+export function fromOutcomeRow(row: Pick<Selectable<Tables["task"]>, "id" | "tenant">): TaskOutcome {
+  const columns = outcomeColumns.safeParse(row);
+  if (!columns.success) return outcomeOfDamaged(row);
+  const { id, tenant, state, end_time, result } = columns.data;
   return {
     id,
     tenant,
@@ -227,7 +252,45 @@ export function fromOutcomeRow(row: Pick<Selectable<Tables["task"]>, "id">): Tas
   };
 }
 
-export function fromAttemptRow(row: Selectable<Tables["attempt"]>): Attempt {
+/** The task, or what is left of it where any of its rows is damaged. */
+export function fromRows(
+  row: StoredTask,
+  attempts: readonly AttemptColumns[],
+  stages: readonly StageColumns[],
+): TaskRecord {
+  let part = "";
+  try {
+    const readAttempts = attempts.map((attempt) => {
+      part = `attempt ${attempt.number}, `;
+      return fromAttemptRow(attempt);
+    });
+    const readStages = stages.map((stage) => {
+      part = `stage ${stage.position}, `;
+      return fromStageRow(stage);
+    });
+    part = "";
+    return fromTaskRow(row, readAttempts, readStages);
+  } catch (error) {
+    if (!(error instanceof RowDamaged)) throw error;
+    return leftOf(row, `${part}${error.damage}`);
+  }
+}
+
+/** Column by column: each may be the one that is damaged. */
+function leftOf(row: StoredTask, damage: string): DamagedTask {
+  const { state, create_time, end_time } = taskColumns.shape;
+  return {
+    id: row.id,
+    tenant: row.tenant,
+    owner: row.owner,
+    state: state.safeParse(row.state).data ?? null,
+    createTime: create_time.safeParse(row.create_time).data ?? null,
+    endTime: end_time.safeParse(row.end_time).data ?? null,
+    damage,
+  };
+}
+
+function fromAttemptRow(row: AttemptColumns): Attempt {
   const columns = checked(attemptColumns, row, `attempt ${row.number} of task ${row.task_id}`);
   return {
     number: columns.number,
@@ -249,7 +312,7 @@ export function fromAttemptRow(row: Selectable<Tables["attempt"]>): Attempt {
   };
 }
 
-export function fromStageRow(row: Selectable<Tables["stage"]>): Stage {
+function fromStageRow(row: StageColumns): Stage {
   const columns = checked(stageColumns, row, `stage ${row.position} of task ${row.task_id}`);
   return {
     name: columns.name,
@@ -262,7 +325,7 @@ export function fromStageRow(row: Selectable<Tables["stage"]>): Stage {
   };
 }
 
-export function fromTaskRow(row: StoredTask, attempts: readonly Attempt[], stages: readonly Stage[]): Task {
+function fromTaskRow(row: StoredTask, attempts: readonly Attempt[], stages: readonly Stage[]): Task {
   const columns = checked(taskColumns, row, `task ${row.id}`);
   return {
     id: columns.id,

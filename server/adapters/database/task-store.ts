@@ -1,4 +1,4 @@
-import { type Kysely, type SelectQueryBuilder, sql } from "kysely";
+import { type Kysely, sql } from "kysely";
 import type { AuditEvent } from "../../domain/audit.ts";
 import type { TaskOutcome } from "../../domain/dependency.ts";
 import { SystemFault } from "../../domain/errors.ts";
@@ -7,41 +7,36 @@ import {
   RequestIdTaken,
   SourceGone,
   StaleTask,
+  type TaskPage,
   type TaskQuery,
   type TaskStore,
 } from "../../domain/ports/task-store.ts";
 import type { Attempt, Stage, Task } from "../../domain/task.ts";
+import { type DamagedTask, intact, isDamaged, type TaskRecord } from "../../domain/task-record.ts";
 import { insertAudit } from "./audit-log.ts";
 import { toDomainError } from "./fault.ts";
 import type { OutboxWriter } from "./outbox-writer.ts";
 import type { Tables } from "./schema.ts";
-import { pageOfIds } from "./task-page.ts";
-import {
-  changedColumns,
-  fromAttemptRow,
-  fromOutcomeRow,
-  fromStageRow,
-  fromTaskRow,
-  type StoredTask,
-  toAttemptRow,
-  toStageRow,
-  toTaskRow,
-  whole,
-} from "./task-row.ts";
+import { portions, TaskReader, type TaskSelection } from "./task-reader.ts";
+import { changedColumns, fromOutcomeRow, toAttemptRow, toStageRow, toTaskRow, whole } from "./task-row.ts";
 import { writeLedger } from "./usage-ledger.ts";
 import type { Writer } from "./writer.ts";
-
-/** Well below the 32,766 parameters of one SQLite statement. */
-const IDS_PER_QUERY = 500;
 
 export class SqlTaskStore implements TaskStore {
   readonly #database: Kysely<Tables>;
   readonly #writer: Writer;
   readonly #outbox: OutboxWriter;
   readonly #now: () => Date;
+  readonly #reader: TaskReader;
 
-  constructor(database: Kysely<Tables>, writer: Writer, outbox: OutboxWriter, now: () => Date) {
+  constructor(
+    database: Kysely<Tables>,
+    writer: Writer,
+    outbox: OutboxWriter,
+    { now, onDamaged }: { now: () => Date; onDamaged: (task: DamagedTask) => void },
+  ) {
     this.#database = database;
+    this.#reader = new TaskReader(database, onDamaged);
     this.#writer = writer;
     this.#outbox = outbox;
     this.#now = now;
@@ -97,35 +92,32 @@ export class SqlTaskStore implements TaskStore {
     if (added) this.#outbox.tell();
   }
 
-  async get(id: string): Promise<Task | undefined> {
-    const [task] = await this.#load(`read task ${id}`, (query) => query.where("task.id", "=", id));
-    return task;
+  async get(id: string): Promise<TaskRecord | undefined> {
+    const [record] = await this.#reader.load(`read task ${id}`, (query) => query.where("task.id", "=", id));
+    return record;
   }
 
   async findByRequestId(tenant: string, requestId: string): Promise<Task | undefined> {
     if (requestId === "") return undefined;
-    const [task] = await this.#load(`find request id ${requestId}`, (query) =>
+    const [record] = await this.#reader.load(`find request id ${requestId}`, (query) =>
       query.where("task.tenant", "=", tenant).where("task.request_id", "=", requestId),
     );
-    return task;
+    return record === undefined ? undefined : intact(record);
   }
 
-  list(query: TaskQuery): Promise<Task[]> {
-    const ids = pageOfIds(this.#database, query);
-    return this.#load("list tasks", (tasks) =>
-      tasks.where("task.id", "in", ids).orderBy("task.id", "desc").limit(query.limit),
-    );
+  list(query: TaskQuery): Promise<TaskPage> {
+    return this.#reader.page(query);
   }
 
   unfinished(): Promise<Task[]> {
-    return this.#load("read unfinished tasks", (query) =>
+    return this.#intact("read unfinished tasks", (query) =>
       // A literal, because a bound value would not let SQLite use the partial index.
       query.where("task.unfinished", "=", sql.lit(1)).orderBy("task.id"),
     );
   }
 
-  expired(time: Date, limit: number): Promise<Task[]> {
-    return this.#load("read expired tasks", (query) =>
+  expired(time: Date, limit: number): Promise<TaskRecord[]> {
+    return this.#reader.load("read expired tasks", (query) =>
       query
         .where("task.expire_time", "<", time.getTime())
         .orderBy("task.expire_time")
@@ -135,7 +127,7 @@ export class SqlTaskStore implements TaskStore {
   }
 
   lastEnded(limit: number): Promise<Task[]> {
-    return this.#load("read the tasks that ended last", (query) =>
+    return this.#intact("read the tasks that ended last", (query) =>
       query
         .where("task.end_time", "is not", null)
         .orderBy("task.end_time", "desc")
@@ -162,7 +154,7 @@ export class SqlTaskStore implements TaskStore {
   }
 
   cacheSources(tenant: string, cacheKey: string, limit: number): Promise<Task[]> {
-    return this.#load("look for an equal task", (query) =>
+    return this.#intact("look for an equal task", (query) =>
       query
         .where("task.tenant", "=", tenant)
         .where("task.cache_key", "=", cacheKey)
@@ -227,55 +219,11 @@ export class SqlTaskStore implements TaskStore {
     });
   }
 
-  async #load(doing: string, restrict: (query: TaskSelection) => TaskSelection): Promise<Task[]> {
-    try {
-      const rows = await restrict(
-        this.#database
-          .selectFrom("task")
-          .innerJoin("task_spec", "task_spec.task_id", "task.id")
-          .selectAll("task")
-          .select(["task_spec.spec", "task_spec.program", "task_spec.inputs", "task_spec.environment"]),
-      ).execute();
-      const ids = rows.map((row) => row.id);
-      const [attempts, stages] = [await this.#attempts(ids), await this.#stages(ids)];
-      return rows.map((row) => fromTaskRow(row, attempts.get(row.id) ?? [], stages.get(row.id) ?? []));
-    } catch (error) {
-      throw toDomainError(error, doing);
-    }
-  }
-
-  async #attempts(taskIds: readonly string[]): Promise<Map<string, Attempt[]>> {
-    const found = new Map<string, Attempt[]>();
-    for (const ids of portions(taskIds)) {
-      const rows = await this.#database
-        .selectFrom("attempt")
-        .selectAll()
-        .where("task_id", "in", ids)
-        .orderBy("task_id")
-        .orderBy("number")
-        .execute();
-      for (const row of rows) append(found, row.task_id, fromAttemptRow(row));
-    }
-    return found;
-  }
-
-  async #stages(taskIds: readonly string[]): Promise<Map<string, Stage[]>> {
-    const found = new Map<string, Stage[]>();
-    for (const ids of portions(taskIds)) {
-      const rows = await this.#database
-        .selectFrom("stage")
-        .selectAll()
-        .where("task_id", "in", ids)
-        .orderBy("task_id")
-        .orderBy("position")
-        .execute();
-      for (const row of rows) append(found, row.task_id, fromStageRow(row));
-    }
-    return found;
+  async #intact(doing: string, restrict: (query: TaskSelection) => TaskSelection): Promise<Task[]> {
+    const records = await this.#reader.load(doing, restrict);
+    return records.filter((record): record is Task => !isDamaged(record));
   }
 }
-
-type TaskSelection = SelectQueryBuilder<Tables, "task" | "task_spec", StoredTask>;
 
 async function whyNotInserted(connection: Kysely<Tables>, task: Task): Promise<Error> {
   const holder =
@@ -418,15 +366,4 @@ async function insertEvent(connection: Kysely<Tables>, task: Task, time: Date): 
     .insertInto("task_event")
     .values({ task_id: task.id, version: task.version, time: time.getTime(), state: task.state })
     .execute();
-}
-
-function* portions(ids: readonly string[]): Iterable<string[]> {
-  for (let start = 0; start < ids.length; start += IDS_PER_QUERY)
-    yield ids.slice(start, start + IDS_PER_QUERY);
-}
-
-function append<T>(groups: Map<string, T[]>, key: string, item: T): void {
-  const group = groups.get(key);
-  if (group === undefined) groups.set(key, [item]);
-  else group.push(item);
 }

@@ -1,6 +1,7 @@
 import type { AuditEvent } from "../audit.ts";
 import type { TaskOutcome } from "../dependency.ts";
 import type { Artifact, ResultReason, Task, TaskState } from "../task.ts";
+import type { TaskRecord } from "../task-record.ts";
 
 /** All conditions must hold; empty lists and nulls do not restrict. */
 export interface TaskQuery {
@@ -14,6 +15,12 @@ export interface TaskQuery {
   readonly limit: number;
   /** Tasks older than this id only (newest first); empty begins at the newest. */
   readonly afterId: string;
+}
+
+export interface TaskPage {
+  readonly records: readonly TaskRecord[];
+  /** Where the next page begins, as its `afterId`; empty at the end. */
+  readonly nextAfterId: string;
 }
 
 /** Thrown by `insert`: another task of the tenant has this request id. */
@@ -47,6 +54,7 @@ export class StaleTask extends Error {
  * The durable record. Every promise settles after the commit. `save` writes the row, the attempts and stages that differ from
  * `previous`, the ledger entries of attempts that
  * ended (ledger.ts), and one event row when the state changed, in one transaction; many calls of one event-loop turn may share a commit.
+ * A record that cannot be read harms no other: where Task is answered it is left out, or thrown as RecordDamaged where it was asked for.
  */
 export interface TaskStore {
   /** Throws RequestIdTaken. Who did it goes into the audit log in the same transaction, here and below. */
@@ -56,15 +64,16 @@ export interface TaskStore {
    * Throws StaleTask, SourceGone.
    */
   save(next: Task, previous: Task, event?: AuditEvent): Promise<void>;
-  get(id: string): Promise<Task | undefined>;
+  get(id: string): Promise<TaskRecord | undefined>;
+  /** Throws RecordDamaged. */
   findByRequestId(tenant: string, requestId: string): Promise<Task | undefined>;
-  /** Newest first. */
-  list(query: TaskQuery): Promise<Task[]>;
+  /** Newest first; fewer than `limit` where they are large, but at least one. */
+  list(query: TaskQuery): Promise<TaskPage>;
   /** Everything that still needs work, oldest first: not terminal, or with an attempt that is not released. */
   unfinished(): Promise<Task[]>;
   /** The tasks that ended last, latest first, at most `limit`. */
   lastEnded(limit: number): Promise<Task[]>;
-  /** Where these tasks stand, by id; unknown ones are left out. */
+  /** Where these tasks stand, by id; unknown ones are left out, and one whose state cannot be read has failed. */
   outcomes(ids: readonly string[]): Promise<Map<string, TaskOutcome>>;
   /** Milliseconds that the last tasks of this program took that succeeded, latest first, at most `limit`. */
   lastRuns(tenant: string, programDigest: string, limit: number): Promise<number[]>;
@@ -75,7 +84,7 @@ export interface TaskStore {
   /** Removes the record with its attempts, stages, events and artifact rows; false when there was none. */
   remove(id: string, event?: AuditEvent): Promise<boolean>;
   /** Tasks whose expire time lies before `time`, oldest first, at most `limit`. */
-  expired(time: Date, limit: number): Promise<Task[]>;
+  expired(time: Date, limit: number): Promise<TaskRecord[]>;
 }
 
 /** Which files a task left behind; the bytes are blobs. */

@@ -9,7 +9,7 @@ import {
   type Artifact as WireArtifact,
   type Attempt as WireAttempt,
   type Stage as WireStage,
-  type Task as WireTask,
+  Task as WireTask,
   type TaskResult as WireTaskResult,
   type Termination as WireTermination,
   type Usage as WireUsage,
@@ -28,6 +28,7 @@ import {
   type Usage,
   type Wait,
 } from "#server/domain/task.ts";
+import type { DamagedTask } from "#server/domain/task-record.ts";
 import { budgetsToProto, specToProto } from "./spec-to-proto.ts";
 import { durationOfMicros, durationOfMillis, int64, moneyToProto } from "./to-wire.ts";
 
@@ -74,7 +75,21 @@ export function taskToProto(task: Task, view: View, now = new Date()): WireTask 
     effectiveTimeout: durationOfMillis(task.limits.runMillis),
     cachedFrom: task.cachedFrom,
     archiveSha256: task.archiveSha256,
+    damage: "",
   };
+}
+
+export function damagedTaskToProto(task: DamagedTask): WireTask {
+  const { id, tenant, owner, damage } = task;
+  return WireTask.fromPartial({
+    id,
+    tenant,
+    owner,
+    damage,
+    state: Task_State[task.state ?? "UNSPECIFIED"],
+    createTime: task.createTime ?? undefined,
+    endTime: task.endTime ?? undefined,
+  });
 }
 
 /** Time spent running the user's code; a run without an end goes on until now, or ended with its attempt or the task. */

@@ -8,6 +8,7 @@ import {
   RequestIdTaken,
   SourceGone,
   StaleTask,
+  type TaskPage,
   type TaskQuery,
   type TaskStore,
 } from "#server/domain/ports/task-store.ts";
@@ -90,11 +91,12 @@ export class MemoryTaskStore implements TaskStore {
     return this.#holder(tenant, requestId);
   }
 
-  async list(query: TaskQuery): Promise<Task[]> {
-    return this.#byId()
+  async list(query: TaskQuery): Promise<TaskPage> {
+    const found = this.#byId()
       .reverse()
-      .filter((task) => matches(task, query))
-      .slice(0, query.limit);
+      .filter((task) => matches(task, query));
+    const records = found.slice(0, query.limit);
+    return { records, nextAfterId: found.length > query.limit ? (records.at(-1)?.id ?? "") : "" };
   }
 
   async unfinished(): Promise<Task[]> {

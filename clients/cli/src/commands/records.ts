@@ -15,6 +15,7 @@ import { readLabels } from "./labels.ts";
 
 const UNDER_WAY: readonly StateName[] = ["queued", "preparing", "running", "collecting", "cancelling"];
 const WIDEST_CELL = 60;
+const MOST_NAMED = 5;
 
 interface PsFlags {
   readonly all?: boolean;
@@ -51,8 +52,10 @@ async function listTasks(context: Context, flags: PsFlags): Promise<void> {
   const labels = readLabels(flags.label);
   const rows: string[][] = [["ID", "STATE", "AGE", "TIME", "WHAT", "WHY"]];
   let count = 0;
+  const damaged: string[] = [];
   for await (const record of context.client.list({ states, labels, pageSize: Math.min(limit, 1000) })) {
     count += 1;
+    if (record.damage !== "") damaged.push(record.id);
     if (context.json) await terminal.print(JSON.stringify(recordToJson(record)));
     else if (context.quiet) await terminal.print(record.id);
     else rows.push(rowOf(record));
@@ -66,6 +69,12 @@ async function listTasks(context: Context, flags: PsFlags): Promise<void> {
     return;
   }
   for (const line of formatTable(rows)) await terminal.print(line);
+  if (damaged.length > 0) {
+    const them = damaged.slice(0, MOST_NAMED).join(" ");
+    terminal.note(
+      `what cannot be read has to come back from a backup of the database, or be removed: longshore rm ${them}`,
+    );
+  }
 }
 
 function rowOf(record: TaskRecord): string[] {
@@ -76,7 +85,7 @@ function rowOf(record: TaskRecord): string[] {
   const elapsed = durationToMillis(record.elapsed);
   return [
     record.id,
-    stateName(record.state),
+    record.damage === "" ? stateName(record.state) : "damaged",
     age,
     elapsed === 0 ? "" : formatMillis(elapsed),
     shorten(describeWhat(record)),
@@ -85,6 +94,7 @@ function rowOf(record: TaskRecord): string[] {
 }
 
 function whyOf(record: TaskRecord): string {
+  if (record.damage !== "") return `cannot be read: ${record.damage}`;
   if (record.cachedFrom !== "") return `cached from ${record.cachedFrom}`;
   if (isTerminal(record)) return record.result?.message ?? "";
   return record.wait === undefined ? "" : describeWait(record.wait);

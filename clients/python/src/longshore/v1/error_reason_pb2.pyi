@@ -62,6 +62,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED: the configured store cannot presign."""
     ERROR_REASON_IMAGE_REFUSED: _ErrorReason.ValueType  # 19
     """FAILED_PRECONDITION: image not allowed, without Python, or declaring volumes; metadata holds image and rule."""
+    ERROR_REASON_RECORD_DAMAGED: _ErrorReason.ValueType  # 20
+    """DATA_LOSS: the record of a task cannot be read any more, for a disk or a person has changed it; metadata holds task_id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Sent by name without the ERROR_REASON_ prefix."""
@@ -106,4 +108,6 @@ ERROR_REASON_UNSUPPORTED: ErrorReason.ValueType  # 18
 """UNIMPLEMENTED: the configured store cannot presign."""
 ERROR_REASON_IMAGE_REFUSED: ErrorReason.ValueType  # 19
 """FAILED_PRECONDITION: image not allowed, without Python, or declaring volumes; metadata holds image and rule."""
+ERROR_REASON_RECORD_DAMAGED: ErrorReason.ValueType  # 20
+"""DATA_LOSS: the record of a task cannot be read any more, for a disk or a person has changed it; metadata holds task_id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

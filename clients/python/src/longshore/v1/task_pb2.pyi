@@ -534,7 +534,7 @@ class Task(_message.Message):
     class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Task._State.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STATE_UNSPECIFIED: Task._State.ValueType  # 0
-        """Never sent."""
+        """Sent only of a task with damage whose state cannot be read."""
         STATE_QUEUED: Task._State.ValueType  # 1
         """Waiting; wait says for what."""
         STATE_PREPARING: Task._State.ValueType  # 2
@@ -556,7 +556,7 @@ class Task(_message.Message):
         """Where a task stands; the last three are terminal and never change."""
 
     STATE_UNSPECIFIED: Task.State.ValueType  # 0
-    """Never sent."""
+    """Sent only of a task with damage whose state cannot be read."""
     STATE_QUEUED: Task.State.ValueType  # 1
     """Waiting; wait says for what."""
     STATE_PREPARING: Task.State.ValueType  # 2
@@ -598,6 +598,7 @@ class Task(_message.Message):
     ARCHIVE_SHA256_FIELD_NUMBER: _builtins.int
     EFFECTIVE_BUDGETS_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """ULID made by the server."""
     state: Global___Task.State.ValueType
@@ -616,6 +617,10 @@ class Task(_message.Message):
     """The task whose result, output and artifacts are this one's, too; there are no attempts then."""
     archive_sha256: _builtins.str
     """Digest of the archive as uploaded."""
+    damage: _builtins.str
+    """In ListTasks, where the record cannot be read any more: what of it. Only id, tenant, owner, state and times are sent then, as far as known.
+    DeleteTask removes such a task in any state; every other call about it ends with DATA_LOSS.
+    """
     @_builtins.property
     def spec(self) -> Global___CreateTaskRequest:
         """As asked, without values of secret_env; code and stdin only in TASK_VIEW_FULL."""
@@ -703,10 +708,11 @@ class Task(_message.Message):
         archive_sha256: _builtins.str = ...,
         effective_budgets: _resources_pb2.Budgets | None = ...,
         effective_timeout: _duration_pb2.Duration | None = ...,
+        damage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "effective_budgets", b"effective_budgets", "effective_resources", b"effective_resources", "effective_timeout", b"effective_timeout", "elapsed", b"elapsed", "end_time", b"end_time", "expire_time", b"expire_time", "result", b"result", "spec", b"spec", "start_time", b"start_time", "usage", b"usage", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "attempts", b"attempts", "cached_from", b"cached_from", "container_id", b"container_id", "cost", b"cost", "create_time", b"create_time", "effective_budgets", b"effective_budgets", "effective_resources", b"effective_resources", "effective_timeout", b"effective_timeout", "elapsed", b"elapsed", "end_time", b"end_time", "expire_time", b"expire_time", "id", b"id", "owner", b"owner", "rerun_of", b"rerun_of", "result", b"result", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "trace_id", b"trace_id", "usage", b"usage", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "attempts", b"attempts", "cached_from", b"cached_from", "container_id", b"container_id", "cost", b"cost", "create_time", b"create_time", "damage", b"damage", "effective_budgets", b"effective_budgets", "effective_resources", b"effective_resources", "effective_timeout", b"effective_timeout", "elapsed", b"elapsed", "end_time", b"end_time", "expire_time", b"expire_time", "id", b"id", "owner", b"owner", "rerun_of", b"rerun_of", "result", b"result", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "tenant", b"tenant", "trace_id", b"trace_id", "usage", b"usage", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -631,7 +631,7 @@ class WatchTasksResponse(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
     total_count: _builtins.int
-    """How many there are in all, those beyond max_tasks among them."""
+    """How many there are in all, those beyond max_tasks and beyond 4 MiB among them."""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Task]:
         """First those that start, run or end, oldest first, with their use so far; then the queue in its order, each with why it waits. Basic view."""

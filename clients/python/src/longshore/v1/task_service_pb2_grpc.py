@@ -29,7 +29,8 @@ if _version_not_supported:
 class TaskServiceStub(object):
     """Runs other people's code. A caller that disconnects never cancels a task.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL), DATA_LOSS (RECORD_DAMAGED).
+    DATA_LOSS is about a task whose record cannot be read any more; DeleteTask removes it.
     A message over 4 MiB is RESOURCE_EXHAUSTED without details.
     """
 
@@ -104,7 +105,8 @@ class TaskServiceStub(object):
 class TaskServiceServicer(object):
     """Runs other people's code. A caller that disconnects never cancels a task.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL), DATA_LOSS (RECORD_DAMAGED).
+    DATA_LOSS is about a task whose record cannot be read any more; DeleteTask removes it.
     A message over 4 MiB is RESOURCE_EXHAUSTED without details.
     """
 
@@ -143,7 +145,7 @@ class TaskServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
+        """Lists tasks, newest first; a page ends early where it would be over 4 MiB. Errors: INVALID_ARGUMENT (INVALID_REQUEST).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -278,7 +280,8 @@ def add_TaskServiceServicer_to_server(servicer, server):
 class TaskService(object):
     """Runs other people's code. A caller that disconnects never cancels a task.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL), DATA_LOSS (RECORD_DAMAGED).
+    DATA_LOSS is about a task whose record cannot be read any more; DeleteTask removes it.
     A message over 4 MiB is RESOURCE_EXHAUSTED without details.
     """
 

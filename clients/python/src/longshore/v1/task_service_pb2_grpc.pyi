@@ -30,7 +30,8 @@ GRPC_VERSION: str
 class TaskServiceStub:
     """Runs other people's code. A caller that disconnects never cancels a task.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL), DATA_LOSS (RECORD_DAMAGED).
+    DATA_LOSS is about a task whose record cannot be read any more; DeleteTask removes it.
     A message over 4 MiB is RESOURCE_EXHAUSTED without details.
     """
 
@@ -56,7 +57,7 @@ class TaskServiceStub:
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]
     """Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND)."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
-    """Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
+    """Lists tasks, newest first; a page ends early where it would be over 4 MiB. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
     WatchTask: _grpc.UnaryStreamMultiCallable[_task_service_pb2.WatchTaskRequest, _task_service_pb2.WatchTaskResponse]
     """Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
     On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
@@ -87,7 +88,8 @@ class TaskServiceStub:
 class TaskServiceAsyncStub(TaskServiceStub):
     """Runs other people's code. A caller that disconnects never cancels a task.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL), DATA_LOSS (RECORD_DAMAGED).
+    DATA_LOSS is about a task whose record cannot be read any more; DeleteTask removes it.
     A message over 4 MiB is RESOURCE_EXHAUSTED without details.
     """
 
@@ -110,7 +112,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND)."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
+    """Lists tasks, newest first; a page ends early where it would be over 4 MiB. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
     WatchTask: _aio.UnaryStreamMultiCallable[_task_service_pb2.WatchTaskRequest, _task_service_pb2.WatchTaskResponse]  # type: ignore[assignment]
     """Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
     On UNAVAILABLE call again with the last cursor. Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_CURSOR), NOT_FOUND (NOT_FOUND).
@@ -140,7 +142,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs other people's code. A caller that disconnects never cancels a task.
     Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
-    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+    RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL), DATA_LOSS (RECORD_DAMAGED).
+    DATA_LOSS is about a task whose record cannot be read any more; DeleteTask removes it.
     A message over 4 MiB is RESOURCE_EXHAUSTED without details.
     """
 
@@ -191,7 +194,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
-        """Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
+        """Lists tasks, newest first; a page ends early where it would be over 4 MiB. Errors: INVALID_ARGUMENT (INVALID_REQUEST)."""
 
     @_abc_1.abstractmethod
     def WatchTask(

@@ -52,6 +52,8 @@ export const ErrorReason = {
   UNSUPPORTED: 18,
   /** IMAGE_REFUSED - FAILED_PRECONDITION: image not allowed, without Python, or declaring volumes; metadata holds image and rule. */
   IMAGE_REFUSED: 19,
+  /** RECORD_DAMAGED - DATA_LOSS: the record of a task cannot be read any more, for a disk or a person has changed it; metadata holds task_id. */
+  RECORD_DAMAGED: 20,
 } as const;
 
 export type ErrorReason = typeof ErrorReason[keyof typeof ErrorReason];
@@ -77,6 +79,7 @@ export namespace ErrorReason {
   export type BAD_CURSOR = typeof ErrorReason.BAD_CURSOR;
   export type UNSUPPORTED = typeof ErrorReason.UNSUPPORTED;
   export type IMAGE_REFUSED = typeof ErrorReason.IMAGE_REFUSED;
+  export type RECORD_DAMAGED = typeof ErrorReason.RECORD_DAMAGED;
 }
 
 export function errorReasonFromJSON(object: any): ErrorReason {
@@ -141,6 +144,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 19:
     case "ERROR_REASON_IMAGE_REFUSED":
       return ErrorReason.IMAGE_REFUSED;
+    case 20:
+    case "ERROR_REASON_RECORD_DAMAGED":
+      return ErrorReason.RECORD_DAMAGED;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum ErrorReason");
   }
@@ -188,6 +194,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_UNSUPPORTED";
     case ErrorReason.IMAGE_REFUSED:
       return "ERROR_REASON_IMAGE_REFUSED";
+    case ErrorReason.RECORD_DAMAGED:
+      return "ERROR_REASON_RECORD_DAMAGED";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum ErrorReason");
   }

@@ -377,12 +377,19 @@ export interface Task {
     | Budgets
     | undefined;
   /** What was made of spec.timeout. */
-  effectiveTimeout: Duration | undefined;
+  effectiveTimeout:
+    | Duration
+    | undefined;
+  /**
+   * In ListTasks, where the record cannot be read any more: what of it. Only id, tenant, owner, state and times are sent then, as far as known.
+   * DeleteTask removes such a task in any state; every other call about it ends with DATA_LOSS.
+   */
+  damage: string;
 }
 
 /** Where a task stands; the last three are terminal and never change. */
 export const Task_State = {
-  /** UNSPECIFIED - Never sent. */
+  /** UNSPECIFIED - Sent only of a task with damage whose state cannot be read. */
   UNSPECIFIED: 0,
   /** QUEUED - Waiting; wait says for what. */
   QUEUED: 1,
@@ -2759,6 +2766,7 @@ function createBaseTask(): Task {
     archiveSha256: "",
     effectiveBudgets: undefined,
     effectiveTimeout: undefined,
+    damage: "",
   };
 }
 
@@ -2835,6 +2843,9 @@ export const Task: MessageFns<Task> = {
     }
     if (message.effectiveTimeout !== undefined) {
       Duration.encode(message.effectiveTimeout, writer.uint32(194).fork()).join();
+    }
+    if (message.damage !== "") {
+      writer.uint32(202).string(message.damage);
     }
     return writer;
   },
@@ -3044,6 +3055,14 @@ export const Task: MessageFns<Task> = {
             message.effectiveTimeout = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 25: {
+            if (tag !== 202) {
+              break;
+            }
+
+            message.damage = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3130,6 +3149,7 @@ export const Task: MessageFns<Task> = {
         : isSet(object.effective_timeout)
         ? Duration.fromJSON(object.effective_timeout)
         : undefined,
+      damage: isSet(object.damage) ? globalThis.String(object.damage) : "",
     };
   },
 
@@ -3207,6 +3227,9 @@ export const Task: MessageFns<Task> = {
     if (message.effectiveTimeout !== undefined) {
       obj.effectiveTimeout = Duration.toJSON(message.effectiveTimeout);
     }
+    if (message.damage !== "") {
+      obj.damage = message.damage;
+    }
     return obj;
   },
 
@@ -3251,6 +3274,7 @@ export const Task: MessageFns<Task> = {
     message.effectiveTimeout = (object.effectiveTimeout !== undefined && object.effectiveTimeout !== null)
       ? Duration.fromPartial(object.effectiveTimeout)
       : undefined;
+    message.damage = object.damage ?? "";
     return message;
   },
 };

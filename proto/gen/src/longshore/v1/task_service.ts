@@ -334,7 +334,7 @@ export interface WatchTasksRequest_LabelsEntry {
 export interface WatchTasksResponse {
   /** First those that start, run or end, oldest first, with their use so far; then the queue in its order, each with why it waits. Basic view. */
   tasks: Task[];
-  /** How many there are in all, those beyond max_tasks among them. */
+  /** How many there are in all, those beyond max_tasks and beyond 4 MiB among them. */
   totalCount: number;
 }
 
@@ -3305,7 +3305,8 @@ export const DownloadArtifactResponse: MessageFns<DownloadArtifactResponse> = {
 /**
  * Runs other people's code. A caller that disconnects never cancels a task.
  * Any call may also end with: CANCELLED, DEADLINE_EXCEEDED, UNAUTHENTICATED (UNAUTHENTICATED), PERMISSION_DENIED (MISSING_SCOPE),
- * RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL).
+ * RESOURCE_EXHAUSTED (RATE_LIMITED), UNAVAILABLE (UNAVAILABLE), INTERNAL (INTERNAL), DATA_LOSS (RECORD_DAMAGED).
+ * DATA_LOSS is about a task whose record cannot be read any more; DeleteTask removes it.
  * A message over 4 MiB is RESOURCE_EXHAUSTED without details.
  */
 export type TaskServiceService = typeof TaskServiceService;
@@ -3362,7 +3363,7 @@ export const TaskServiceService = {
     responseSerialize: (value: GetTaskResponse): Buffer => Buffer.from(GetTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetTaskResponse => GetTaskResponse.decode(value),
   },
-  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
+  /** Lists tasks, newest first; a page ends early where it would be over 4 MiB. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   listTasks: {
     path: "/longshore.v1.TaskService/ListTasks" as const,
     requestStream: false as const,
@@ -3484,7 +3485,7 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
   submitTask: handleClientStreamingCall<SubmitTaskRequest, SubmitTaskResponse>;
   /** Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   getTask: handleUnaryCall<GetTaskRequest, GetTaskResponse>;
-  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
+  /** Lists tasks, newest first; a page ends early where it would be over 4 MiB. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   listTasks: handleUnaryCall<ListTasksRequest, ListTasksResponse>;
   /**
    * Sends the present snapshot, then everything after the cursor, then follows; ends OK after the terminal snapshot, the last event.
@@ -3587,7 +3588,7 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetTaskResponse) => void,
   ): ClientUnaryCall;
-  /** Lists tasks, newest first. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
+  /** Lists tasks, newest first; a page ends early where it would be over 4 MiB. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
   listTasks(
     request: ListTasksRequest,
     callback: (error: ServiceError | null, response: ListTasksResponse) => void,
