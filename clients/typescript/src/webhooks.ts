@@ -67,12 +67,15 @@ export class Webhooks {
   }
 
   /** Newest first, page after page for as long as the loop reads on. */
-  async *list(options: CallOptions = {}): AsyncGenerator<WebhookEndpoint, void, undefined> {
+  async *list(
+    options: CallOptions & { readonly pageSize?: number } = {},
+  ): AsyncGenerator<WebhookEndpoint, void, undefined> {
+    const { pageSize = 0 } = options;
     let pageToken = "";
     do {
       const page = await this.#channel.unary(
         WebhookServiceService.listWebhooks,
-        { pageSize: 0, pageToken },
+        { pageSize, pageToken },
         { ...options, retry: true },
       );
       yield* page.webhooks;

@@ -36,9 +36,9 @@ class Webhooks:
         answer = await self._channel.unary(self._channel.webhooks.CreateWebhook, request, retry=False)
         return CreatedWebhook(answer.webhook, answer.secret)
 
-    async def list(self) -> AsyncGenerator[webhook_service_pb2.WebhookEndpoint, None]:
-        """The tenant's addresses, newest first. Needs the scope admin."""
-        request = webhook_service_pb2.ListWebhooksRequest()
+    async def list(self, *, page_size: int = 0) -> AsyncGenerator[webhook_service_pb2.WebhookEndpoint, None]:
+        """The tenant's addresses, newest first, page after page for as long as the loop reads on. Needs the scope admin."""
+        request = webhook_service_pb2.ListWebhooksRequest(page_size=page_size)
         async for page in self._channel.pages(self._channel.webhooks.ListWebhooks, request):
             for webhook in page.webhooks:
                 yield webhook
