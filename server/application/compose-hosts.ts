@@ -11,9 +11,10 @@ export async function composeHosts({
   engineOverflow,
   policy,
   metrics,
+  log,
 }: Parts): Promise<EngineHosts> {
   const open = (engine: Engine) =>
-    JoiningHost.open(new MeasuredEngine(engine, metrics), policy, engine === first);
+    JoiningHost.open(new MeasuredEngine(engine, metrics), policy, engine === first, log);
   return new EngineHosts(
     await Promise.all([open(first), ...others.map(open)]),
     engineAliases,

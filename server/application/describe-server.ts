@@ -67,10 +67,16 @@ export class DescribeServer {
       allowedImages: policy.allowedImages,
       imageAliases: [...policy.imageAliases.keys()],
       instanceTypes: policy.instanceTypes,
-      environments: environmentSupport(this.#builds),
+      environments: environmentSupport(this.#buildsSomewhere()),
       presignedUrls: false,
       traceUrl: this.#traceUrl,
     };
+  }
+
+  /** What is there to build with helps nobody where no engine takes what was built. */
+  #buildsSomewhere(): Builds {
+    if (this.#hosts.all().some(({ capabilities }) => capabilities.environments === true)) return this.#builds;
+    return { kit: null, whyNot: "no engine of this server gives tasks packages; use an image that has them" };
   }
 
   capacity(engineName: string): Capacity {

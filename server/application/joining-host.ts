@@ -1,7 +1,9 @@
 import { CapacityLedger, NO_RESOURCES } from "../domain/capacity.ts";
 import { SystemFault, Unavailable } from "../domain/errors.ts";
+import type { LimitSupport } from "../domain/limits.ts";
 import type { Policy } from "../domain/policy.ts";
 import type { Engine, EngineCapabilities } from "../domain/ports/engine.ts";
+import type { Log } from "../domain/ports/telemetry.ts";
 import type { EngineHost } from "./engine-host.ts";
 
 const NOTHING_KNOWN: EngineCapabilities = { version: "", tiers: [], total: NO_RESOURCES, gpus: [] };
@@ -15,18 +17,20 @@ export class JoiningHost implements EngineHost {
   readonly ledger = new CapacityLedger(NO_RESOURCES, NO_RESOURCES);
   readonly #policy: Policy;
   readonly #isDefault: boolean;
+  readonly #log: Log;
   #capabilities = NOTHING_KNOWN;
   #away: Unavailable | null = new Unavailable("it was not asked yet");
 
-  private constructor(engine: Engine, policy: Policy, isDefault: boolean) {
+  private constructor(engine: Engine, policy: Policy, isDefault: boolean, log: Log) {
     this.engine = engine;
     this.#policy = policy;
     this.#isDefault = isDefault;
+    this.#log = log;
   }
 
   /** Throws SystemFault where the engine answers, and is set up so that it cannot serve. */
-  static async open(engine: Engine, policy: Policy, isDefault: boolean): Promise<JoiningHost> {
-    const host = new JoiningHost(engine, policy, isDefault);
+  static async open(engine: Engine, policy: Policy, isDefault: boolean, log: Log): Promise<JoiningHost> {
+    const host = new JoiningHost(engine, policy, isDefault, log);
     try {
       await host.join();
     } catch (error) {
@@ -53,10 +57,23 @@ export class JoiningHost implements EngineHost {
       this.ledger.measure(capabilities.total, reserve, capabilities.gpus, capabilities.largest);
       this.#capabilities = capabilities;
       this.#away = null;
+      tellWhatDoesNotHold(this.engine.name, capabilities, this.#log);
     } catch (error) {
       if (error instanceof Unavailable) this.#away = error;
       throw error;
     }
+  }
+}
+
+/** Whoever starts a server learns of it there, and not by what a task could do. */
+function tellWhatDoesNotHold(engine: string, { tiers }: EngineCapabilities, log: Log): void {
+  for (const { isolation, limits } of tiers) {
+    const of = (wanted: LimitSupport["level"]) =>
+      limits.filter(({ level }) => level === wanted).map(({ limit }) => limit.toLowerCase());
+    const [advisory, unsupported] = [of("ADVISORY"), of("UNSUPPORTED")];
+    if (advisory.length + unsupported.length === 0) continue;
+    const facts = { engine, isolation: isolation.toLowerCase(), advisory, unsupported };
+    log.info("limits that are not enforced; longshore capabilities tells why, and what would help", facts);
   }
 }
 

@@ -1,6 +1,6 @@
 import { chmod, mkdir } from "node:fs/promises";
 import type { ForeignLoad } from "../../domain/capacity.ts";
-import { SystemFault, Unsupported } from "../../domain/errors.ts";
+import { SystemFault } from "../../domain/errors.ts";
 import {
   type Engine,
   type EngineCapabilities,
@@ -42,8 +42,9 @@ import { WarmPool } from "./warm-pool.ts";
 /** Finds out what the host can do, refuses hosts where sandboxes would not hold, and takes over what an earlier server left. */
 export async function openDockerEngine(options: DockerEngineOptions): Promise<DockerEngine> {
   if (process.platform !== "linux" || process.getuid?.() !== 0) {
-    throw new Unsupported(
-      "the Docker engine needs a server that runs as root on Linux: sandboxes get files, mounts and uids of their own",
+    throw new SystemFault(
+      "the Docker engine needs a server that runs as root on Linux: sandboxes get files, mounts and uids of their own. " +
+        "Start it as root (deploy/compose does so in a container), or name other engines alone in LONGSHORE_ENGINES (docs/engines.md)",
     );
   }
   const { dataDirectory, installationId, log } = options;
