@@ -6,6 +6,7 @@ compose_version=v2.16.2
 kustomize_version=v5.7.1
 kubectl_validate_version=v0.0.4
 hadolint_version=2.15.1
+docker_compose_version=v2.40.3
 
 # go_tool NAME VERSION PACKAGE: puts a program on PATH, or says why tests that need it will be skipped.
 go_tool() {
@@ -68,4 +69,39 @@ ensure_deploy_tools() {
   else
     say "note        no kubectl-validate: schemas of Kubernetes will not be checked. scripts/test deployment builds it, once, in some minutes."
   fi
+}
+
+# Its module excludes versions of others, so that `go install` does not take it: it is built in a copy of its own.
+build_docker_compose() {
+  local folder=$1 module=github.com/docker/compose/v2 from work status=0
+  work=$(mktemp -d)
+  from=$(cd "$work" && go mod download -json "$module@$docker_compose_version" | sed -n 's/^.*"Dir": "\(.*\)",$/\1/p') || status=1
+  (
+    cp -r "$from/." "$work" && chmod -R u+w "$work" && cd "$work" || exit 1
+    # One package at a time: its largest ones together need more memory than small machines have.
+    CGO_ENABLED=0 GOFLAGS="-mod=readonly -p=1" go build -trimpath \
+      -ldflags "-s -w -X $module/internal.Version=$docker_compose_version" -o docker-compose.built ./cmd \
+      && mkdir -p "$folder" && mv docker-compose.built "$folder/docker-compose"
+  ) || status=1
+  rm -rf "$work"
+  return "$status"
+}
+
+# ensure_docker_compose BUILD: as above; `docker compose` is not in Debian 12.
+ensure_docker_compose() {
+  local folder=$cache/tools/docker-compose-$docker_compose_version log=$cache/docker-compose.log
+  if [ ! -x "$folder/docker-compose" ]; then
+    have docker-compose && return 0
+    if [ "$1" != build ] || ! recent_go; then
+      say "note        no docker-compose: tests that need it will be skipped. scripts/test compose builds it (Go >= 1.24), once, in 10 minutes."
+      return 0
+    fi
+    say "building    docker-compose $docker_compose_version  (once, about 10 minutes)"
+    if ! build_docker_compose "$folder" >"$log" 2>&1 </dev/null; then
+      tail -n 5 "$log" >&2
+      say "note        docker-compose could not be built ($log): tests that need it will be skipped."
+      return 0
+    fi
+  fi
+  export PATH="$folder:$PATH"
 }

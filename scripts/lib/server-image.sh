@@ -1,6 +1,24 @@
 # shellcheck shell=bash
 # The server's image: by its Dockerfile where an image registry answers, put together by hand otherwise.
 
+# For tests: of what is in the work tree now, and only where one of the programs is there that they start it with.
+ensure_server_image() {
+  have kone || have docker-compose || return 0
+  local inputs
+  inputs=$(server_inputs)
+  if [ "$(docker image inspect --format "{{index .Config.Labels \"$server_inputs_label\"}}" longshore/server:dev 2>/dev/null || true)" = "$inputs" ]; then return 0; fi
+  (build_server_image) || say "note        no image of the server: tests that need it will be skipped."
+}
+
+server_inputs_label=longshore.server.inputs
+
+# Everything that decides what is in the image, but Debian's packages.
+server_inputs() {
+  (cd "$root" && find package.json package-lock.json .npmrc proto/gen executor-image server deploy/image scripts/lib/server-image.sh \
+    clients/*/package.json "(" -name node_modules -o -name __pycache__ ")" -prune -o -type f -print0 \
+    | LC_ALL=C sort -z | xargs -0 sha256sum | sha256_of - | cut -c1-16)
+}
+
 # Afterwards $server_image is the name of an image of this work tree.
 build_server_image() {
   server_image=${LONGSHORE_SERVER_IMAGE:-longshore/server:dev}
@@ -9,7 +27,7 @@ build_server_image() {
     say "building    $server_image  from $node_image"
     local log=$cache/server-image.log
     # The ignore file beside the Dockerfile is BuildKit's; without it everything in the folder would be sent and copied.
-    DOCKER_BUILDKIT=1 docker build --build-arg "NODE_IMAGE=$node_image" --build-arg "UV_VERSION=$uv_version" ${fresh:+--no-cache --pull} \
+    DOCKER_BUILDKIT=1 docker build --label "$server_inputs_label=$(server_inputs)" --build-arg "NODE_IMAGE=$node_image" --build-arg "UV_VERSION=$uv_version" ${fresh:+--no-cache --pull} \
       --file "$root/deploy/image/Dockerfile" --tag "$server_image" "$root" >"$log" 2>&1 ||
       { tail -n 15 "$log" >&2; fail "docker build of deploy/image/Dockerfile failed" "The whole output is in $log."; }
   else
@@ -78,6 +96,7 @@ import_server() {
   # `node OPTION... /path/server/main.ts` becomes `["node","OPTION",...,"server/main.ts"]`.
   command=$(node -p 'JSON.stringify(process.argv.slice(1))' -- node "${server_command[@]:1:${#server_command[@]}-2}" server/main.ts)
   docker import --message "scripts/build-server-image" \
+    --change "LABEL $server_inputs_label=$(server_inputs)" \
     --change 'WORKDIR /opt/longshore' --change 'USER 10001:10001' --change 'EXPOSE 50051 9464' \
     --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NODE_ENV=production' \
     --change 'ENV LONGSHORE_DATA_DIR=/var/lib/longshore/data LONGSHORE_UV=/usr/local/bin/uv' \
