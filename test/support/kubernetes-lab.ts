@@ -38,6 +38,13 @@ export async function kubernetesMissing(): Promise<string | false> {
   return false;
 }
 
+interface LabContents {
+  /** Of Docker's, beside the executor image. */
+  readonly images?: readonly string[];
+  /** Without the manifests and rights of a server outside the cluster. */
+  readonly bare?: boolean;
+}
+
 /** A real Kubernetes of one node on this machine, with what deploy/kubernetes puts into a cluster. */
 export class KubernetesLab implements AsyncDisposable {
   readonly folder: string;
@@ -50,17 +57,18 @@ export class KubernetesLab implements AsyncDisposable {
   }
 
   /** Of its own, or the one that somebody has started by hand at KUBERNETES_LAB (up.sh), which then stays. */
-  static async start(nodes = 1): Promise<KubernetesLab> {
+  static async start(nodes = 1, { images = [], bare = false }: LabContents = {}): Promise<KubernetesLab> {
     const running = process.env.KUBERNETES_LAB;
     // Short: the path of a Unix socket has 108 bytes.
     const folder = running === undefined ? await mkdtemp(join(tmpdir(), "k8s-")) : null;
     const lab = new KubernetesLab(running ?? join(folder ?? "", "r"), folder);
     try {
       if (folder !== null) {
-        const images = join(folder, "images.tar");
-        await run(join(SCRIPTS, "images.sh"), [images, EXECUTOR_IMAGE]);
-        await run(join(SCRIPTS, "up.sh"), [lab.folder, images, String(nodes)]);
+        const archive = join(folder, "images.tar");
+        await run(join(SCRIPTS, "images.sh"), [archive, EXECUTOR_IMAGE, ...images]);
+        await run(join(SCRIPTS, "up.sh"), [lab.folder, archive, String(nodes)]);
       }
+      if (bare) return lab;
       await lab.kubectl("apply", "-k", MANIFESTS);
       await lab.kubectl("apply", "-f", join(SCRIPTS, "bindings.yaml"));
       return lab;
@@ -93,6 +101,27 @@ export class KubernetesLab implements AsyncDisposable {
       mode: 0o600,
     });
     return path;
+  }
+
+  /** Lets the first node find an image under a name with its digest, as one that came from a registry has it. */
+  async nameByDigest(image: string, name: string): Promise<string> {
+    const local = `docker.io/${image}`;
+    const table = await this.#ctr("images", "ls", `name==${local}`);
+    const digest = /sha256:[0-9a-f]{64}/.exec(table)?.[0];
+    if (digest === undefined) throw new Error(`the node has no image ${local}`);
+    const reference = `${name}@${digest}`;
+    await this.#ctr("images", "tag", "--force", local, reference);
+    return reference;
+  }
+
+  /** SIGKILL to the first process of a container of the first node, by the id that the cluster gives it. */
+  async killContainer(id: string): Promise<void> {
+    await this.#ctr("tasks", "kill", "--signal", "SIGKILL", id.replace("containerd://", ""));
+  }
+
+  async #ctr(...args: string[]): Promise<string> {
+    const socket = join(this.folder, "n1/c.sock");
+    return (await run("ctr", ["--address", socket, "--namespace", "k8s.io", ...args])).stdout;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
