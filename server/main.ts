@@ -28,7 +28,7 @@ import { DEFAULT_PAUSES_MILLIS } from "./application/delivery-schedule.ts";
 import { createIds } from "./application/identity.ts";
 import type { Parts } from "./application/parts.ts";
 import { type BuildConfig, type Config, ConfigError, readConfig } from "./config.ts";
-import { StoreAway, SystemFault, Unavailable } from "./domain/errors.ts";
+import { StoreAway, SystemFault } from "./domain/errors.ts";
 import type { DeliveryChannel } from "./domain/ports/delivery-channel.ts";
 import type { Engine } from "./domain/ports/engine.ts";
 import type { Log } from "./domain/ports/telemetry.ts";
@@ -269,20 +269,15 @@ async function openSlurm(
   log: Log,
 ): Promise<Engine> {
   const { openSlurmEngine } = await import("./adapters/slurm/slurm-engine.ts");
-  try {
-    return await openSlurmEngine({
-      ...entry,
-      sharedDirectory: entry.sharedDirectory ?? join(dataDirectory, "engines", entry.name),
-      installationId,
-      runnerDirectory: RUNNER_DIRECTORY,
-      jobScript: JOB_SCRIPT,
-      trackingServers: [...policy.trackingServers.keys()],
-      log,
-    });
-  } catch (error) {
-    if (!(error instanceof Unavailable)) throw error;
-    throw new SystemFault(`engine ${entry.name}: ${error.message}`, {}, { cause: error });
-  }
+  return await openSlurmEngine({
+    ...entry,
+    sharedDirectory: entry.sharedDirectory ?? join(dataDirectory, "engines", entry.name),
+    installationId,
+    runnerDirectory: RUNNER_DIRECTORY,
+    jobScript: JOB_SCRIPT,
+    trackingServers: [...policy.trackingServers.keys()],
+    log,
+  });
 }
 
 /** Environments are built by the host's Docker. */

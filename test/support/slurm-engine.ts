@@ -65,6 +65,13 @@ export class SlurmBench implements AsyncDisposable {
   }
 
   async open(changes: Partial<SlurmEngineOptions> = {}): Promise<SlurmEngine> {
+    const engine = await this.openUnasked(changes);
+    await engine.capabilities();
+    return engine;
+  }
+
+  /** As a server opens it, whether or not the cluster answers. */
+  async openUnasked(changes: Partial<SlurmEngineOptions> = {}): Promise<SlurmEngine> {
     const image = join(import.meta.dirname, "../../executor-image");
     const engine = await openSlurmEngine({
       name: "cluster",

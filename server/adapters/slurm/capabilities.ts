@@ -1,3 +1,4 @@
+import { Unavailable } from "../../domain/errors.ts";
 import type { Limit } from "../../domain/limits.ts";
 import type { EngineCapabilities } from "../../domain/ports/engine.ts";
 import { formatSize, type Resources } from "../../domain/resources.ts";
@@ -28,7 +29,8 @@ export async function describeCluster(
 ): Promise<Cluster> {
   const [version, nodes] = await Promise.all([controller.version(), controller.nodes()]);
   const up = nodes.filter(({ state }) => !DOWN.test(state));
-  if (up.length === 0) options.log.warn("no node of the Slurm cluster is up", { engine: options.name });
+  // They may be about to come up, as after the power came back.
+  if (up.length === 0) throw new Unavailable("no node of the Slurm cluster is up; look at sinfo", 5000);
   const sum = (of: (node: (typeof up)[number]) => number) => up.reduce((total, node) => total + of(node), 0);
   const networks = options.nodeNetwork ? (["NONE", "EGRESS", "TRACKING"] as const) : (["NONE"] as const);
   return {

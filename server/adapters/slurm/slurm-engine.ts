@@ -1,7 +1,7 @@
 import { chmod, mkdir, readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ForeignLoad } from "../../domain/capacity.ts";
-import { SystemFault, Unsupported } from "../../domain/errors.ts";
+import { SystemFault, Unavailable, Unsupported } from "../../domain/errors.ts";
 import {
   type Engine,
   type EngineCapabilities,
@@ -20,7 +20,7 @@ import { isSandboxId } from "../sandbox/sandbox-id.ts";
 import { sandboxesFolder } from "../sandbox/sandbox-paths.ts";
 import { UidPool } from "../sandbox/uids.ts";
 import { ociBundle } from "./bundle.ts";
-import { describeCluster, otherJobsLoad } from "./capabilities.ts";
+import { type Cluster, describeCluster, otherJobsLoad } from "./capabilities.ts";
 import { type JobLine, type SlurmController, SlurmRefused } from "./controller.ts";
 import { SlurmImages } from "./images.ts";
 import { SlurmSandboxFiles } from "./job-files.ts";
@@ -47,8 +47,6 @@ interface Parts {
   readonly images: SlurmImages;
   readonly runnerFolder: string;
   readonly script: string;
-  readonly capabilities: EngineCapabilities;
-  readonly features: ReadonlySet<string>;
 }
 
 /** A sandbox that this server made and that still waits for its spec, or has it. */
@@ -57,7 +55,7 @@ interface Live {
   begun: boolean;
 }
 
-/** Asks the cluster what it can hold, and takes over what an earlier server left. */
+/** Whether or not the cluster can be reached: `capabilities` joins it. */
 export async function openSlurmEngine(options: SlurmEngineOptions): Promise<SlurmEngine> {
   const { sharedDirectory } = options;
   const controller =
@@ -66,18 +64,14 @@ export async function openSlurmEngine(options: SlurmEngineOptions): Promise<Slur
       : await openRestController(options.slurmrestd);
   await mkdir(sandboxesFolder(sharedDirectory), { recursive: true, mode: 0o700 });
   await chmod(sandboxesFolder(sharedDirectory), 0o700);
-  const cluster = await describeCluster(controller, options);
-  const engine = new SlurmEngine({
+  return new SlurmEngine({
     options,
     controller,
     files: new SlurmSandboxFiles(sharedDirectory),
     images: new SlurmImages(options.images),
     runnerFolder: await installRunner(options.runnerDirectory, sharedDirectory),
     script: await readFile(options.jobScript, "utf8"),
-    ...cluster,
   });
-  await engine.takeOver();
-  return engine;
 }
 
 /** One job for each sandbox; server and job speak through files on a file system that both see. */
@@ -94,6 +88,10 @@ export class SlurmEngine implements Engine {
   /** Sandboxes whose end is our own doing, so that it is not taken for somebody else's. */
   readonly #endings = new Set<string>();
   readonly #killTimers = new Map<string, NodeJS.Timeout>();
+  #joining: Promise<Cluster> | undefined;
+  /** What the cluster has told, once it answers. */
+  #joined: Cluster | undefined;
+  readonly #arrival = Promise.withResolvers<void>();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -103,21 +101,13 @@ export class SlurmEngine implements Engine {
     this.#uids = new UidPool(parts.options.uids);
   }
 
-  /** Uids in use are kept from others; a job whose id a killed server could not note is found by its comment. */
-  async takeOver(): Promise<void> {
-    const jobs = await this.#watch.jobs();
-    for (const id of await this.files.list()) {
-      const record = await this.files.readJob(id);
-      if (record === undefined) continue;
-      this.#uids.reserve(id, record.uid);
-      const found =
-        record.jobId === "" ? [...jobs.values()].find((job) => this.#sandboxOf(job) === id) : undefined;
-      if (found !== undefined) await this.files.writeJob(id, { ...record, jobId: found.jobId });
-    }
-  }
-
+  /** Asks the cluster what it can hold, and takes over what an earlier server left: once, as soon as the cluster answers. */
   async capabilities(): Promise<EngineCapabilities> {
-    return this.#parts.capabilities;
+    this.#joining ??= this.#join().catch((error: unknown) => {
+      this.#joining = undefined;
+      throw error;
+    });
+    return (await this.#joining).capabilities;
   }
 
   resolveImage(name: string): Promise<ImageInfo> {
@@ -140,7 +130,7 @@ export class SlurmEngine implements Engine {
   async create(order: SandboxOrder, signal: AbortSignal): Promise<Sandbox> {
     const { sandboxId: id, shape } = order;
     signal.throwIfAborted();
-    this.#requireTier(shape);
+    const { features } = this.#requireTier(shape);
     if (order.build !== undefined) throw new Unsupported(`engine ${this.name} builds no environments`);
     const rootfs = await this.#parts.images.rootfsOf(shape.imageDigest);
     // Outside the try: an id that is there already is somebody else's sandbox, which must not be torn down.
@@ -148,7 +138,7 @@ export class SlurmEngine implements Engine {
     try {
       const uid = this.#uids.acquire(id);
       const container = this.#containerOf(id);
-      const { runnerFolder, options, features } = this.#parts;
+      const { runnerFolder, options } = this.#parts;
       const nodeNetwork = shape.network !== "NONE";
       await this.files.writeBundle(
         id,
@@ -206,6 +196,8 @@ export class SlurmEngine implements Engine {
   }
 
   async ended(sandboxId: string, signal: AbortSignal): Promise<SandboxExit> {
+    // A cluster that has told nothing yet says nothing about the sandbox.
+    await this.#untilJoined(signal);
     const jobId = await this.#jobIdOf(sandboxId);
     return await this.#watch.until((jobs) => this.#exitIfEnded(sandboxId, jobs.get(jobId ?? "")), signal);
   }
@@ -271,11 +263,50 @@ export class SlurmEngine implements Engine {
     );
   }
 
-  #requireTier({ isolation, network }: SandboxShape): void {
-    const tier = this.#parts.capabilities.tiers.find((candidate) => candidate.isolation === isolation);
+  async #join(): Promise<Cluster> {
+    const { controller, options } = this.#parts;
+    const cluster = await describeCluster(controller, options);
+    await this.#takeOver();
+    this.#joined = cluster;
+    this.#arrival.resolve();
+    return cluster;
+  }
+
+  /** Uids in use are kept from others; a job whose id a killed server could not note is found by its comment. */
+  async #takeOver(): Promise<void> {
+    const jobs = await this.#watch.jobs();
+    for (const id of await this.files.list()) {
+      const record = await this.files.readJob(id);
+      if (record === undefined) continue;
+      this.#uids.reserve(id, record.uid);
+      const found =
+        record.jobId === "" ? [...jobs.values()].find((job) => this.#sandboxOf(job) === id) : undefined;
+      if (found !== undefined) await this.files.writeJob(id, { ...record, jobId: found.jobId });
+    }
+  }
+
+  async #untilJoined(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#joined !== undefined) return;
+    const aborted = Promise.withResolvers<never>();
+    const abort = () => aborted.reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      await Promise.race([this.#arrival.promise, aborted.promise]);
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  #requireTier({ isolation, network }: SandboxShape): Cluster {
+    if (this.#joined === undefined)
+      throw new Unavailable(`the Slurm cluster of engine ${this.name} has not answered yet`, 5000);
+    const { tiers } = this.#joined.capabilities;
+    const tier = tiers.find((candidate) => candidate.isolation === isolation);
     if (tier === undefined) throw new Unsupported(`engine ${this.name} offers no isolation ${isolation}`);
     if (!tier.networks.includes(network))
       throw new Unsupported(`engine ${this.name} offers no network ${network} with isolation ${isolation}`);
+    return this.#joined;
   }
 
   async #exitIfEnded(id: string, job: JobLine | undefined): Promise<SandboxExit | undefined> {
