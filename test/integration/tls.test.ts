@@ -191,6 +191,16 @@ test("clients never send a token in the clear to another machine unless they are
   assert.ok(!stderr.includes("secret"));
 });
 
+test("a path in place of a certificate's text is refused at once, and not by a connection that never comes", async () => {
+  await using certificates = await Certificates.create();
+  const { certificate, key } = await certificates.issue("client");
+  for (const tls of [{ ca: certificates.ca }, { certificate, key: await readFile(key) }])
+    assert.throws(
+      () => new Longshore("localhost:1", { tls }),
+      /tls\.\w+ holds no certificate as PEM.*not the path/,
+    );
+});
+
 test("a token file is read for each call", async () => {
   await using certificates = await Certificates.create();
   await using server = await secureServer(certificates);

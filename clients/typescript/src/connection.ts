@@ -92,6 +92,9 @@ export function channelOptions(address: string, options: LongshoreOptions): Chan
 }
 
 function tlsCredentials({ ca, certificate, key }: TlsOptions) {
+  requirePem("ca", ca, "certificate");
+  requirePem("certificate", certificate, "certificate");
+  requirePem("key", key, "key");
   if ((certificate === undefined) !== (key === undefined))
     throw new BadConnection("a client's certificate and its key belong together; give both");
   const pem = (text: string | Uint8Array | undefined) => (text === undefined ? null : Buffer.from(text));
@@ -100,6 +103,13 @@ function tlsCredentials({ ca, certificate, key }: TlsOptions) {
   } catch (cause) {
     throw new BadConnection("the TLS certificates or the key are not what they should be, as PEM", { cause });
   }
+}
+
+function requirePem(option: keyof TlsOptions, text: string | Uint8Array | undefined, kind: Pem): void {
+  if (text === undefined || PEM[kind].test(Buffer.from(text).toString("latin1"))) return;
+  throw new BadConnection(
+    `tls.${option} holds no ${kind} as PEM; it is the text itself, not the path of a file`,
+  );
 }
 
 async function readToken(token: LongshoreOptions["token"], file: string | undefined): Promise<string> {
