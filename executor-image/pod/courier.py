@@ -2,7 +2,8 @@
 
 `wait IDLE LIFE` is its PID 1. `serve` is started once per connection of the server and speaks over stdin and stdout:
 
-  request   u32 length, JSON {"op", ...}; "input" and "begin" are followed by pieces, each u32 length and bytes, and u32 0
+  request   u32 length, JSON {"op", ...}; "input" and "begin" are followed by pieces, each u32 length and bytes, and u32 0;
+            "unpack" is followed by files, each u32 length, JSON {"path", "executable"} and such pieces, and u32 0
   answer    u32 length, JSON, and as many bytes as its "bytes" says; {"error"} instead where something is wrong
 
 Whoever creates `begun` owns the pipe to the runner, so that a runner gets one spec or the end of file, never both."""
@@ -16,6 +17,8 @@ import time
 from json import dumps, loads
 
 DATA = "/longshore/data"
+# Volumes of the pod's that the runner's container sees read-only.
+FOLDERS = {"environment": "/longshore/environment", "tools": "/longshore/tools"}
 STDIN, STDOUT = 0, 1
 MOST_REQUEST = 64 << 10
 MOST_PIECE = 1 << 20
@@ -116,6 +119,36 @@ def take_input(_):
     answer({"input_bytes": total})
 
 
+def unpack(request):
+    root = FOLDERS[request["folder"]]
+    os.umask(0o022)
+    os.chmod(root, 0o755)
+    count = 0
+    while True:
+        length = read_length(MOST_REQUEST)
+        if length == 0:
+            break
+        file = loads(read_exactly(length))
+        write_file(root, file["path"], 0o755 if file["executable"] else 0o644)
+        count += 1
+    answer({"files": count})
+
+
+def write_file(root, path, mode):
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise Refused("no path %r" % path)
+    target = root + "/" + path
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    # One that is there is kept, and filled: another container may have it mounted.
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        for piece in pieces():
+            write_all(fd, piece)
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
 def begin(_):
     message = b"".join(pieces())
     if not claim():
@@ -155,7 +188,7 @@ def read(request):
         os.close(fd)
 
 
-OPERATIONS = {"input": take_input, "begin": begin, "stop": stop, "read": read}
+OPERATIONS = {"input": take_input, "unpack": unpack, "begin": begin, "stop": stop, "read": read}
 
 
 def serve():

@@ -1,10 +1,11 @@
-"""Init container of a pod: makes the files and folders of ../CONTRACT.md in the pod's two volumes, as root with CAP_CHOWN."""
+"""Init container of a pod: makes the files and folders of ../CONTRACT.md in the pod's volumes, as root with CAP_CHOWN."""
 
 import os
 import sys
 
 DATA = "/longshore/data"
 VOLUME = "/longshore/volume"
+TOOLS = "/longshore/tools"
 FOLDERS = (("workspace", 0o755), ("tmp", 0o1777), ("home", 0o755))
 
 
@@ -25,4 +26,13 @@ def main(uid):
         os.chown(path, uid, uid)
 
 
+def make_tools():
+    """Empty: the courier fills them once the runner's container has them mounted."""
+    for name in ("uv", "ca.pem"):
+        os.close(os.open("%s/%s" % (TOOLS, name), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o755))
+    os.makedirs(TOOLS + "/wheels", exist_ok=True)
+
+
 main(int(sys.argv[1]))
+if sys.argv[2:] == ["tools"]:
+    make_tools()

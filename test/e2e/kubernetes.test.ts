@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
@@ -11,10 +11,15 @@ import { KubernetesLab, kubernetesMissing, NAMESPACE } from "../support/kubernet
 import { runCli } from "../support/run-cli.ts";
 import { type RunningServer, startServer } from "../support/running-server.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
+import { whyNoUv } from "../support/uv.ts";
+import { makeWheel } from "../support/wheels.ts";
 
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, "../..");
 const ENGINE = "atena02";
+const noUv = (await whyNoUv()) ?? false;
+/** As task.proto numbers it. */
+const ENVIRONMENT_STAGE = 4;
 const PROJECT = join(ROOT, "test/fixtures/projects/training");
 const python = process.env.LONGSHORE_TEST_PYTHON ?? "";
 
@@ -38,7 +43,21 @@ describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing()
     const cluster = { kind: "kubernetes", kubeconfig: folder.at("kubeconfig"), start_timeout: "5s" };
     const engines = [{ name: ENGINE, ...cluster }];
     await writeFile(folder.at("engines.json"), JSON.stringify({ engines }));
-    server = await startServer({ LONGSHORE_ENGINES: folder.at("engines.json") });
+    const wheels = folder.at("wheels");
+    await mkdir(wheels);
+    await makeWheel(wheels, {
+      name: "harbour-sample",
+      version: "1.0",
+      files: { "harbour_sample/__init__.py": "def main():\n    print('from a command')\n" },
+      scripts: { "harbour-hello": "harbour_sample:main" },
+    });
+    server = await startServer({
+      LONGSHORE_ENGINES: folder.at("engines.json"),
+      LONGSHORE_BUILD_NETWORK: "none",
+      LONGSHORE_BUILD_WHEELS: wheels,
+      LONGSHORE_BUILD_CPU: "1",
+      LONGSHORE_BUILD_RAM: "256MB",
+    });
     client = new Longshore(server.address);
     archive = folder.at("training.zip");
     await run(process.execPath, [join(ROOT, "scripts/lib/zip-folder.ts"), PROJECT, archive]);
@@ -231,6 +250,28 @@ with longshore.Client(sys.argv[1]) as client:
     await lab.kubectl("delete", "pod", "squatter", "--grace-period=0", "--force");
     assert.equal((await task.result()).reason, "EXITED");
     assert.equal((await task.get()).result?.stdoutTail, "at last\n");
+  });
+
+  test("packages are installed there once, and are in the pods of all who ask for the same", {
+    skip: noUv,
+  }, async () => {
+    const code = [
+      "import subprocess, harbour_sample",
+      "harbour_sample.main()",
+      "print(subprocess.run(['harbour-hello'], capture_output=True, text=True).stdout, end='')",
+      "try: open('/environment/x', 'w')",
+      "except OSError as error: print(type(error).__name__)",
+    ].join("\n");
+    const notes: string[] = [];
+    for (const end of ["", "\nprint('again')"]) {
+      const task = await client.submit({ code: code + end }, { ...SMALL, requirements: "harbour-sample" });
+      await task.result();
+      const record = await task.get();
+      assert.match(record.result?.stdoutTail ?? "", /^(from a command\n){2}OSError\n/);
+      notes.push(record.stages.find(({ name }) => name === ENVIRONMENT_STAGE)?.note ?? "");
+    }
+    assert.match(notes[0] ?? "", /^built in/);
+    assert.match(notes[1] ?? "", /^cached/);
   });
 
   test("what the cluster cannot give is refused at once, with why", async () => {

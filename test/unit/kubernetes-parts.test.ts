@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { V1Pod } from "@kubernetes/client-node";
+import { requireBuildNetwork } from "#server/adapters/kubernetes/brought-files.ts";
 import { sandboxJob } from "#server/adapters/kubernetes/job-manifest.ts";
 import { LABELS } from "#server/adapters/kubernetes/naming.ts";
-import { DEFAULT_PLACEMENT } from "#server/adapters/kubernetes/options.ts";
+import { BUILD_NETWORK_POLICY, DEFAULT_PLACEMENT } from "#server/adapters/kubernetes/options.ts";
 import { exitOf, startFailure, waitingFor } from "#server/adapters/kubernetes/pod-state.ts";
 import { PodWatch } from "#server/adapters/kubernetes/pod-watch.ts";
 import { quantity } from "#server/adapters/kubernetes/quantity.ts";
@@ -26,6 +27,7 @@ function plan(changes: Partial<Parameters<typeof sandboxJob>[0]> = {}) {
     shape,
     image: "registry.example/python@sha256:0",
     uid: 10_001,
+    build: null,
     volume: { configMap: "longshore-runner-0", runner: [], programs: [] },
     placement: DEFAULT_PLACEMENT,
     startSeconds: 300,
@@ -103,6 +105,47 @@ describe("the job of a sandbox", () => {
     assert.equal(podSpecOf({ placement }).runtimeClassName, undefined);
   });
 
+  test("gives packages to the task read-only, and starts no interpreter before they are there", () => {
+    const environment = { id: "0".repeat(64), folder: "/somewhere", preload: [] };
+    const spec = podSpecOf({ shape: { ...shape, environment } });
+    const mounts = spec.containers.map(({ name, volumeMounts = [] }) => [
+      name,
+      volumeMounts.filter((mount) => mount.name === "environment"),
+    ]);
+    assert.deepEqual(Object.fromEntries(mounts), {
+      courier: [{ name: "environment", mountPath: "/longshore/environment" }],
+      runner: [{ name: "environment", mountPath: "/environment", readOnly: true }],
+    });
+    const settings = JSON.parse(spec.containers[1]?.command?.at(-2) ?? "");
+    assert.deepEqual([settings.environment, settings.prestart], ["/environment", false]);
+    assert.ok(!JSON.stringify(spec).includes("/somewhere"), "a folder of the server's is nobody's to know");
+    assert.ok(!podSpecOf().volumes?.some(({ name }) => name === "environment"));
+  });
+
+  test("gives a build its tools read-only, one by one, and a network only where that is wanted", () => {
+    const changes = { taskId: "environment-0123456789abcdef" };
+    const spec = podSpecOf({ ...changes, build: { network: false } });
+    const tools = spec.containers[1]?.volumeMounts?.filter(({ name }) => name === "tools") ?? [];
+    assert.deepEqual(
+      tools.map(({ mountPath, subPath, readOnly }) => [mountPath, subPath, readOnly]),
+      [
+        ["/longshore/uv", "uv", true],
+        ["/longshore/ca.pem", "ca.pem", true],
+        ["/longshore/wheels", "wheels", true],
+      ],
+    );
+    assert.equal(spec.dnsPolicy, "None");
+    const open = sandboxJob(plan({ ...changes, build: { network: true } })).spec?.template;
+    assert.equal(open?.spec?.dnsPolicy, "Default");
+    assert.equal(open?.metadata?.labels?.[LABELS.network], "build");
+    assert.equal(sandboxJob(plan()).spec?.template.metadata?.labels?.[LABELS.network], undefined);
+    assert.throws(
+      () => sandboxJob(plan({ taskId: "environment-../x", build: { network: true } })),
+      RangeError,
+    );
+    assert.throws(() => sandboxJob(plan(changes)), RangeError);
+  });
+
   test("takes no number that is none, and no id that is no ULID", () => {
     for (const bad of [{ cpuMillis: 0 }, { ramBytes: Number.NaN }, { storageBytes: -1 }, { runMillis: 0.5 }])
       assert.throws(
@@ -110,6 +153,30 @@ describe("the job of a sandbox", () => {
         RangeError,
       );
     assert.throws(() => sandboxJob(plan({ sandboxId: "../../etc" })), RangeError);
+  });
+});
+
+describe("the network of a build", () => {
+  const build = { uv: "/uv", caBundle: null, wheels: null, openNetwork: true };
+  const ask = (changes: object, there: boolean, networkPolicyHolds = false) => {
+    const order = { shape, build, ...changes };
+    const cluster = { hasNetworkPolicy: async (name: string) => there && name === BUILD_NETWORK_POLICY };
+    return requireBuildNetwork(cluster, order, { name: "cluster", networkPolicyHolds });
+  };
+  const guarded = {
+    shape: { ...shape, network: "EGRESS" as const },
+    build: { ...build, openNetwork: false },
+  };
+
+  test("is asked for only by those that take one, and is the operator's to give", async () => {
+    await ask({ build: { ...build, openNetwork: false } }, false);
+    await ask({}, true);
+    await assert.rejects(ask({}, false), /deploy\/kubernetes\/builds.*LONGSHORE_BUILD_NETWORK=none/);
+  });
+
+  test("has rules that somebody vouches for where packages may decide what is reached", async () => {
+    await ask(guarded, true, true);
+    await assert.rejects(ask(guarded, true, false), /network_policy_holds/);
   });
 });
 

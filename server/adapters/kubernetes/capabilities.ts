@@ -42,6 +42,7 @@ export async function describeCapabilities(
       ...(gvisor === null ? [] : [tier("GVISOR", `runtime class ${gvisor}`)]),
     ],
     total,
+    environments: true,
     ...(offers.length === 0 ? {} : { largest: largest(offers) }),
     gpus: gpusOf(total.gpuCount, nodes ?? [], options.placement.gpuResource),
   };

@@ -14,6 +14,16 @@ const answer = z
   .object({ error: z.string().optional(), bytes: z.number().int().nonnegative().default(0) })
   .loose();
 
+/** A volume of the pod's that the runner's container sees read-only. */
+export type BroughtFolder = "environment" | "tools";
+
+export interface BroughtFile {
+  /** Below the volume. */
+  readonly path: string;
+  readonly executable: boolean;
+  readonly content: AsyncIterable<Uint8Array>;
+}
+
 /** The courier answered that it will not, so that its pod did nothing of it. */
 export class CourierRefused extends SystemFault {}
 
@@ -38,6 +48,13 @@ export class Courier {
       z.object({ input_bytes: z.number().int().nonnegative() }),
     );
     return bytes;
+  }
+
+  /** Before the spec: the task must not be there yet. */
+  async unpack(folder: BroughtFolder, files: AsyncIterable<BroughtFile>): Promise<void> {
+    await this.#request({ op: "unpack", folder });
+    for await (const batch of inBatches(encoded(files))) await this.#channel.write(batch);
+    await this.#answer(z.object({ files: z.number().int() }));
   }
 
   /** Hands the spec to the runner. Throws CourierRefused where it cannot have got any of it. */
@@ -102,6 +119,35 @@ export async function signalRunner(cluster: Cluster, pod: string, signal: number
     // A runner that ends kills everything beside it before this could say that it was heard; what went wrong has words.
     if (channel.stderr !== "") throw error;
   }
+}
+
+/** As the courier reads them: header and pieces of each, and a length of 0 after each and after all. */
+async function* encoded(files: AsyncIterable<BroughtFile>): AsyncGenerator<Uint8Array> {
+  for await (const { path, executable, content } of files) {
+    const header = Buffer.from(JSON.stringify({ path, executable }));
+    yield Buffer.concat([length(header.length), header]);
+    for await (const chunk of content) {
+      if (chunk.length === 0) continue;
+      yield length(chunk.length);
+      yield chunk;
+    }
+    yield length(0);
+  }
+  yield length(0);
+}
+
+/** An environment has thousands of small files: one message each would take longer than their bytes. */
+async function* inBatches(parts: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let batch: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const part of parts) {
+    batch.push(part);
+    bytes += part.length;
+    if (bytes < PIECE_BYTES) continue;
+    yield Buffer.concat(batch);
+    [batch, bytes] = [[], 0];
+  }
+  yield Buffer.concat(batch);
 }
 
 function length(value: number): Buffer {

@@ -61,6 +61,8 @@ export interface JobPlan {
   /** As the kubelets pull it. */
   readonly image: string;
   readonly uid: number;
+  /** For the build of an environment: with which network. */
+  readonly build: { readonly network: boolean } | null;
   readonly volume: ProgramVolume;
   readonly placement: KubernetesPlacement;
   readonly startSeconds: number;
@@ -81,7 +83,8 @@ export function sandboxJob(plan: JobPlan): V1Job {
     [LABELS.installation]: plan.installationId.toLowerCase(),
     [LABELS.engine]: plan.engine,
     [LABELS.sandbox]: checkedSandboxId(plan.sandboxId),
-    [LABELS.task]: checkedSandboxId(plan.taskId),
+    [LABELS.task]: plan.build === null ? checkedSandboxId(plan.taskId) : checkedBuildId(plan.taskId),
+    ...(plan.build?.network === true && { [LABELS.network]: "build" }),
     [LABELS.attempt]: String(wholeNumber("attempt", plan.attempt, 0)),
   };
   return {
@@ -117,18 +120,11 @@ function podSpec(plan: JobPlan, lifeSeconds: number): V1PodSpec {
         tolerationSeconds: plan.nodeAwaySeconds,
       })),
     ],
-    // Nothing of the cluster is told to a task, and without a network nobody answers.
-    dnsPolicy: "None",
-    dnsConfig: {
-      nameservers: ["127.0.0.1"],
-      options: [
-        { name: "timeout", value: "1" },
-        { name: "attempts", value: "1" },
-      ],
-    },
+    ...(plan.build?.network === true ? NODE_DNS : NO_DNS),
     hostname: "sandbox",
     volumes: [
       { name: "data", emptyDir: {} },
+      ...broughtVolumes(plan).map((name) => ({ name, emptyDir: {} })),
       { name: "volume", emptyDir: volumeOf(plan) },
       { name: "shm", emptyDir: { medium: "Memory", sizeLimit: String(shape.limits.ramBytes) } },
       {
@@ -143,10 +139,16 @@ function podSpec(plan: JobPlan, lifeSeconds: number): V1PodSpec {
     initContainers: [
       {
         ...hardenedContainer(plan, "prepare", ["CHOWN"]),
-        command: [...PYTHON, `${PROGRAMS}/prepare.py`, String(uid)],
+        command: [
+          ...PYTHON,
+          `${PROGRAMS}/prepare.py`,
+          String(uid),
+          ...(plan.build === null ? [] : ["tools"]),
+        ],
         volumeMounts: [
           mount("data", DATA_FOLDER),
           mount("volume", "/longshore/volume"),
+          ...(plan.build === null ? [] : [mount("tools", TOOLS_FOLDER)]),
           readOnly("programs", PROGRAMS),
         ],
         resources: courierResources(),
@@ -156,13 +158,17 @@ function podSpec(plan: JobPlan, lifeSeconds: number): V1PodSpec {
       {
         ...hardenedContainer(plan, COURIER, []),
         command: [...PYTHON, `${PROGRAMS}/courier.py`, "wait", String(IDLE_SECONDS), String(lifeSeconds)],
-        volumeMounts: [mount("data", DATA_FOLDER), readOnly("programs", PROGRAMS)],
+        volumeMounts: [
+          mount("data", DATA_FOLDER),
+          readOnly("programs", PROGRAMS),
+          ...broughtVolumes(plan).map((name) => mount(name, `/longshore/${name}`)),
+        ],
         resources: courierResources(),
       },
       {
         ...hardenedContainer(plan, RUNNER, ["SETUID", "SETGID", "KILL"]),
         command: [...PYTHON, `${PROGRAMS}/start.py`, runnerSettings(plan), startSettings(shape)],
-        volumeMounts: runnerMounts(),
+        volumeMounts: [...runnerMounts(), ...broughtMounts(plan)],
         resources: runnerResources(plan),
       },
     ],
@@ -232,6 +238,26 @@ function runnerMounts(): V1VolumeMount[] {
   ];
 }
 
+/** What the courier unpacks before the spec comes: packages, and what builds of them take. */
+function broughtVolumes({ shape, build }: JobPlan): ("environment" | "tools")[] {
+  return [
+    ...(hasPackages(shape) ? ["environment" as const] : []),
+    ...(build === null ? [] : ["tools" as const]),
+  ];
+}
+
+function broughtMounts({ shape, build }: JobPlan): V1VolumeMount[] {
+  const tool = (name: string) => ({ ...readOnly("tools", `/longshore/${name}`), subPath: name });
+  return [
+    ...(hasPackages(shape) ? [readOnly("environment", ENVIRONMENT)] : []),
+    ...(build === null ? [] : ["uv", "ca.pem", "wheels"].map(tool)),
+  ];
+}
+
+function hasPackages({ environment }: SandboxShape): boolean {
+  return (environment?.folder ?? null) !== null;
+}
+
 function mount(name: string, mountPath: string): V1VolumeMount {
   return { name, mountPath };
 }
@@ -275,8 +301,9 @@ function runnerSettings({ uid, shape }: JobPlan): string {
     uid,
     gid: uid,
     preload,
-    environment: null,
-    prestart: true,
+    environment: hasPackages(shape) ? ENVIRONMENT : null,
+    // An interpreter that starts before its packages are there would not find them.
+    prestart: !hasPackages(shape),
     one_volume: true,
     // The kubelet's SIGTERM must not look like a client's cancellation.
     evict_on_term: true,
@@ -294,6 +321,29 @@ function startSettings({ limits }: SandboxShape): string {
     ),
     env: FIXED_ENV,
   });
+}
+
+/** Nothing of the cluster is told to a task, and without a network nobody answers. */
+const NO_DNS: Pick<V1PodSpec, "dnsPolicy" | "dnsConfig"> = {
+  dnsPolicy: "None",
+  dnsConfig: {
+    nameservers: ["127.0.0.1"],
+    options: [
+      { name: "timeout", value: "1" },
+      { name: "attempts", value: "1" },
+    ],
+  },
+};
+/** The node's: it knows the index, and nothing of the cluster. */
+const NODE_DNS: typeof NO_DNS = { dnsPolicy: "Default" };
+const ENVIRONMENT = "/environment";
+const TOOLS_FOLDER = "/longshore/tools";
+const BUILD_ID = /^environment-[0-9a-f]{16}$/;
+
+/** It becomes a label. */
+function checkedBuildId(id: string): string {
+  if (!BUILD_ID.test(id)) throw new RangeError(`${JSON.stringify(id.slice(0, 64))} is no id of a build`);
+  return id;
 }
 
 const MODULE = /^[A-Za-z_][A-Za-z0-9_]{0,99}(?:\.[A-Za-z_][A-Za-z0-9_]{0,99})*$/;

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type ForeignLoad, NO_RESOURCES } from "../../domain/capacity.ts";
@@ -17,6 +16,7 @@ import {
   type SandboxStatus,
 } from "../../domain/ports/engine.ts";
 import { specMessage } from "../../domain/spec-message.ts";
+import { bringFiles, inputOf, needsNetwork, requireBuildNetwork } from "./brought-files.ts";
 import { describeCapabilities } from "./capabilities.ts";
 import { Cluster } from "./cluster.ts";
 import { Courier, CourierRefused, signalRunner } from "./courier.ts";
@@ -136,11 +136,12 @@ export class KubernetesEngine implements Engine {
     const { mirrored, jobs, namespaces } = this.#parts;
     const { sandboxId } = order;
     const plan = this.#plan(order);
-    const place = await namespaces.of(order.tenant);
+    const place = await this.#placeOf(order);
     // Outside the try: an id that is there already is somebody else's sandbox, which must not be torn down.
     await mirrored.create(sandboxId);
     try {
       const pod = await jobs.start(plan, place, signal);
+      await bringFiles(place, pod.metadata?.name ?? "", order, signal);
       this.#waiting.add(sandboxId);
       return { id: sandboxId, containerId: pod.metadata?.name ?? "", warm: false };
     } catch (error) {
@@ -257,16 +258,22 @@ export class KubernetesEngine implements Engine {
     return this.#joined;
   }
 
+  /** A build is no tenant's task: those in the shared one are all of the server's own making. */
+  async #placeOf(order: SandboxOrder): Promise<Cluster> {
+    const { cluster, namespaces, options } = this.#parts;
+    if (order.build === undefined) return await namespaces.of(order.tenant);
+    await requireBuildNetwork(cluster, order, options);
+    return cluster;
+  }
+
   #plan({ sandboxId, taskId, attempt, shape, build }: SandboxOrder) {
     const { options, images, jobs, namespaces } = this.#parts;
     const capabilities = this.#requireJoined();
     const tier = capabilities.tiers.find(({ isolation }) => isolation === shape.isolation);
     if (tier === undefined)
       throw new Unsupported(`engine ${this.name} offers no isolation ${shape.isolation}`);
-    if (!tier.networks.includes(shape.network))
+    if (build === undefined && !tier.networks.includes(shape.network))
       throw new Unsupported(`engine ${this.name} offers no network ${shape.network}`);
-    if (build !== undefined || (shape.environment?.folder ?? null) !== null)
-      throw new Unsupported(`engine ${this.name} offers no environments: use an image that has the packages`);
     return {
       name: jobs.nameOf(sandboxId),
       sandboxId,
@@ -277,6 +284,7 @@ export class KubernetesEngine implements Engine {
       shape,
       image: images.reference(shape.imageDigest),
       uid: FIRST_UID + (createHash("sha256").update(sandboxId).digest().readUInt32BE(0) % UID_COUNT),
+      build: build === undefined ? null : { network: needsNetwork({ shape, build }) },
       volume: namespaces.volume,
       placement: options.placement,
       startSeconds: Math.ceil(options.startMillis / 1000),
@@ -393,10 +401,4 @@ export class KubernetesEngine implements Engine {
     timer.unref();
     this.#killTimers.set(sandboxId, timer);
   }
-}
-
-/** Project, then inputs, as the runner unpacks them. */
-async function* inputOf({ projectTar, inputTar }: RunnerSpec): AsyncGenerator<Uint8Array> {
-  if (projectTar !== null) for await (const chunk of createReadStream(projectTar)) yield chunk;
-  if (inputTar !== null) yield* inputTar;
 }

@@ -10,6 +10,8 @@ export const LABELS = {
   attempt: "longshore.dev/attempt",
   /** On every pod; the network policy goes by it. */
   role: "longshore.dev/role",
+  /** On builds of environments that have a network; another network policy goes by it. */
+  network: "longshore.dev/network",
   /** Set by the job controller. */
   job: "batch.kubernetes.io/job-name",
 } as const;

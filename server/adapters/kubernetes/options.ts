@@ -70,6 +70,8 @@ export interface NamespacePerTenant {
 
 /** The one network policy that must select our pods; deploy/kubernetes has it. */
 export const NETWORK_POLICY = "longshore-sandboxes";
+/** What the sandboxes of builds reach beyond that; deploy/kubernetes/builds has it. */
+export const BUILD_NETWORK_POLICY = "longshore-builds";
 
 export const DEFAULT_PLACEMENT: KubernetesPlacement = {
   namespace: "longshore-tasks",

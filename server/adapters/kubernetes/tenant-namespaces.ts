@@ -67,8 +67,9 @@ export class TenantNamespaces implements SandboxNamespaces {
     return this.#programs.volume;
   }
 
+  /** Each is looked at when its tenant first has a task; builds of environments are in the shared one. */
   async join(): Promise<void> {
-    // Each is looked at when its tenant first has a task.
+    await this.#cluster.createConfigMap(this.#programs.configMap);
   }
 
   async of(tenant: string | undefined): Promise<Cluster> {
