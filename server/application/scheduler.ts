@@ -9,12 +9,14 @@ import { describeShortage } from "./describe-wait.ts";
 import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import { factsOf } from "./log-facts.ts";
 import type { TenantQuota } from "./tenant-quota.ts";
-import { type Queued, WaitingLine } from "./waiting-line.ts";
+import { type Queued, type TenantDemand, WaitingLine } from "./waiting-line.ts";
 
 /** After so many others went past a blocked one on its host, nothing goes past it there any more. */
 const MOST_OVERTAKEN = 16;
 /** Watchers of the first places are told when the queue moves; further back the place is read when a snapshot is. */
 const TOLD_PLACES = 100;
+/** Each newcomer looked at by itself asks whose turn it is among all tenants; for more of them, one look at the whole queue is cheaper. */
+const MOST_FRESH = 16;
 
 /** Who asked that nothing starts; each takes back only its own word. */
 export type PausedBy = "shutdown" | "disk";
@@ -183,7 +185,7 @@ export class Scheduler {
   #pass(): void {
     this.#first?.();
     const fresh = this.#fresh.filter((entry) => this.#line.get(entry.task.id) === entry);
-    const all = this.#stale || this.#held.size > 0;
+    const all = this.#stale || this.#held.size > 0 || fresh.length > MOST_FRESH;
     this.#fresh = [];
     this.#stale = false;
     if (this.pausedReason === undefined) {
@@ -233,29 +235,27 @@ export class Scheduler {
   #startWhatFits(): void {
     const pass = ++this.#passCount;
     const now = this.#clock();
-    const walk = this.#line.walk(this.#score);
+    const walk = this.#line.walkByDemand(this.#score);
     const firsts = new Map<EngineHost, Queued>();
-    /** Demands found blocked in each tenant's line; once all are, so is the rest of the line. */
-    const blocked = new Map<string, number>();
+    /** Demands that there is no room for. */
+    let withoutRoom = 0;
     /** Hosts that a task was held for. */
     const closed = new Set<EngineHost>();
     for (let entry = walk.entry; entry !== undefined; entry = walk.entry) {
-      const { host, demand, task } = entry;
-      if (demand.blockedIn === pass) {
-        if (this.#held.has(entry) && !this.#isPassedBy(entry)) closed.add(host);
-        walk.step();
-        continue;
-      }
+      const { host, demand } = entry;
       const passedBy = this.#isPassedBy(entry);
       const first = firsts.get(host) ?? entry;
       if (!passedBy) firsts.set(host, first);
       if (passedBy || closed.has(host) || this.#isShort(entry, now)) {
-        demand.blockedIn = pass;
         if (!passedBy && this.#held.has(entry)) closed.add(host);
-        const count = (blocked.get(task.tenant) ?? 0) + 1;
-        blocked.set(task.tenant, count);
-        if (count >= walk.demandCount) walk.skipLine();
-        else walk.step();
+        if (!passedBy && demand.shared.blockedIn !== pass) {
+          demand.shared.blockedIn = pass;
+          // Whoever comes later asks for what somebody before asked for, and will not get it either.
+          if (++withoutRoom >= this.#line.demandCount) return;
+        }
+        // Nothing else of it can start, but one that is held keeps its host from those who come after it.
+        if (this.#isHeldOf(demand)) walk.step();
+        else walk.leave();
       } else {
         this.#start(entry);
         walk.started();
@@ -263,6 +263,11 @@ export class Scheduler {
         else if (this.#overtake(first)) closed.add(host);
       }
     }
+  }
+
+  #isHeldOf(demand: TenantDemand): boolean {
+    for (const held of this.#held) if (held.demand === demand) return true;
+    return false;
   }
 
   /** True when nothing may go past it any more. */
@@ -275,7 +280,7 @@ export class Scheduler {
   /** Notes what of, for when it starts. */
   #isShort(entry: Queued, now: Date): boolean {
     const limit = this.#shortageOf(entry)?.limit;
-    if (limit !== undefined) entry.demand.short = { limit, time: now };
+    if (limit !== undefined) entry.demand.shared.short = { limit, time: now };
     return limit !== undefined;
   }
 
@@ -289,8 +294,9 @@ export class Scheduler {
   }
 
   #start(entry: Queued): void {
-    const { task, host, since, demand } = entry;
-    const waitedFor = demand.short !== undefined && demand.short.time >= since ? demand.short.limit : null;
+    const { task, host, since } = entry;
+    const { short } = entry.demand.shared;
+    const waitedFor = short !== undefined && short.time >= since ? short.limit : null;
     const hold = host.ledger.hold(task.id, task.limits, task.spec.resources?.gpuModel);
     this.#fairShare.hold(task.tenant, task.id, dominantShare(task.limits, host.ledger.largest));
     this.#quota?.hold(task);

@@ -3,14 +3,21 @@ import { compareKeys, compareUrgency, compareWithin, type QueueKey } from "../do
 import type { Task } from "../domain/task.ts";
 import type { EngineHost } from "./engine-host.ts";
 
-/** Tasks of one tenant that fit or do not fit together. */
+/** Tasks that fit or do not fit together, whoever's they are. */
 export interface Demand {
   readonly name: string;
   count: number;
-  /** The latest pass that found it blocked. */
+  /** The latest pass that found no room for it. */
   blockedIn: number;
   /** What it was found short of, the latest time that it was. */
   short?: { readonly limit: Limit; readonly time: Date };
+}
+
+/** Those of one tenant: a quota may hold up its tasks and nobody else's. */
+export interface TenantDemand {
+  readonly shared: Demand;
+  /** In the order of their keys. */
+  readonly entries: Queued[];
 }
 
 export interface Queued {
@@ -18,7 +25,7 @@ export interface Queued {
   readonly host: EngineHost;
   readonly since: Date;
   readonly key: QueueKey;
-  readonly demand: Demand;
+  readonly demand: TenantDemand;
   overtaken: number;
 }
 
@@ -26,7 +33,7 @@ interface TenantLine {
   readonly tenant: string;
   /** In the order of their keys. */
   readonly entries: Queued[];
-  readonly demands: Map<string, Demand>;
+  readonly demands: Map<string, TenantDemand>;
 }
 
 /** The less, the sooner it is a tenant's turn. */
@@ -36,9 +43,15 @@ export type Score = (tenant: string) => number;
 export class WaitingLine {
   readonly #lines = new Map<string, TenantLine>();
   readonly #byId = new Map<string, Queued>();
+  readonly #demands = new Map<string, Demand>();
 
   get count(): number {
     return this.#byId.size;
+  }
+
+  /** How many different demands there are. */
+  get demandCount(): number {
+    return this.#demands.size;
   }
 
   get(taskId: string): Queued | undefined {
@@ -50,24 +63,29 @@ export class WaitingLine {
     const { tenant } = task;
     const line = this.#lines.get(tenant) ?? { tenant, entries: [], demands: new Map() };
     this.#lines.set(tenant, line);
-    const shared = line.demands.get(demand) ?? { name: demand, count: 0, blockedIn: 0 };
+    const shared = this.#demands.get(demand) ?? { name: demand, count: 0, blockedIn: 0 };
+    this.#demands.set(demand, shared);
     shared.count++;
-    line.demands.set(demand, shared);
-    const entry: Queued = { task, host, since, key, demand: shared, overtaken: 0 };
-    line.entries.splice(lowerBound(line.entries, key), 0, entry);
+    const own = line.demands.get(demand) ?? { shared, entries: [] };
+    line.demands.set(demand, own);
+    const entry: Queued = { task, host, since, key, demand: own, overtaken: 0 };
+    for (const entries of [line.entries, own.entries]) entries.splice(lowerBound(entries, key), 0, entry);
     this.#byId.set(task.id, entry);
     return entry;
   }
 
   take(entry: Queued): void {
-    const line = this.#lines.get(entry.task.tenant);
-    const place = line === undefined ? 0 : lowerBound(line.entries, entry.key);
-    if (line?.entries[place] !== entry)
-      throw new Error(`task ${entry.task.id} is not at its place in the queue`);
-    line.entries.splice(place, 1);
-    this.#byId.delete(entry.task.id);
-    if (--entry.demand.count === 0) line.demands.delete(entry.demand.name);
-    if (line.entries.length === 0) this.#lines.delete(line.tenant);
+    const { demand, key, task } = entry;
+    const line = this.#lines.get(task.tenant);
+    for (const entries of [line?.entries ?? [], demand.entries]) {
+      const place = lowerBound(entries, key);
+      if (entries[place] !== entry) throw new Error(`task ${task.id} is not at its place in the queue`);
+      entries.splice(place, 1);
+    }
+    this.#byId.delete(task.id);
+    if (demand.entries.length === 0) line?.demands.delete(demand.shared.name);
+    if (line?.entries.length === 0) this.#lines.delete(line.tenant);
+    if (--demand.shared.count === 0) this.#demands.delete(demand.shared.name);
   }
 
   /** How many would go before it as things stand. */
@@ -86,39 +104,58 @@ export class WaitingLine {
     return new Walk([...this.#lines.values()], score);
   }
 
+  /** The same, but `leave` leaves out what its tenant has of one demand, and no more. */
+  walkByDemand(score: Score): Walk {
+    const lists = [...this.#lines.values()].flatMap(({ tenant, demands }) =>
+      [...demands.values()].map(({ entries }) => ({ tenant, entries })),
+    );
+    return new Walk(lists, score);
+  }
+
   /** Of these alone, which stay where they are whatever is taken out. */
   walkOf(entries: readonly Queued[], score: Score): Walk {
     const byTenant = Map.groupBy(entries, ({ task }) => task.tenant);
-    const lines = [...byTenant].map(([tenant, own]) => ({
+    const lists = [...byTenant].map(([tenant, own]) => ({
       tenant,
       entries: own.toSorted((a, b) => compareKeys(a.key, b.key)),
-      demands: new Map(),
     }));
-    return new Walk(lines, score);
+    return new Walk(lists, score);
   }
 }
 
 interface Place {
-  readonly line: TenantLine;
+  readonly tenant: string;
+  readonly entries: readonly Queued[];
   index: number;
   score: number;
 }
 
-/** Goes through the lines of all tenants in their common order: a heap of the places in each line, the next on top. */
+/** Goes through lists in their common order: a heap of the places in each, the next on top. */
 export class Walk {
   readonly #places: Place[];
   readonly #score: Score;
+  /** What each tenant has now. It only grows in a walk, so that a place may be late to hear of it until it comes to the top. */
+  readonly #scores = new Map<string, number>();
 
-  constructor(lines: readonly TenantLine[], score: Score) {
+  constructor(
+    lists: readonly { readonly tenant: string; readonly entries: readonly Queued[] }[],
+    score: Score,
+  ) {
     this.#score = score;
-    this.#places = lines.map((line) => ({ line, index: 0, score: score(line.tenant) }));
+    for (const { tenant } of lists) if (!this.#scores.has(tenant)) this.#scores.set(tenant, score(tenant));
+    this.#places = lists.map(({ tenant, entries }) => ({
+      tenant,
+      entries,
+      index: 0,
+      score: this.#scores.get(tenant) ?? 0,
+    }));
     for (let at = this.#places.length >> 1; at >= 0; at--) this.#sink(at);
   }
 
   /** The entry the walk stands at. */
   get entry(): Queued | undefined {
     const [top] = this.#places;
-    return top?.line.entries[top.index];
+    return top?.entries[top.index];
   }
 
   step(): void {
@@ -128,22 +165,22 @@ export class Walk {
     this.#settle(top);
   }
 
-  /** The entry the walk stood at was started, which may have changed whose turn it is, and has left its line or stayed there. */
+  /** The entry the walk stood at was started, which may have changed whose turn it is, and has left its list or stayed there. */
   started(stayed = false): void {
     const [top] = this.#places;
     if (top === undefined) return;
-    top.score = this.#score(top.line.tenant);
+    this.#scores.set(top.tenant, this.#score(top.tenant));
     if (stayed) top.index++;
     this.#settle(top);
   }
 
-  /** How many demands the line has that the walk stands in. */
-  get demandCount(): number {
-    return this.#places[0]?.line.demands.size ?? 0;
+  /** Leaves out what is left of the list that the walk stands in. */
+  leave(): void {
+    this.#drop();
+    this.#refresh();
   }
 
-  /** Leaves out what is left of the line that the walk stands in. */
-  skipLine(): void {
+  #drop(): void {
     const last = this.#places.pop();
     if (last === undefined || this.#places.length === 0) return;
     this.#places[0] = last;
@@ -151,8 +188,19 @@ export class Walk {
   }
 
   #settle(top: Place): void {
-    if (top.index >= top.line.entries.length) this.skipLine();
+    if (top.index >= top.entries.length) this.#drop();
     else this.#sink(0);
+    this.#refresh();
+  }
+
+  /** Brings to the top a place that knows what its tenant has. */
+  #refresh(): void {
+    for (let [top] = this.#places; top !== undefined; [top] = this.#places) {
+      const score = this.#scores.get(top.tenant) ?? 0;
+      if (top.score === score) return;
+      top.score = score;
+      this.#sink(0);
+    }
   }
 
   #sink(from: number): void {
@@ -172,7 +220,7 @@ export class Walk {
 
   #isBefore(a: number, b: number): boolean {
     const [x, y] = [this.#places[a], this.#places[b]];
-    const [first, second] = [x?.line.entries[x.index], y?.line.entries[y.index]];
+    const [first, second] = [x?.entries[x.index], y?.entries[y.index]];
     if (x === undefined || y === undefined || first === undefined || second === undefined) return false;
     return compareAcross(first.key, x.score, second.key, y.score) < 0;
   }

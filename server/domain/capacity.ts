@@ -78,6 +78,10 @@ export class CapacityLedger {
   #gpus: readonly Gpu[];
   #largestHost: Resources;
   readonly #holds = new Map<string, Hold>();
+  /** How many holds each GPU is in. */
+  readonly #heldGpus = new Map<string, number>();
+  /** Free GPUs by the model asked for, kept until one is taken or given back: there may be thousands, and each pass asks. */
+  readonly #freeGpus = new Map<string, readonly string[]>();
   #held: Resources = NO_RESOURCES;
   #foreign: ForeignLoad = { resources: NO_RESOURCES, gpuIds: [] };
   /** Asked for once per queued task and pass, so that it is kept until something changes. */
@@ -120,6 +124,7 @@ export class CapacityLedger {
   noteForeign(load: ForeignLoad): void {
     this.#foreign = load;
     this.#free = undefined;
+    this.#freeGpus.clear();
   }
 
   get holdCount(): number {
@@ -155,14 +160,14 @@ export class CapacityLedger {
     for (const [key, limit] of LIMIT_OF)
       if (resources[key] > free[key]) return { limit, needed: resources[key], available: free[key] };
     const { gpuCount } = resources;
-    const available = gpuCount === 0 ? 0 : this.#freeGpus(gpuModel).length;
+    const available = gpuCount === 0 ? 0 : this.#freeGpusOf(gpuModel).length;
     return available < gpuCount ? { limit: "GPU", needed: gpuCount, available } : undefined;
   }
 
   /** Holds what is not short, with whole GPUs of the model asked for. */
   hold(taskId: string, resources: Resources, gpuModel = ""): Hold {
     if (this.#holds.has(taskId)) throw new Error(`task ${taskId} already holds resources`);
-    const gpuIds = resources.gpuCount === 0 ? [] : this.#freeGpus(gpuModel).slice(0, resources.gpuCount);
+    const gpuIds = resources.gpuCount === 0 ? [] : this.#freeGpusOf(gpuModel).slice(0, resources.gpuCount);
     return this.#take({ taskId, resources, gpuIds });
   }
 
@@ -175,6 +180,7 @@ export class CapacityLedger {
     const hold = this.#holds.get(taskId);
     if (hold === undefined) throw new Error(`task ${taskId} holds nothing`);
     this.#holds.delete(taskId);
+    this.#countGpus(hold, -1);
     this.#held = subtractResources(this.#held, hold.resources);
     this.#free = undefined;
   }
@@ -185,16 +191,25 @@ export class CapacityLedger {
 
   #take(hold: Hold): Hold {
     this.#holds.set(hold.taskId, hold);
+    this.#countGpus(hold, 1);
     this.#held = addResources(this.#held, hold.resources);
     this.#free = undefined;
     return hold;
   }
 
-  #freeGpus(model: string): string[] {
-    const taken = new Set([...this.#holds.values()].flatMap((hold) => hold.gpuIds));
-    for (const id of this.#foreign.gpuIds) taken.add(id);
-    return this.#gpus
-      .filter((gpu) => !taken.has(gpu.id) && (model === "" || gpu.model === model))
-      .map(({ id }) => id);
+  #countGpus({ gpuIds }: Hold, by: 1 | -1): void {
+    for (const id of gpuIds) this.#heldGpus.set(id, (this.#heldGpus.get(id) ?? 0) + by);
+    if (gpuIds.length > 0) this.#freeGpus.clear();
+  }
+
+  #freeGpusOf(model: string): readonly string[] {
+    const known = this.#freeGpus.get(model);
+    if (known !== undefined) return known;
+    const foreign = new Set(this.#foreign.gpuIds);
+    const free = this.#gpus
+      .filter(({ id }) => !foreign.has(id) && (this.#heldGpus.get(id) ?? 0) === 0)
+      .flatMap((gpu) => (model === "" || gpu.model === model ? [gpu.id] : []));
+    this.#freeGpus.set(model, free);
+    return free;
   }
 }

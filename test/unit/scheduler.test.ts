@@ -162,4 +162,21 @@ describe("the queue", () => {
     harness.scheduler.giveBack(harness.host, task(1, 0).id);
     assert.throws(() => harness.scheduler.giveBack(harness.host, task(1, 0).id), /holds nothing/);
   });
+
+  test("looks for room once for each size that waits, whatever the number of tasks and tenants", async (t) => {
+    const harness = await Harness.create();
+    harness.scheduler.enqueue(task(0, 2000));
+    await harness.pass();
+    const sizes = [500, 1000, 1500];
+    for (let place = 1; place <= 600; place++) {
+      const waiting = { ...task(place, sizes[place % 3] ?? 0), tenant: `tenant ${place % 50}` };
+      harness.scheduler.enqueue(waiting);
+    }
+    await harness.pass();
+    const { ledger } = harness.host;
+    const looks = t.mock.method(ledger, "shortage").mock;
+    harness.scheduler.wake();
+    assert.deepEqual(await harness.pass(), []);
+    assert.equal(looks.callCount(), sizes.length);
+  });
 });
