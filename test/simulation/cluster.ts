@@ -11,6 +11,8 @@ export interface ClusterSize {
   readonly engines: number;
   /** Of each; with 4 GiB of memory to a CPU. */
   readonly cpus: number;
+  /** Of each engine; none when left out. */
+  readonly gpus?: number;
 }
 
 export const cpusOf = ({ engines, cpus }: ClusterSize): number => engines * cpus;
@@ -22,7 +24,7 @@ export interface Cluster {
 }
 
 export async function openCluster(
-  { engines, cpus }: ClusterSize,
+  { engines, cpus, gpus: gpuCount = 0 }: ClusterSize,
   options: {
     readonly time: VirtualTime;
     readonly agingMillis: number;
@@ -33,14 +35,15 @@ export async function openCluster(
     cpuMillis: cpus * 1000,
     ramBytes: cpus * 4 * GIBIBYTE,
     storageBytes: cpus * 100 * GIBIBYTE,
-    gpuCount: 0,
+    gpuCount,
   };
+  const gpus = Array.from({ length: gpuCount }, (_, place) => ({ id: `gpu-${place}`, model: "" }));
   const { time } = options;
   const clock = () => new Date(time.now);
   const all: EngineHost[] = [];
   for (let place = 0; place < engines; place++) {
     const engine = new FakeEngine({ name: `engine-${place}`, total });
-    const ledger = new CapacityLedger(total, NO_RESOURCES);
+    const ledger = new CapacityLedger(total, NO_RESOURCES, gpus);
     all.push({ engine, capabilities: await engine.capabilities(), ledger });
   }
   const [first, ...others] = all;

@@ -37,6 +37,19 @@ function overall(outcomes: readonly Outcome[]): string {
   return table([head, ...rows]);
 }
 
+/** What it takes to keep so many in order, on this machine. */
+function passes(outcomes: readonly Outcome[]): string {
+  const head = ["", "passes", "median", "p99", "longest", "heap, per task"];
+  const millis = (value: number) => `${value.toFixed(value < 1 ? 3 : 1)} ms`;
+  const rows = outcomes.map(({ plan, passes: found, heapBytesPerTask }) => [
+    plan.name,
+    found.count.toLocaleString("en"),
+    ...[found.medianMillis, found.p99Millis, found.mostMillis].map(millis),
+    `${(heapBytesPerTask / 1024).toFixed(1)} KiB`,
+  ]);
+  return table([head, ...rows]);
+}
+
 function waits(outcomes: readonly Outcome[]): string {
   const head = ["", "wait of", "tasks", "median", "p95", "p99", "longest"];
   const rows = outcomes.flatMap(({ plan, waits: all }) =>
@@ -81,6 +94,7 @@ function extras(outcomes: readonly Outcome[]): string {
 export function report(scenario: string, outcomes: readonly Outcome[]): string {
   const parts = [overall(outcomes)];
   if (scenario === "overload") parts.push(fairness(outcomes));
+  if (scenario === "backlog") return [...parts, passes(outcomes)].join("\n\n");
   if (scenario === "starvation") parts.push(extras(outcomes));
   else parts.push(waits(outcomes));
   return parts.join("\n\n");

@@ -47,6 +47,23 @@ function sized(name: string, cluster: ClusterSize, minutes: number, tickMillis =
   return { ...PLAN, name, cluster, workload: { ...ORDINARY, minutes }, tickMillis };
 }
 
+const CPUS_OF_NODE = 64;
+
+/** Everybody sent everything at once, and goes on sending as much as there is room for. */
+function backlog(name: string, tasks: number, changes: Partial<Workload> = {}, gpus = 0): Plan {
+  const workload = { ...ORDINARY, load: 1, minutes: 1, ...changes };
+  // Two CPUs for each, as they come.
+  const cpus = (tasks / 100_000) * 3000 * CPUS_OF_NODE;
+  return { ...PLAN, name, cluster: { engines: 1, cpus, gpus }, workload, burst: 2 * tasks };
+}
+
+const TRAINING: Shape = { name: "training", share: 10, cpus: 4, ramGib: 16, gpus: 1, meanSeconds: 120 };
+
+const MANY_TENANTS: readonly Share<string>[] = Array.from({ length: 1000 }, (_, place) => ({
+  value: `tenant-${place}`,
+  share: 1,
+}));
+
 function overload(name: string, agingMillis: number, minutes: number): Plan {
   const workload = {
     ...ORDINARY,
@@ -104,6 +121,20 @@ export const SCENARIOS: readonly Scenario[] = [
       sized("1,000", { engines: 1, cpus: 5_000 }, 120),
       // Events of a tenth of a second are taken at once, as a busy event loop does.
       sized("100,000", { engines: 1, cpus: 520_000 }, 30, 100),
+    ],
+  },
+  {
+    name: "backlog",
+    about:
+      "Twice as many tasks at once as one engine holds, up to 100,000 running and 100,000 waiting on 3,000 nodes: what a pass takes",
+    plans: [
+      backlog("1,000", 1000),
+      backlog("10,000", 10_000),
+      backlog("100,000", 100_000),
+      backlog("2,000 of 1,000 tenants", 2000, { tenants: MANY_TENANTS }),
+      backlog("10,000, a tenth with a GPU", 10_000, { shapes: [...MIXED, TRAINING] }, 6000),
+      backlog("1,000, no two alike", 1000, { unlike: true }),
+      backlog("4,000, no two alike", 4000, { unlike: true }),
     ],
   },
   {

@@ -22,6 +22,8 @@ export interface Plan {
     readonly minute: number;
     readonly arrival: (place: number, now: number) => Arrival;
   }[];
+  /** So many tasks of the workload come all at once in the first moment; none when left out. */
+  readonly burst?: number;
   /** At how many milliseconds at once events are taken: 1 gives each its own pass, as on a quiet server. */
   readonly tickMillis: number;
   readonly seed: number;
@@ -42,6 +44,15 @@ export interface Outcome {
   readonly extraWaitSeconds: readonly number[];
   /** Of this machine's time, per task: its coming, its start and its end. */
   readonly schedulerMicrosPerTask: number;
+  /** Of this machine's time, while a quarter of the burst waits: each pass with what came, ended and started with it. */
+  readonly passes: {
+    readonly count: number;
+    readonly medianMillis: number;
+    readonly p99Millis: number;
+    readonly mostMillis: number;
+  };
+  /** JavaScript's heap when the burst was queued, for each task of it; the simulation's own part included. 0 without a burst. */
+  readonly heapBytesPerTask: number;
 }
 
 /** Plays a workload against the real scheduler, in virtual time, until every task has ended. */
@@ -61,6 +72,8 @@ class Run {
   #cluster: Cluster | undefined;
   #places = 0;
   #schedulerMillis = 0;
+  #heapBytesPerTask = 0;
+  readonly #passMillis: number[] = [];
 
   private constructor(plan: Plan) {
     this.#plan = plan;
@@ -83,6 +96,7 @@ class Run {
   }
 
   async play(): Promise<Outcome> {
+    this.#sendBurst(this.#plan.burst ?? 0);
     this.#planNext();
     for (const [place, { minute, arrival }] of (this.#plan.extra ?? []).entries())
       this.#time.at(BEGIN.getTime() + minute * MINUTE, () => {
@@ -95,9 +109,19 @@ class Run {
       const begin = performance.now();
       if (!this.#time.step()) break;
       await new Promise((resolve) => setImmediate(resolve));
-      this.#schedulerMillis += performance.now() - begin;
+      const millis = performance.now() - begin;
+      this.#schedulerMillis += millis;
+      if (this.#recorder.waitingCount >= (this.#plan.burst ?? 0) / 4) this.#passMillis.push(millis);
     }
     return this.#outcome();
+  }
+
+  #sendBurst(count: number): void {
+    if (count === 0) return;
+    const before = heldBytes();
+    for (let place = 0; place < count; place++)
+      this.#enqueue(drawTask(this.#random, this.#plan.workload, this.#places++, this.#time.now));
+    this.#heapBytesPerTask = (heldBytes() - before) / count;
   }
 
   #planNext(): void {
@@ -150,6 +174,8 @@ class Run {
       throw new Error(`${recorder.waitingCount} tasks never started, ${recorder.runningCount} never ended`);
     const shares = recorder.shares();
     const cpus = cpusOf(this.#plan.cluster);
+    const passes = Float64Array.from(this.#passMillis).sort();
+    const pass = (share: number) => passes[Math.max(0, Math.ceil(share * passes.length) - 1)] ?? Number.NaN;
     const windowSeconds = (this.#plan.workload.minutes * 60 * 3) / 4;
     return {
       plan: this.#plan,
@@ -163,10 +189,18 @@ class Run {
       passedBySeconds: recorder.passedBySeconds,
       extraWaitSeconds: this.#extraWaits,
       schedulerMicrosPerTask: (this.#schedulerMillis * 1000) / this.#places,
+      passes: { count: passes.length, medianMillis: pass(0.5), p99Millis: pass(0.99), mostMillis: pass(1) },
+      heapBytesPerTask: this.#heapBytesPerTask,
     };
   }
 }
 
 function tick(millis: number, tickMillis: number): number {
   return Math.ceil(millis / tickMillis) * tickMillis;
+}
+
+/** After a collection of garbage where Node was told to let us ask for one, as scripts/simulate does. */
+function heldBytes(): number {
+  globalThis.gc?.();
+  return process.memoryUsage().heapUsed;
 }

@@ -10,6 +10,7 @@ export interface Shape {
   readonly cpus: number;
   readonly ramGib: number;
   readonly meanSeconds: number;
+  readonly gpus?: number;
 }
 
 export interface Share<T> {
@@ -24,6 +25,8 @@ export interface Workload {
   /** CPU time asked for, over what there is. */
   readonly load: number;
   readonly minutes: number;
+  /** Each task asks for a little more or less memory than any other, so that none stands for the rest. */
+  readonly unlike?: boolean;
 }
 
 /** What people run beside each other on shared machines: many snippets, few trainings, and now and then one that takes a whole machine. */
@@ -69,15 +72,14 @@ export function drawTask(random: Random, workload: Workload, place: number, now:
   const shape = random.pick(workload.shapes);
   const runMillis = Math.max(100, random.longTailed(shape.meanSeconds * 1000));
   const expectedMillis = random.next() < KNOWN ? runMillis * 2 ** (random.next() * 2 - 1) : null;
-  return {
-    shape,
-    runMillis,
-    task: taskOf(place, now, shape, {
-      tenant: random.pick(workload.tenants).value,
-      priority: random.pick(workload.priorities).value,
-      expectedMillis,
-    }),
-  };
+  const task = taskOf(place, now, shape, {
+    tenant: random.pick(workload.tenants).value,
+    priority: random.pick(workload.priorities).value,
+    expectedMillis,
+  });
+  if (workload.unlike !== true) return { shape, runMillis, task };
+  const limits = { ...task.limits, ramBytes: task.limits.ramBytes - (place % 2 ** 20) };
+  return { shape, runMillis, task: { ...task, limits } };
 }
 
 export function taskOf(
@@ -100,6 +102,7 @@ export function taskOf(
     ...sample.limits,
     cpuMillis: shape.cpus * 1000,
     ramBytes: shape.ramGib * GIBIBYTE,
+    gpuCount: shape.gpus ?? 0,
     runMillis: 24 * 3600_000,
   };
   return { ...sample, limits };
