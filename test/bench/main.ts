@@ -9,6 +9,7 @@ import { environments } from "./cases/environments.ts";
 import { idle } from "./cases/idle.ts";
 import { logs } from "./cases/logs.ts";
 import { records } from "./cases/records.ts";
+import { scale } from "./cases/scale.ts";
 import { startLatency } from "./cases/start-latency.ts";
 import { sustained } from "./cases/sustained.ts";
 import { tracing } from "./cases/tracing.ts";
@@ -27,6 +28,7 @@ const CASES: readonly BenchCase[] = [
   environments,
   tracing,
   costs,
+  scale,
 ];
 
 function usage(): string {

@@ -12,7 +12,7 @@ export interface Row {
   readonly name: string;
   /** What is compared, or measured where there is nothing to compare with; null when it was not run. */
   readonly value: number | null;
-  readonly unit: "x" | "MiB" | "ms";
+  readonly unit: "x" | "MiB" | "KiB" | "ms";
   /** Over the rounds. */
   readonly lowest: number | null;
   readonly highest: number | null;
@@ -87,6 +87,38 @@ export function plainRow(naming: Naming, unit: "MiB" | "ms", values: readonly nu
     note: naming.note ?? "",
     figures: { ours: summary },
   };
+}
+
+/** What one more costs: the slope of a line through what so many cost together, and the slopes between neighbours as its spread. */
+export function slopeRow(
+  naming: Naming,
+  unit: "KiB",
+  points: readonly { readonly count: number; readonly total: number }[],
+): Row {
+  const steps = points.slice(1).map(({ count, total }, place) => {
+    const before = points[place];
+    return before === undefined ? Number.NaN : (total - before.total) / (count - before.count);
+  });
+  const name = `${naming.name} (slope over ${points.map(({ count }) => count.toLocaleString("en")).join(", ")})`;
+  return {
+    group: naming.group,
+    name,
+    value: slopeOf(points),
+    unit,
+    lowest: Math.min(...steps),
+    highest: Math.max(...steps),
+    goal: naming.goal ?? null,
+    note: naming.note ?? "",
+    figures: {},
+  };
+}
+
+/** By least squares. */
+export function slopeOf(points: readonly { readonly count: number; readonly total: number }[]): number {
+  const mean = (key: "count" | "total") => points.reduce((sum, each) => sum + each[key], 0) / points.length;
+  const [x, y] = [mean("count"), mean("total")];
+  const over = points.reduce((sum, { count, total }) => sum + (count - x) * (total - y), 0);
+  return over / points.reduce((sum, { count }) => sum + (count - x) ** 2, 0);
 }
 
 export function notRun(naming: Naming, why: string): Row {

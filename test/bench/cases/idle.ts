@@ -10,17 +10,10 @@ import type { BenchCase, BenchContext } from "../bench-case.ts";
 import { occupy } from "../occupy.ts";
 import { residentMebibytes } from "../process-memory.ts";
 import { atMost, plainRow, type Row } from "../row.ts";
+import { watchOn } from "../watch-on.ts";
 
 const CONNECTIONS = 10;
 const SUBMITTERS = 32;
-
-/** Resolves when the watch has given its first event; the watch goes on until the signal. */
-async function watchOn(task: Task, signal: AbortSignal): Promise<void> {
-  const events = task.watch({ signal });
-  await events.next();
-  // Ends by the signal alone; what it throws then is the end that was asked for.
-  void events.next().catch(() => undefined);
-}
 
 /** So many tasks in the queue of a real server and so many watchers of them: its memory. */
 async function memoryRow(context: BenchContext, queued: number, watchers: number): Promise<Row> {
