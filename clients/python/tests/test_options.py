@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import traceback
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -103,6 +104,8 @@ def test_all_wrong_options_are_named_at_once() -> None:
         "max_inodes": -(2**70),
         "entrypoint": 3,
         "placement": {"planet": "mars"},
+        "experiment": "wine",
+        "webhooks": [{"url": "https://hooks.invalid", "states": "failed"}],
     }
     with pytest.raises(InvalidRequest) as refused:
         request_of(wrong)
@@ -110,9 +113,12 @@ def test_all_wrong_options_are_named_at_once() -> None:
     assert set(named) == {
         *("timeout", "retention", "args", "command", "env.A", "secret_env.PASSWORD", "network", "require_enforced"),
         *("inputs[0]", "priority", "budgets.max_inodes", "entrypoint", "placement.planet"),
+        *("experiment", "webhooks.states"),
     }
     assert "such as 30s" in named["timeout"]
     assert named["network"] == '"internet" is not one of none, egress, tracking'
+    assert named["placement.planet"] == "is none of engine, account, partition, instance_type"
+    assert named["webhooks.states"] == 'must be a list, such as ["failed"]'
     assert "hunter2" not in str(refused.value)
     assert isinstance(refused.value, ValueError)
 
@@ -145,6 +151,13 @@ def test_no_time(text: object) -> None:
 def test_names_are_those_of_the_api(names: Any, enum: Any, prefix: str) -> None:
     known = [name.removeprefix(prefix).lower() for name in dict(enum.items())]
     assert list(get_args(names)) == [name for name in known if name != "unspecified"]
+
+
+def test_errors_are_called_as_a_program_catches_them() -> None:
+    assert longshore.TaskFailed.__module__ == "longshore"
+    with pytest.raises(InvalidRequest) as refused:
+        request_of({"timeout": "soon"})
+    assert traceback.format_exception_only(refused.value)[0].startswith("longshore.InvalidRequest: 1 problem")
 
 
 def test_violations_are_told_without_a_server() -> None:

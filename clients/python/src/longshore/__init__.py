@@ -104,6 +104,12 @@ from ._sync.webhooks import Webhooks
 
 __version__ = "0.1.0"
 
+for _each in list(vars().values()):
+    if isinstance(_each, type) and issubclass(_each, LongshoreError):
+        # Tracebacks show the name that a program catches.
+        _each.__module__ = __name__
+del _each
+
 __all__ = [
     "Access",
     "Artifact",

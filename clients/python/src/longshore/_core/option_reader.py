@@ -30,6 +30,21 @@ class OptionReader:
     def wrong(self, field: str, description: str) -> None:
         self._violations.append(FieldViolation(field, description))
 
+    def message(self, field: str, message: Any) -> None:
+        """Sets the fields of a message from a dict with their names."""
+        value = self.options.get(field)
+        if value is None:
+            return
+        if not isinstance(value, Mapping):
+            self.wrong(field, "must be a dict")
+            return
+        known = message.DESCRIPTOR.fields_by_name
+        for name, inner in value.items():
+            if name in known:
+                self.into(message, name, inner, named=f"{field}.{name}")
+            else:
+                self.wrong(f"{field}.{name}", f"is none of {', '.join(known)}")
+
     def into(self, message: Any, field: str, value: object, named: str = "") -> None:
         """Sets a field; what has the wrong type is one more violation."""
         if value is None:
@@ -145,7 +160,8 @@ class OptionReader:
             if not isinstance(url, str):
                 self.wrong("webhooks", f"holds {item!r}, which is neither an address nor a dict with url and states")
                 continue
-            states: list[Any] = [self.value_of("webhooks", name, task_pb2.Task.State, "STATE_") for name in names]
+            known = self._texts_of("webhooks.states", names) or ()
+            states: list[Any] = [self.value_of("webhooks", name, task_pb2.Task.State, "STATE_") for name in known]
             messages.append(task_pb2.Webhook(url=url, states=states))
         return messages
 

@@ -83,8 +83,7 @@ def _take_messages(reader: OptionReader, request: task_pb2.CreateTaskRequest) ->
         for field in _BUDGETS:
             reader.into(request.budgets, field, options.get(field), named=f"budgets.{field}")
     for name in ("placement", "experiment"):
-        for field, value in (options.get(name) or {}).items():
-            reader.into(getattr(request, name), field, value, named=f"{name}.{field}")
+        reader.message(name, getattr(request, name))
 
 
 def rerun_of(task_id: str, options: RerunOptions) -> Any:
