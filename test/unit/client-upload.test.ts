@@ -3,7 +3,14 @@ import { createHash, randomBytes } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { BadArchive, InvalidRequest, Longshore, type Progress } from "@longshore/client";
+import {
+  BadArchive,
+  findViolations,
+  InvalidRequest,
+  Longshore,
+  type Progress,
+  type TaskOptions,
+} from "@longshore/client";
 import { Blob_State } from "@longshore/proto/longshore/v1/blob_service";
 import { activeContexts, within } from "../support/context-manager.ts";
 import { badRequest, richError, ScriptedServer } from "../support/scripted-server.ts";
@@ -187,6 +194,25 @@ describe("creating a task", () => {
       return true;
     });
     assert.equal(server.created.length, 1);
+  });
+
+  test("names texts where lists belong, as a program in JavaScript may give them, and formats that are none", async () => {
+    const wrong = { args: "--x", outputs: "*", webhooks: "https://hooks.invalid", dependsOn: "01J" };
+    // What the compiler refuses.
+    const found = findViolations(wrong as unknown as TaskOptions);
+    assert.deepEqual(
+      found.map(({ field }) => field),
+      ["args", "outputs", "depends_on", "webhooks"],
+    );
+    assert.equal(found[0]?.description, 'must be a list, such as ["--x"]');
+    await using client = new Longshore("127.0.0.1:1");
+    const format = "csv" as unknown as "zip";
+    await assert.rejects(client.blobs.upload("nowhere", { format }), InvalidRequest);
+    await assert.rejects(client.blobs.upload("nowhere"), /nowhere: cannot be read: there is no such file/);
+    const scopes = "admin" as unknown as string[];
+    await assert.rejects(client.access.createToken({ scopes, lifetime: "long" }), {
+      message: /^2 problems with the request: scopes: must be a list.*; lifetime: /,
+    });
   });
 
   test("sends metadata and the trace context", async () => {

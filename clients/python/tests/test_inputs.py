@@ -100,7 +100,11 @@ def test_addresses_for_somebody_else(client: longshore.Client) -> None:
         assert answer.read() == content
 
 
-def test_wrong_options_of_transfers(client: longshore.Client) -> None:
+def test_wrong_options_of_transfers(client: longshore.Client, tmp_path: Path) -> None:
+    with pytest.raises(BadSource, match="cannot be read: no such file or directory"):
+        client.blobs.upload(tmp_path / "missing")
+    with pytest.raises(InvalidRequest, match="format: "):
+        client.blobs.upload(tmp_path / "missing", format="csv")  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match=r"format: 'csv' is not one of raw, tar, tar\.gz, zip"):
         client.blobs.create_upload_url("0" * 64, 1, format="csv")  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match=r"format: 'csv' is not one of"):

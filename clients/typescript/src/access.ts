@@ -5,8 +5,9 @@ import {
   type Token,
 } from "@longshore/proto/longshore/v1/access_service";
 import type { CallOptions, Channel } from "./channel.ts";
-import { LongshoreError } from "./errors.ts";
-import { type DurationText, durationOption } from "./spec.ts";
+import { type FieldViolation, InvalidRequest, LongshoreError } from "./errors.ts";
+import { listOf } from "./lists.ts";
+import { type DurationText, readDuration } from "./spec.ts";
 
 export type { AuditEvent, GetCallerResponse as CallerRecord, Token as TokenRecord };
 
@@ -53,13 +54,15 @@ export class Access {
 
   /** Makes a token; `secret` is the token itself and is never shown again. */
   async createToken(options: CreateTokenOptions): Promise<CreatedToken> {
+    const violations: FieldViolation[] = [];
     const request = {
       tenant: options.tenant ?? "",
       subject: options.subject ?? "",
-      scopes: [...options.scopes],
+      scopes: [...listOf("scopes", options.scopes, violations)],
       description: options.description ?? "",
-      lifetime: durationOption("lifetime", options.lifetime),
+      lifetime: readDuration("lifetime", options.lifetime, violations),
     };
+    if (violations.length > 0) throw new InvalidRequest(violations);
     // Not repeated by itself: a second token would be left that nobody knows of.
     const answer = await this.#channel.unary(AccessServiceService.createToken, request, {
       ...options,

@@ -8,10 +8,16 @@ import {
 import type { CallOptions, Channel } from "./channel.ts";
 import { directAddress, readDirectly } from "./direct.ts";
 import { type DownloadOptions, downloadTo } from "./download.ts";
-import { NotFound } from "./errors.ts";
+import { BadSource, NotFound } from "./errors.ts";
 import { type DurationText, durationOption } from "./spec.ts";
 import { getBlob, type UploadOptions, uploadBlob } from "./upload.ts";
-import { type BlobFormatName, bytesSource, fileSource, formatNumber } from "./upload-source.ts";
+import {
+  type BlobFormatName,
+  bytesSource,
+  fileSource,
+  formatNumber,
+  whyUnreadable,
+} from "./upload-source.ts";
 
 export type { Blob, DownloadUrl, UploadUrl };
 
@@ -43,13 +49,13 @@ export class Blobs {
     return getBlob(this.#channel, sha256, options);
   }
 
-  /** Uploads a file (by its path) or bytes. What is there already is not sent. */
+  /** Uploads a file (by its path) or bytes. What is there already is not sent. Throws BadSource for what cannot be read. */
   async upload(content: string | Uint8Array, options: BlobUploadOptions = {}): Promise<Blob> {
-    const format = options.format ?? "raw";
+    const { format = "raw", signal } = options;
+    // Before much is read for a format that is none.
+    formatNumber(format);
     const source =
-      typeof content === "string"
-        ? await fileSource(content, format, options.signal)
-        : bytesSource(content, format);
+      typeof content === "string" ? await openFile(content, format, signal) : bytesSource(content, format);
     return uploadBlob(this.#channel, source, options);
   }
 
@@ -96,5 +102,14 @@ export class Blobs {
       return this.#channel.serverStream(BlobServiceService.downloadBlob, request, options);
     };
     await downloadTo(destination, { sha256, sizeBytes: Number(blob.sizeBytes), open }, options);
+  }
+}
+
+async function openFile(path: string, format: BlobFormatName, signal: AbortSignal | undefined) {
+  try {
+    return await fileSource(path, format, signal);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new BadSource(path, [{ path, problem: `cannot be read: ${whyUnreadable(error)}` }]);
   }
 }

@@ -3,7 +3,7 @@ import type { CreateTaskRequest } from "@longshore/proto/longshore/v1/task";
 import type { Channel } from "./channel.ts";
 import { BadSource } from "./errors.ts";
 import { type UploadOptions, uploadBlob } from "./upload.ts";
-import { fileSource, type UploadSource } from "./upload-source.ts";
+import { fileSource, type UploadSource, whyUnreadable } from "./upload-source.ts";
 
 /** A file here by its path, a blob by its digest, or an artifact of another task (`task.artifact("model.bin")`). */
 export type InputSource =
@@ -80,15 +80,12 @@ async function openFiles(
       found.set(index, { file, source: await fileSource(file, "raw", signal) });
     } catch (error) {
       signal?.throwIfAborted();
-      problems.push({ path: file, problem: `cannot be read as input ${input.path}: ${codeOf(error)}` });
+      problems.push({
+        path: file,
+        problem: `cannot be read as input ${input.path}: ${whyUnreadable(error)}`,
+      });
     }
   }
   if (problems.length > 0) throw new BadSource("inputs", problems);
   return found;
-}
-
-function codeOf(error: unknown): string {
-  if (!(error instanceof Error) || !("code" in error)) return String(error);
-  if (error.code === "ENOENT") return "there is no such file";
-  return error.code === "EISDIR" ? "it is a folder; give a file" : error.message;
 }

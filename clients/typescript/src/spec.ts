@@ -4,6 +4,7 @@ import { CreateTaskRequest, Isolation, Network } from "@longshore/proto/longshor
 import { millisToDuration, parseDuration } from "./duration.ts";
 import { type FieldViolation, InvalidRequest } from "./errors.ts";
 import { type InputOptions, inputOf, listInputs } from "./inputs.ts";
+import { listOf } from "./lists.ts";
 import type { StateName } from "./names.ts";
 import { readStates } from "./states.ts";
 
@@ -118,36 +119,41 @@ export function findViolations(options: TaskOptions): FieldViolation[] {
 
 function translate(options: TaskOptions, violations: FieldViolation[]): CreateTaskRequest {
   const duration = (field: string, text: DurationText | undefined) => readDuration(field, text, violations);
+  const list = <Item>(field: string, items: readonly Item[] | undefined) => listOf(field, items, violations);
   return CreateTaskRequest.fromPartial({
     taskType: "execute_code",
     resources: resourcesOf(options),
     entrypoint: options.entrypoint,
-    args: [...(options.args ?? [])],
-    command: [...(options.command ?? [])],
+    args: [...list("args", options.args)],
+    command: [...list("command", options.command)],
     env: { ...options.env },
     secretEnv: { ...options.secretEnv },
     stdin: typeof options.stdin === "string" ? new TextEncoder().encode(options.stdin) : options.stdin,
     workingDirectory: options.workingDirectory,
     image: options.image,
-    environment: environmentOf(options),
+    environment: environmentOf({ ...options, preload: options.preload && list("preload", options.preload) }),
     inputs: listInputs(options.inputs).map(inputOf),
-    outputs: [...(options.outputs ?? [])],
+    outputs: [...list("outputs", options.outputs)],
     budgets: budgetsOf(options),
     timeout: duration("timeout", options.timeout),
     queueTimeout: duration("queue_timeout", options.queueTimeout),
     totalTimeout: duration("total_timeout", options.totalTimeout),
     network: readName("network", options.network, NETWORKS, violations),
     isolation: readName("isolation", options.isolation, ISOLATIONS, violations),
-    requireEnforced: (options.requireEnforced ?? []).map((name) => readLimit(name, violations)),
+    requireEnforced: list("require_enforced", options.requireEnforced).map((name) =>
+      readLimit(name, violations),
+    ),
     placement: options.placement,
     priority: options.priority,
     expectedDuration: duration("expected_duration", options.expectedDuration),
-    dependsOn: (options.dependsOn ?? []).map((task) => (typeof task === "string" ? task : task.id)),
+    dependsOn: list("depends_on", options.dependsOn).map((task) =>
+      typeof task === "string" ? task : task.id,
+    ),
     maxAttempts: options.maxAttempts,
     useResultCache: options.cache,
     displayName: options.name,
     labels: { ...options.labels },
-    webhooks: (options.webhooks ?? []).map((webhook) => webhookOf(webhook, violations)),
+    webhooks: list("webhooks", options.webhooks).map((webhook) => webhookOf(webhook, violations)),
     retention: duration("retention", options.retention),
     requestId: options.requestId ?? crypto.randomUUID(),
     experiment: options.experiment,
@@ -156,7 +162,8 @@ function translate(options: TaskOptions, violations: FieldViolation[]): CreateTa
 
 function webhookOf(webhook: WebhookOption, violations: FieldViolation[]) {
   const { url, states = [] } = typeof webhook === "string" ? { url: webhook } : webhook;
-  return { url, states: readStates("webhooks", states, violations) };
+  const listed = listOf("webhooks.states", states, violations);
+  return { url, states: readStates("webhooks", listed, violations) };
 }
 
 /** Absent when nothing is asked, so that the record shows what was asked. */

@@ -1,6 +1,7 @@
 import { Task_State, TaskResult_Reason } from "@longshore/proto/longshore/v1/task";
 import type { FieldViolation } from "./errors.ts";
 import { InvalidRequest } from "./errors.ts";
+import { listOf } from "./lists.ts";
 import type { StateName } from "./names.ts";
 
 const STATES: ReadonlyMap<string, Task_State> = new Map(
@@ -27,7 +28,7 @@ export function readStates(
 /** The same where there is nothing else that could be wrong. Throws InvalidRequest. */
 export function statesOf(names: readonly StateName[]): Task_State[] {
   const violations: FieldViolation[] = [];
-  const states = readStates("states", names, violations);
+  const states = readStates("states", listOf("states", names, violations), violations);
   if (violations.length > 0) throw new InvalidRequest(violations);
   return states;
 }
@@ -36,7 +37,7 @@ export function statesOf(names: readonly StateName[]): Task_State[] {
 export function reasonsOf(names: readonly string[]): TaskResult_Reason[] {
   const known = Object.entries(TaskResult_Reason).filter(([name]) => name !== "UNSPECIFIED");
   const violations: FieldViolation[] = [];
-  const reasons = names.flatMap((name) => {
+  const reasons = listOf("reasons", names, violations).flatMap((name) => {
     const found = known.find(([each]) => each === name.toUpperCase());
     if (found !== undefined) return [found[1]];
     const description = `"${name}" is not one of ${known.map(([each]) => each).join(", ")}`;

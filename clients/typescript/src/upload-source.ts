@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { BlobFormat } from "@longshore/proto/longshore/v1/blob_service";
+import { InvalidRequest } from "./errors.ts";
 
 /** The most the server takes in one message, and the fastest size measured. */
 export const CHUNK_BYTES = 2 ** 20;
@@ -71,6 +72,15 @@ export function bytesSource(bytes: Uint8Array, format: BlobFormatName): UploadSo
   };
 }
 
+/** Throws InvalidRequest. */
 export function formatNumber(format: BlobFormatName): BlobFormat {
-  return FORMATS[format];
+  if (Object.hasOwn(FORMATS, format)) return FORMATS[format];
+  const description = `"${format}" is not one of ${Object.keys(FORMATS).join(", ")}`;
+  throw new InvalidRequest([{ field: "format", description }]);
+}
+
+export function whyUnreadable(error: unknown): string {
+  if (!(error instanceof Error) || !("code" in error)) return String(error);
+  if (error.code === "ENOENT") return "there is no such file";
+  return error.code === "EISDIR" ? "it is a folder; give a file" : error.message;
 }

@@ -98,5 +98,5 @@ function groupingOf(by: string | undefined): { grouping: UsageGrouping; label: s
   const label = by.startsWith("label:") ? by.slice("label:".length) : "";
   if (label !== "") return { grouping: UsageGrouping.LABEL, label };
   const description = `"${by}" is not one of day, task, owner, label:KEY`;
-  throw new InvalidRequest([{ field: "grouping", description }]);
+  throw new InvalidRequest([{ field: "by", description }]);
 }

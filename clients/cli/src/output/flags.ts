@@ -33,6 +33,7 @@ const FLAGS: Readonly<Record<string, string>> = {
   require_enforced: "--require-enforced",
   states: "--state",
   grace: "--grace",
+  by: "--by",
   grouping: "--by",
   scopes: "--scope",
   subject: "--subject",

@@ -11,7 +11,7 @@ from .._core.errors import NotFound
 from .._core.options import BlobFormatName, PathLike, ProgressCallback, TimeSpan
 from .._core.store_addresses import download_url_request, upload_url_request
 from .._core.terminal import progress_shown
-from .._core.upload_source import UploadSource, file_source
+from .._core.upload_source import UploadSource, open_file
 from .channel import Channel
 from .direct import address_of, read_directly
 from .download import BytesCallback, download_to
@@ -41,12 +41,13 @@ class Blobs:
         """Uploads a file (by its path) or bytes and answers the stored blob. What is there already is not sent.
 
         `direct` sends it to the server's store of blobs itself, past the server, where it has addresses for that; the
-        server checks it before it counts.
+        server checks it before it counts. Raises BadSource for a file that cannot be read.
         """
+        format_of(format)  # before much is read for a format that is none
         source = (
             UploadSource.of_bytes(content, format)
             if isinstance(content, bytes)
-            else await in_thread(file_source, content, format)
+            else await in_thread(open_file, content, format)
         )
         with progress_shown(on_progress, self._progress) as callback:
             return await upload_blob(self._channel, source, callback, direct)

@@ -11,7 +11,7 @@ from longshore.v1 import blob_service_pb2, task_pb2
 
 from .errors import BadSource, SourceProblem
 from .options import ArtifactInput, ArtifactSource, BlobInput, FileInput
-from .upload_source import UploadSource, file_source
+from .upload_source import UploadSource, file_source, why_unreadable
 
 # Told the field and what is wrong with it.
 Wrong = Callable[[str, str], None]
@@ -73,10 +73,8 @@ def open_files(given: Any) -> list[OpenedFile]:
             name = os.path.basename(os.fspath(item.file))
             found.append(OpenedFile(index, name, file_source(item.file, "raw")))
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            problems.append(
-                SourceProblem(os.fspath(item.file), f"cannot be read as input {item.path}: {reason.lower()}")
-            )
+            reason = why_unreadable(error)
+            problems.append(SourceProblem(os.fspath(item.file), f"cannot be read as input {item.path}: {reason}"))
     if problems:
         raise BadSource("inputs", problems)
     return found

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from .errors import BadSource, SourceProblem
 from .options import BlobFormatName
 
 # The most the server takes in one message, and the fastest size measured.
@@ -56,3 +57,16 @@ def file_source(path: str | os.PathLike[str], format: BlobFormatName) -> UploadS
             digest.update(chunk)
             size += len(chunk)
     return UploadSource.of_file(os.fspath(path), format, digest.hexdigest(), size)
+
+
+def open_file(path: str | os.PathLike[str], format: BlobFormatName) -> UploadSource:
+    """The same for a file that a caller named. Raises BadSource."""
+    try:
+        return file_source(path, format)
+    except (OSError, ValueError) as error:
+        name = os.fspath(path)
+        raise BadSource(name, [SourceProblem(name, f"cannot be read: {why_unreadable(error)}")]) from error
+
+
+def why_unreadable(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
