@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setDefaultHighWaterMark } from "node:stream";
 import packageJson from "../package.json" with { type: "json" };
 import type { AccessConfig } from "./access-config.ts";
 import { FileArchiveReader } from "./adapters/archive/file-archive-reader.ts";
@@ -46,6 +47,11 @@ const DRAIN_MILLIS = 5_000;
  * beyond, they only wait for each other.
  */
 const PARALLEL_ENGINE_CALLS = 4;
+/**
+ * Messages that are read of a client's stream before they are asked for, which grpc-js itself has no option for. By Node's own 16 each
+ * upload held 16 MiB, long enough in memory to be freed by full collections alone.
+ */
+const READ_AHEAD_MESSAGES = 2;
 const BUILD_PROGRAM = join(import.meta.dirname, "../executor-image/builder.py");
 /** Of all files of an environment together, held in memory while it is unpacked. */
 const MOST_ENVIRONMENT_PATH_BYTES = 64 * 2 ** 20;
@@ -55,6 +61,7 @@ const RUNNER_DIRECTORY = join(import.meta.dirname, "../executor-image/runner");
 
 /** Brings the server up, serves until a signal comes, and takes it down in reverse. */
 async function serve(config: Config, stopped: Promise<string>): Promise<void> {
+  setDefaultHighWaterMark(true, READ_AHEAD_MESSAGES);
   const log = createLog({ level: config.logLevel });
   await makeDataFolder(config.dataDirectory);
   await using stack = new AsyncDisposableStack();

@@ -1,12 +1,28 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, randomBytes, randomFillSync } from "node:crypto";
 import { monotonicFactory } from "ulid";
 import type { Program, StageName, TaskSpec } from "../domain/task.ts";
+
+/** Drawn at once; an id takes 16. */
+const RANDOM_BYTES = 1024;
 
 /** Makes ids that sort by time, also within one millisecond. */
 export type NewId = () => string;
 
 export function createIds(): NewId {
-  return monotonicFactory();
+  return monotonicFactory(randomFractions());
+}
+
+/** As the package has them, but it asks the system for each byte of an id by itself. */
+function randomFractions(): () => number {
+  const bytes = new Uint8Array(RANDOM_BYTES);
+  let used = bytes.length;
+  return () => {
+    if (used === bytes.length) {
+      randomFillSync(bytes);
+      used = 0;
+    }
+    return (bytes[used++] ?? 0) / 256;
+  };
 }
 
 export function newTraceId(): string {
