@@ -279,6 +279,7 @@ async function openSlurm(
   return await openSlurmEngine({
     ...entry,
     sharedDirectory: entry.sharedDirectory ?? join(dataDirectory, "engines", entry.name),
+    seesEnvironments: entry.sharedDirectory === null,
     installationId,
     runnerDirectory: RUNNER_DIRECTORY,
     jobScript: JOB_SCRIPT,
@@ -287,7 +288,7 @@ async function openSlurm(
   });
 }
 
-/** Environments are built by the host's Docker. */
+/** Where the host's Docker can guard builds. */
 async function isGuarded(engines: readonly Engine[]): Promise<boolean> {
   const docker = engines.find(({ kind }) => kind === "docker");
   const { tiers } = (await docker?.capabilities()) ?? { tiers: [] };

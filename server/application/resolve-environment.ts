@@ -2,6 +2,7 @@ import type { BuildKit } from "../domain/build-kit.ts";
 import { type FieldViolation, Unsupported } from "../domain/errors.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
 import type { BlobStore } from "../domain/ports/blob-store.ts";
+import type { EngineCapabilities } from "../domain/ports/engine.ts";
 import { parseRequirements, type Requirement } from "../domain/requirements.ts";
 import type { TaskEnvironment, TaskSpec } from "../domain/task.ts";
 import { normalisePath } from "../domain/workspace-path.ts";
@@ -59,9 +60,11 @@ export class ResolveEnvironment {
     if (environment === null || environment.requirements === "") return;
     const without =
       "to run without packages, send an environment with empty requirements (longshore run --no-requirements)";
-    if (this.#builds.kit === null) throw new Unsupported(`${this.#builds.whyNot}; ${without}`);
-    if (host.capabilities.environments !== true)
-      throw new Unsupported(`engine ${host.engine.name} has no way to give a task packages; ${without}`);
+    const why =
+      this.#builds.kit === null
+        ? this.#builds.whyNot
+        : whyNoBuilds(this.#builds.kit, host.engine.name, host.capabilities);
+    if (why !== undefined) throw new Unsupported(`${why}; ${without}`);
   }
 
   #parse(
@@ -102,6 +105,16 @@ export class ResolveEnvironment {
     }
     return undefined;
   }
+}
+
+/** Undefined where this engine can build what the server's kit is for, and give it to tasks. */
+export function whyNoBuilds(kit: BuildKit, name: string, engine: EngineCapabilities): string | undefined {
+  if (engine.environments !== true) return `engine ${name} has no way to give a task packages`;
+  if (engine.buildsOffline === true && kit.network !== "NONE")
+    return `engine ${name} installs packages without a network alone, and this server takes them from one`;
+  if (!engine.tiers.some(({ isolation }) => isolation === kit.isolation))
+    return `engine ${name} has no isolation ${kit.isolation.toLowerCase()}, in which this server installs packages`;
+  return undefined;
 }
 
 function checkPreload(preload: readonly string[], violations: FieldViolation[]): void {

@@ -1,6 +1,6 @@
 /** Tasks on a real Slurm cluster beside the server's own Docker, the seeds' configuration among them. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -17,11 +17,15 @@ import {
   SLURM_ROOTFS,
   slurm,
   slurmMissing,
+  slurmRest,
 } from "../support/slurm-engine.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
+import { whyNoUv } from "../support/uv.ts";
+import { makeWheel } from "../support/wheels.ts";
 
 const skip = slurmMissing || ((await whyNoServer()) ?? false);
 const EXAMPLE = join(import.meta.dirname, "../../clients/python/examples/ml_task");
+const ENVIRONMENT = 4;
 const LOST = 14;
 const LINES = 60;
 
@@ -41,10 +45,11 @@ print("rows", open(os.environ["DATASET_PATH"]).read().count("\\n") - 1)
 async function startWithCluster(
   folder: TemporaryFolder,
   settings: Record<string, string> = {},
+  changes: object = {},
 ): Promise<RunningServer> {
   const cluster = {
     ...{ name: "cluster", kind: "slurm", config_file: SLURM_CONF, node_network: true },
-    images: { [SLURM_IMAGE]: SLURM_ROOTFS },
+    ...{ images: { [SLURM_IMAGE]: SLURM_ROOTFS }, ...changes },
   };
   const path = folder.at("engines.json");
   await writeFile(path, JSON.stringify({ engines: [{ name: "docker", kind: "docker" }, cluster] }));
@@ -140,4 +145,41 @@ test("the ML task manager's configuration runs on its cluster, charged to its ac
     described.stdout,
     /placement +engine atena02 \(cluster\) · account twinscie · instance type cpu/,
   );
+});
+
+test("a project's requirements are installed in a job, and mounted into its own", {
+  skip: skip || ((await whyNoUv()) ?? false),
+}, async () => {
+  await using folder = await TemporaryFolder.create({
+    "project/requirements.txt": "Harbour_Sample == 1.0\n",
+    "project/main.py": [
+      "import harbour_sample, subprocess",
+      "print(harbour_sample.VALUE, subprocess.run(['harbour-hello'], capture_output=True, text=True).stdout.strip())",
+      "open('/environment/x', 'w')",
+    ].join("\n"),
+  });
+  await chmod(folder.path, 0o755);
+  await makeWheel(folder.path, {
+    ...{ name: "harbour-sample", version: "1.0", scripts: { "harbour-hello": "harbour_sample:main" } },
+    files: { "harbour_sample/__init__.py": "VALUE = 42\ndef main():\n    print('from a command')\n" },
+  });
+  const offline = { LONGSHORE_BUILD_NETWORK: "none", LONGSHORE_BUILD_WHEELS: folder.path };
+  // Everything by slurmrestd; without a network for anybody.
+  const { url, tokenFile } = slurmRest();
+  const rest = { config_file: undefined, slurmrestd: { url, token_file: tokenFile }, node_network: false };
+  await using server = await startWithCluster(folder, offline, rest);
+  await using client = new Longshore(server.address);
+  for (const note of [/^built in [\d.]+ s: harbour-sample==1\.0$/, /^cached: harbour-sample==1\.0$/]) {
+    const task = await client.submit(folder.at("project"), { placement: { engine: "cluster" } });
+    const { exitCode } = await task.result({ reject: false });
+    const { result, stages } = await task.get();
+    assert.equal(result?.stdoutTail, "42 from a command\n", result?.message);
+    assert.match(result?.stderrTail ?? "", /Read-only file system: '\/environment\/x'/);
+    assert.equal(exitCode, 1);
+    assert.match(stages.find(({ name }) => name === ENVIRONMENT)?.note ?? "", note);
+  }
+  const { engines } = await client.capabilities();
+  assert.match(engines.find(({ name }) => name === "cluster")?.version ?? "", /slurmrestd v0\.0\.38/);
+  assert.equal(await server.stop(), 0);
+  assert.deepEqual(await server.leftovers(), []);
 });

@@ -5,10 +5,14 @@ import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { Parts } from "#server/application/parts.ts";
+import { whyNoBuilds } from "#server/application/resolve-environment.ts";
+import type { BuildKit } from "#server/domain/build-kit.ts";
 import { InvalidRequest, Unsupported } from "#server/domain/errors.ts";
+import type { EngineCapabilities } from "#server/domain/ports/engine.ts";
 import type { TaskSpec } from "#server/domain/task.ts";
 import { ApplicationBench, CALLER } from "../support/application-bench.ts";
 import { fakeBuildKit } from "../support/fakes/fake-build-kit.ts";
+import { FakeEngine } from "../support/fakes/fake-engine.ts";
 import { SAMPLE_SPEC } from "../support/sample-task.ts";
 import { TemporaryFolder } from "../support/temporary-folder.ts";
 
@@ -292,4 +296,17 @@ describe("an environment", () => {
       (error) => error instanceof Unsupported && /no-requirements/.test(error.message),
     );
   });
+});
+
+test("an engine says why it cannot build what this server's kit is for", async () => {
+  const capabilities = await new FakeEngine().capabilities();
+  const why = (kit: Partial<BuildKit>, changes: Partial<EngineCapabilities>) =>
+    whyNoBuilds(fakeBuildKit({}, kit), "cluster", { ...capabilities, ...changes }) ?? "";
+  const offline = { buildsOffline: true };
+  assert.equal(why({ network: "OPEN" }, {}), "");
+  assert.equal(why({ network: "NONE" }, offline), "");
+  for (const network of ["OPEN", "GUARDED"] as const)
+    assert.match(why({ network }, offline), /cluster installs packages without a network alone/);
+  assert.match(why({ isolation: "GVISOR" }, {}), /has no isolation gvisor/);
+  assert.match(why({}, { environments: false }), /no way to give a task packages/);
 });

@@ -76,6 +76,7 @@ export class SlurmBench implements AsyncDisposable {
     const engine = await openSlurmEngine({
       name: "cluster",
       sharedDirectory: this.#folder.path,
+      seesEnvironments: false,
       installationId: this.installationId,
       runnerDirectory: join(image, "runner"),
       jobScript: join(image, "slurm/job.sh"),

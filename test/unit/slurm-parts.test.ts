@@ -98,6 +98,7 @@ describe("a job's bundle", () => {
   const plan = {
     ...{ shape, uid: 72_000, container: "longshore-x", rootfs: "/images/executor" },
     ...{ paths: pathsIn("/shared/sandboxes/x"), runnerFolder: "/shared/runner/1", nodeNetwork: false },
+    ...{ environment: null, build: null },
   };
 
   test("holds PID 1 to three capabilities, the task's limits and a network namespace of its own", () => {

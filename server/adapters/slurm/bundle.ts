@@ -1,5 +1,5 @@
 import { isAbsolute, join } from "node:path";
-import type { SandboxShape } from "../../domain/ports/engine.ts";
+import type { BuildTools, SandboxShape } from "../../domain/ports/engine.ts";
 import { MEBIBYTE } from "../../domain/resources.ts";
 import { HOSTS_FILE } from "../sandbox/runner-source.ts";
 import type { SandboxPaths } from "../sandbox/sandbox-paths.ts";
@@ -19,7 +19,6 @@ const CPU_PERIOD_MICROS = 100_000;
 const OOM_SCORE_ADJ = 500;
 const CAPABILITIES = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"];
 const ENVIRONMENT = "/environment";
-const ENVIRONMENT_FOLDER = /^\/(?:[^\0]*\/)?environments\/[0-9a-f]{64}\/content$/;
 
 /** Where executor-image/slurm/job.sh has mounted what it made on the node. */
 const VOLUME = "/mnt/volume";
@@ -31,7 +30,11 @@ export interface BundlePlan {
   readonly rootfs: string;
   readonly paths: SandboxPaths;
   readonly runnerFolder: string;
-  /** The task is to share its node's network. */
+  /** Where nodes find the shape's environment; null for none. */
+  readonly environment: string | null;
+  /** For a build of one alone: where nodes find what it brings along. */
+  readonly build: BuildTools | null;
+  /** It is to share its node's network. */
   readonly nodeNetwork: boolean;
 }
 
@@ -84,11 +87,11 @@ export function ociBundle(plan: BundlePlan): Record<string, unknown> {
   };
 }
 
-function settings({ uid, shape }: BundlePlan): string {
+function settings({ uid, environment }: BundlePlan): string {
   return JSON.stringify({
     uid,
     gid: uid,
-    environment: (shape.environment?.folder ?? null) === null ? null : ENVIRONMENT,
+    environment: environment === null ? null : ENVIRONMENT,
     // Its spec is there when it starts: an interpreter that imports beforehand would only be in the way.
     preload: [],
     prestart: false,
@@ -126,10 +129,7 @@ function systemMounts() {
   ];
 }
 
-function ownMounts({ paths, runnerFolder, shape, nodeNetwork }: BundlePlan) {
-  const folder = shape.environment?.folder ?? null;
-  if (folder !== null && !ENVIRONMENT_FOLDER.test(folder))
-    throw new RangeError(`${folder} is no folder of an environment`);
+function ownMounts({ paths, runnerFolder, environment, build, nodeNetwork }: BundlePlan) {
   return [
     bind(runnerFolder, "/longshore/runner", true),
     bind(nodeNetwork ? "/etc/hosts" : join(runnerFolder, HOSTS_FILE), "/etc/hosts", true),
@@ -137,8 +137,17 @@ function ownMounts({ paths, runnerFolder, shape, nodeNetwork }: BundlePlan) {
     bind(paths.journal, "/longshore/journal", false),
     bind(paths.input, "/longshore/input", true),
     bind(paths.artifacts, "/longshore/artifacts", false),
-    ...(folder === null ? [] : [bind(folder, ENVIRONMENT, true)]),
+    ...(environment === null ? [] : [bind(environment, ENVIRONMENT, true)]),
+    ...(build === null ? [] : buildMounts(build)),
     ...VOLUME_FOLDERS.map(({ name, target }) => bind(join(VOLUME, name), target, false)),
+  ];
+}
+
+function buildMounts({ uv, caBundle, wheels }: BuildTools) {
+  return [
+    bind(uv, "/longshore/uv", true),
+    ...(caBundle === null ? [] : [bind(caBundle, "/longshore/ca.pem", true)]),
+    ...(wheels === null ? [] : [bind(wheels, "/longshore/wheels", true)]),
   ];
 }
 

@@ -37,7 +37,8 @@ export async function describeCluster(
     features: new Set(nodes.flatMap(({ features }) => features)),
     capabilities: {
       version,
-      environments: false,
+      environments: true,
+      ...(!options.nodeNetwork && { buildsOffline: true }),
       tiers: [
         {
           isolation: "CONTAINER",

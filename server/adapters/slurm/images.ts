@@ -8,8 +8,12 @@ import { errnoOf, exists } from "../sandbox/errno.ts";
 /** Where the sandbox has something mounted: a read-only root cannot be given new places. */
 const FOLDERS = [
   ...["proc", "dev", "sys", "etc", "tmp", "workspace", "home/task", "environment", "longshore/runner"],
+  "longshore/wheels",
 ];
-const FILES = ["longshore/journal", "longshore/input", "longshore/artifacts", "etc/hosts", "etc/resolv.conf"];
+const FILES = [
+  ...["longshore/journal", "longshore/input", "longshore/artifacts", "longshore/uv", "longshore/ca.pem"],
+  ...["etc/hosts", "etc/resolv.conf"],
+];
 
 /** Root file systems that the operator has unpacked for the nodes, by the names of the images that they stand for. */
 export class SlurmImages {

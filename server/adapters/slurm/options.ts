@@ -6,6 +6,8 @@ export interface SlurmEngineOptions {
   readonly name: string;
   /** A folder that server and nodes see under one path. */
   readonly sharedDirectory: string;
+  /** Nodes see the server's whole data folder, and with it environments where the server keeps them. */
+  readonly seesEnvironments: boolean;
   /** Tells our jobs from another server's on the same cluster. */
   readonly installationId: string;
   /** The runner's source; copied below the shared folder under the name of its content. */
@@ -23,7 +25,7 @@ export interface SlurmEngineOptions {
   readonly partition: string;
   /** Features of nodes by instance type; others stand for themselves where some node has them. */
   readonly constraints: ReadonlyMap<string, string>;
-  /** Tasks with network EGRESS or TRACKING share their node's network, without rules. */
+  /** Tasks with network EGRESS or TRACKING, and builds of environments, share their node's network, without rules. */
   readonly nodeNetwork: boolean;
   /** Tracking servers that the nodes reach, by name. */
   readonly trackingServers: readonly string[];

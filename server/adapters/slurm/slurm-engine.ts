@@ -29,6 +29,8 @@ import { EVICTED, exitOf, isOver, phaseOf } from "./job-state.ts";
 import { JobWatch } from "./job-watch.ts";
 import type { SlurmEngineOptions } from "./options.ts";
 import { openRestController } from "./rest-controller.ts";
+import { SharedEnvironments } from "./shared-environments.ts";
+import { sharedParts } from "./shared-parts.ts";
 import { ToolController } from "./tool-controller.ts";
 
 /** A killed runner still writes its end frame; a job that does not end within this is killed by Slurm. */
@@ -45,6 +47,7 @@ interface Parts {
   readonly controller: SlurmController;
   readonly files: SlurmSandboxFiles;
   readonly images: SlurmImages;
+  readonly environments: SharedEnvironments;
   readonly runnerFolder: string;
   readonly script: string;
 }
@@ -69,6 +72,7 @@ export async function openSlurmEngine(options: SlurmEngineOptions): Promise<Slur
     controller,
     files: new SlurmSandboxFiles(sharedDirectory),
     images: new SlurmImages(options.images),
+    environments: new SharedEnvironments(options.seesEnvironments ? null : sharedDirectory),
     runnerFolder: await installRunner(options.runnerDirectory, sharedDirectory),
     script: await readFile(options.jobScript, "utf8"),
   });
@@ -131,19 +135,17 @@ export class SlurmEngine implements Engine {
     const { sandboxId: id, shape } = order;
     signal.throwIfAborted();
     const { features } = this.#requireTier(shape);
-    if (order.build !== undefined) throw new Unsupported(`engine ${this.name} builds no environments`);
     const rootfs = await this.#parts.images.rootfsOf(shape.imageDigest);
+    const { environment, build } = await sharedParts(order, this.#parts);
     // Outside the try: an id that is there already is somebody else's sandbox, which must not be torn down.
     const paths = await this.files.prepare(id, false);
     try {
       const uid = this.#uids.acquire(id);
       const container = this.#containerOf(id);
       const { runnerFolder, options } = this.#parts;
-      const nodeNetwork = shape.network !== "NONE";
-      await this.files.writeBundle(
-        id,
-        ociBundle({ shape, uid, container, rootfs, paths, runnerFolder, nodeNetwork }),
-      );
+      const nodeNetwork = shape.network !== "NONE" || build?.openNetwork === true;
+      const plan = { shape, uid, container, rootfs, paths, runnerFolder, environment, build, nodeNetwork };
+      await this.files.writeBundle(id, ociBundle(plan));
       const job = {
         ...{ shape, uid, container, features, folder: paths.folder },
         comment: `${this.#commentPrefix}${id}`,
@@ -170,6 +172,10 @@ export class SlurmEngine implements Engine {
       await this.files.remove(id);
       throw error;
     }
+  }
+
+  async forgetEnvironment(id: string): Promise<void> {
+    await this.#parts.environments.forget(id);
   }
 
   async begin(sandbox: Sandbox, spec: RunnerSpec): Promise<void> {

@@ -141,6 +141,8 @@ export interface EngineCapabilities {
   readonly trackers?: ReadonlyMap<string, string>;
   /** Sandboxes can have environments, and can build them. */
   readonly environments?: boolean;
+  /** The sandboxes of its builds never have a network: packages come from a folder of wheels. */
+  readonly buildsOffline?: boolean;
 }
 
 export interface SandboxStatus {
