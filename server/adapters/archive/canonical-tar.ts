@@ -9,7 +9,7 @@ import type { UploadMirror } from "./upload-mirror.ts";
 const BUFFER_BYTES = 256 * 1024;
 const COPY_BYTES = 2 ** 20;
 /** Why a file cannot have a second name. */
-const LINKLESS = ["EXDEV", "EPERM", "ENOTSUP", "EMLINK"];
+const LINKLESS = ["EXDEV", "EPERM", "ENOTSUP", "ENOSYS", "EMLINK"];
 const MAX_NAME_BYTES = 100;
 const ZEROS = new Uint8Array(2 * BLOCK);
 
