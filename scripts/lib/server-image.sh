@@ -26,9 +26,9 @@ build_server_image() {
   if pull "$node_image"; then
     say "building    $server_image  from $node_image"
     local log=$cache/server-image.log
-    # The ignore file beside the Dockerfile is BuildKit's; without it everything in the folder would be sent and copied.
-    DOCKER_BUILDKIT=1 docker build --label "$server_inputs_label=$(server_inputs)" --build-arg "NODE_IMAGE=$node_image" --build-arg "UV_VERSION=$uv_version" ${fresh:+--no-cache --pull} \
-      --file "$root/deploy/image/Dockerfile" --tag "$server_image" "$root" >"$log" 2>&1 ||
+    # Its files alone are sent: the ignore file beside the Dockerfile is BuildKit's, which not every Docker here has.
+    server_sources | docker build --build-arg "NODE_IMAGE=$node_image" --build-arg "UV_VERSION=$uv_version" ${fresh:+--no-cache --pull} \
+      --label "$server_inputs_label=$(server_inputs)" --file deploy/image/Dockerfile --tag "$server_image" - >"$log" 2>&1 ||
       { tail -n 15 "$log" >&2; fail "docker build of deploy/image/Dockerfile failed" "The whole output is in $log."; }
   else
     one_at_a_time assemble_server_image
@@ -60,12 +60,17 @@ server_root_filesystem() {
   mv "$tar.part" "$tar"
 }
 
-# What the Dockerfile copies, and only that, as it would lie in the image.
+# What the Dockerfile copies, and only that, as a tar.
+server_sources() {
+  (cd "$root" && tar -c --exclude=node_modules --exclude=__pycache__ package.json package-lock.json .npmrc proto/gen executor-image server \
+    deploy/image clients/typescript/package.json clients/cli/package.json)
+}
+
+# The same as it would lie in the image.
 lay_out_server() {
   local into=$1 app=$1/opt/longshore
   mkdir -p "$app/clients/typescript" "$app/clients/cli" "$app/deploy" "$into/usr/local/bin"
-  (cd "$root" && tar -c --exclude=node_modules --exclude=__pycache__ package.json package-lock.json .npmrc proto/gen executor-image server \
-    deploy/image clients/typescript/package.json clients/cli/package.json) | tar -x -C "$app"
+  server_sources | tar -x -C "$app"
   (cd "$app" && npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error \
     --workspace=proto/gen --include-workspace-root)
   rm -rf "$app/package-lock.json" "$app/.npmrc" "$app/clients"
@@ -77,7 +82,8 @@ lay_out_server() {
 
 assemble_server_image() {
   local work tar status=0
-  tar=$cache/server-rootfs-$(sha256_of "$root/scripts/lib/server-image.sh" | cut -c1-16).tar
+  # By what makes it: a change beside it is no reason to fetch Debian again.
+  tar=$cache/server-rootfs-$(declare -f server_root_filesystem | sha256_of - | cut -c1-16).tar
   server_root_filesystem "$tar"
   work=$(mktemp -d)
   # Docker refuses a tar that names a folder twice, so those that Debian has already are left out of what is added.
