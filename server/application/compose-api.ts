@@ -63,7 +63,8 @@ function describeServerOf(parts: Parts, { hosts, lifecycle }: Built): DescribeSe
   const { policy, version, traceUrl } = parts;
   const { queue, scheduler } = lifecycle;
   const { builds } = parts.environments;
-  return new DescribeServer({ hosts, queue, scheduler, policy, version, traceUrl, builds });
+  const presignedUrls = parts.addresses !== undefined;
+  return new DescribeServer({ hosts, queue, scheduler, policy, version, traceUrl, builds, presignedUrls });
 }
 
 /** The calls about tasks, over their use cases. */

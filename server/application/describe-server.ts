@@ -22,6 +22,7 @@ export class DescribeServer {
   readonly #version: string;
   readonly #traceUrl: string;
   readonly #builds: Builds;
+  readonly #presignedUrls: boolean;
 
   constructor(deps: {
     hosts: EngineHosts;
@@ -31,6 +32,7 @@ export class DescribeServer {
     version: string;
     traceUrl: string;
     builds: Builds;
+    presignedUrls: boolean;
   }) {
     this.#hosts = deps.hosts;
     this.#queue = deps.queue;
@@ -39,6 +41,7 @@ export class DescribeServer {
     this.#version = deps.version;
     this.#traceUrl = deps.traceUrl;
     this.#builds = deps.builds;
+    this.#presignedUrls = deps.presignedUrls;
   }
 
   capabilities(): Capabilities {
@@ -68,7 +71,7 @@ export class DescribeServer {
       imageAliases: [...policy.imageAliases.keys()],
       instanceTypes: policy.instanceTypes,
       environments: environmentSupport(this.#buildsSomewhere()),
-      presignedUrls: false,
+      presignedUrls: this.#presignedUrls,
       traceUrl: this.#traceUrl,
     };
   }

@@ -236,6 +236,13 @@ def main(client: longshore.Client) -> None:
             assert_type(event.data, bytes)
     for record in client.list(states=["failed"]):
         assert_type(record.result.stderr_bytes, int)
+    made = client.access.create_token(["blobs"], lifetime="1h")
+    assert_type(made, longshore.CreatedToken)
+    for picture in client.watch_tasks(labels={"team": "blue"}):
+        assert_type(picture, longshore.TasksUnderWay)
+    for delivery in client.webhooks.deliveries(states=["failed"]):
+        assert_type(delivery, longshore.DeliveryRecord)
+    client.submit(code="1", require_enforced=["gravity"])  # type: ignore[list-item]
     client.submit(code="1", memory="1GB")  # type: ignore[call-arg]
     client.list(states=["gone"])  # type: ignore[list-item]
 

@@ -62,6 +62,7 @@ describe("a server that keeps its blobs in S3", { skip }, () => {
   });
 
   test("bytes go straight to the store and back, and count once the server has checked them", async () => {
+    assert.equal((await client.capabilities()).presignedUrls, true);
     const own = randomBytes(3_000_000);
     const seen: number[] = [];
     const blob = await client.blobs.upload(own, {
