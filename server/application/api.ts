@@ -1,3 +1,4 @@
+import type { ProjectAnnouncement } from "#server/domain/announced-project.ts";
 import type { BlobFormat } from "#server/domain/blob.ts";
 import type { Capabilities, Capacity } from "#server/domain/capabilities.ts";
 import type { Charge, Money } from "#server/domain/charge.ts";
@@ -187,6 +188,8 @@ export interface Application {
     chunks: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<Task>;
+  /** Rejects with what is wrong; the archive and inputs may come later. `project` tells of the archive, where its client knows. */
+  validateTask(caller: Caller, request: TaskRequest, project: ProjectAnnouncement | null): Promise<void>;
   getTask(caller: Caller, id: string): Promise<Task>;
   listTasks(
     caller: Caller,

@@ -37,12 +37,13 @@ export class CheckInputs {
     project: ProjectFacts | null,
     limits: TaskLimits,
     violations: FieldViolation[],
+    missing: "refused" | "may come" = "refused",
   ): Promise<InputFile[]> {
     const files: InputFile[] = [];
     for (const [index, input] of spec.inputs.entries()) {
       const field = `inputs[${index}]`;
       const path = inputPath(input.path);
-      const found = await this.#find(tenant, input, field, violations);
+      const found = await this.#find(tenant, input, field, missing, violations);
       if (path === undefined) continue;
       if (project !== null) await refuseConflict(path, project, field, violations);
       if (found !== undefined) files.push({ path, ...found });
@@ -62,11 +63,12 @@ export class CheckInputs {
     tenant: string,
     input: TaskInput,
     field: string,
+    missing: "refused" | "may come",
     violations: FieldViolation[],
   ): Promise<Found | undefined> {
     const outcome =
       input.kind === "blob"
-        ? await this.#blob(tenant, input.sha256)
+        ? await this.#blob(tenant, input.sha256, missing)
         : await this.#artifact(tenant, input.taskId, input.artifactPath);
     if (typeof outcome !== "string") return outcome;
     const part = input.kind === "blob" ? "blob_sha256" : "artifact";
@@ -75,11 +77,12 @@ export class CheckInputs {
   }
 
   /** What is wrong as a sentence; "" where it is told already. */
-  async #blob(tenant: string, sha256: string): Promise<Found | string> {
+  async #blob(tenant: string, sha256: string, missing: "refused" | "may come"): Promise<Found | string> {
     if (!isSha256(sha256)) return "";
     const { blobs, clock } = this.#deps;
     const record = await blobs.find(tenant, sha256);
-    if (record === undefined) return "is not stored; send it with UploadBlob first";
+    if (record === undefined)
+      return missing === "may come" ? "" : "is not stored; send it with UploadBlob first";
     if (record.state === "REFUSED") return `was refused: ${record.refusal}`;
     if (!(await blobs.touch(tenant, sha256, clock())))
       return "has just expired; send it again with UploadBlob";

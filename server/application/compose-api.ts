@@ -18,6 +18,7 @@ import { ReadUsage } from "./read-usage.ts";
 import { RerunTask } from "./rerun-task.ts";
 import { ResolveEnvironment } from "./resolve-environment.ts";
 import { SubmitTask } from "./submit-task.ts";
+import { ValidateTask } from "./validate-task.ts";
 import { WatchTask } from "./watch-task.ts";
 import { WatchTasks } from "./watch-tasks.ts";
 
@@ -74,6 +75,7 @@ function tasksOf(parts: Parts, built: Built, createTask: CreateTask) {
   const uploadBlob = built.blobs.upload;
   const buildOf = (taskId: string) => environments.outputOf(taskId);
   const submitTask = new SubmitTask({ createTask, uploadBlob, dependencies, policy, clock });
+  const validateTask = new ValidateTask({ createTask, storedBytes: built.blobs.storedBytes, policy });
   const readTasks = new ReadTasks({ book, store, present });
   const watchTask = new WatchTask({ book, journals, present, buildOf, clock });
   const watchTasks = new WatchTasks({ book, usage, present });
@@ -85,6 +87,7 @@ function tasksOf(parts: Parts, built: Built, createTask: CreateTask) {
       createTask.create(caller, request, { rerunOf: "", startTime: clock(), upload: null }),
     submitTask: (caller, request, upload, chunks, signal) =>
       submitTask.submit(caller, request, upload, chunks, signal),
+    validateTask: (caller, request, project) => validateTask.validate(caller, request, project),
     getTask: (caller, id) => readTasks.get(caller, id),
     listTasks: (caller, request) => readTasks.list(caller, request),
     watchTask: (caller, request, signal) => watchTask.watch(caller.tenant, request, signal),

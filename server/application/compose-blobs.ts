@@ -38,6 +38,7 @@ export function composeBlobs({
   return {
     presigned,
     removals,
+    storedBytes,
     upload: new UploadBlob({ blobs, index, archives, metrics, maxUploadBytes, storedBytes, clock }),
     collect: new CollectBlobs({ index, blobs, archives, removals, unusedMillis, clock }),
     get: new GetBlob({ blobs, index, archives, presigned, unusedMillis }),

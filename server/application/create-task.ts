@@ -1,3 +1,4 @@
+import type { AnnouncedProject } from "../domain/announced-project.ts";
 import type { FieldViolation } from "../domain/errors.ts";
 import { InvalidRequest, QuotaExceeded, RequestIdReused, Unavailable } from "../domain/errors.ts";
 import type { TaskLimits } from "../domain/limits.ts";
@@ -133,6 +134,40 @@ export class CreateTask {
     this.#deps.quota.refuseWhatNeverFits(caller.tenant, limits);
   }
 
+  /**
+   * Names what `create` would find wrong, before an archive and inputs are sent; nothing is claimed or stored. `announced` tells of
+   * the archive; without it only what needs none is looked at, unless it has come already.
+   */
+  async validate(caller: Caller, request: TaskRequest, announced: AnnouncedProject | null): Promise<void> {
+    // Taken before: whatever is full by now, its answer is there.
+    if ((await this.findRepeated(caller, request)) !== undefined) return;
+    const { tenant } = caller;
+    const { policy, dependencies, checkInputs, environments, quota, webhooks } = this.#deps;
+    this.#refuseWhilePaused();
+    quota.refuseUsedUp(tenant);
+    const violations = [...request.violations];
+    const spec = withSecrets(request);
+    const limits = checkSpec(spec, policy, violations);
+    const stored = announced === null ? await this.#storedProject(tenant, spec) : null;
+    const project = announced ?? stored;
+    if (project !== null || !isSha256(spec.archiveSha256)) await resolveProgram(spec, project, violations);
+    await webhooks.check(tenant, spec, violations);
+    violations.push(...(await dependencies.check(tenant, spec)));
+    await checkInputs.check(tenant, spec, project, limits, violations, "may come");
+    this.#checkEngine(spec, violations);
+    const environment = await environments.resolve(spec, announced ?? (stored && "stored"), violations);
+    if (violations.length > 0) throw new InvalidRequest(violations);
+    quota.refuseWhatNeverFits(tenant, limits);
+    await this.#place(spec, limits, environment);
+  }
+
+  /** Null where it is not there, or is none. */
+  async #storedProject(tenant: string, spec: TaskSpec): Promise<ProjectFacts | null> {
+    if (!isSha256(spec.archiveSha256)) return null;
+    const blob = await this.#deps.blobs.find(tenant, spec.archiveSha256);
+    return blob?.state === "STORED" ? await this.#project(tenant, spec, []) : null;
+  }
+
   /** What a request would hold and where, by its fields alone: its archive need not be there, and nothing is claimed or stored. */
   async measure(caller: Caller, request: TaskRequest): Promise<Measured> {
     const violations = [...request.violations];
@@ -152,7 +187,7 @@ export class CreateTask {
     if (spec.expectedDurationMillis !== null) return spec.expectedDurationMillis;
     // What is wrong with the project is for the creation to say.
     const unsaid: FieldViolation[] = [];
-    const program = await resolveProgram(spec, await this.#project(caller, spec, unsaid), unsaid);
+    const program = await resolveProgram(spec, await this.#project(caller.tenant, spec, unsaid), unsaid);
     return await this.#deps.history.expect(caller.tenant, digestOfProgram(spec, program));
   }
 
@@ -186,25 +221,30 @@ export class CreateTask {
     const violations = [...wrong];
     const { policy, dependencies } = this.#deps;
     const limits = checkSpec(spec, policy, violations);
-    const project = await this.#project(caller, spec, violations);
+    const project = await this.#project(caller.tenant, spec, violations);
     const program = await resolveProgram(spec, project, violations);
     await this.#deps.webhooks.check(caller.tenant, spec, violations);
     await dependencies.claim(id, caller.tenant, spec, violations);
     const inputs = await this.#deps.checkInputs.check(caller.tenant, spec, project, limits, violations);
     this.#checkEngine(spec, violations);
-    const environment = await this.#deps.environments.resolve(spec, project !== null, violations);
+    const environment = await this.#deps.environments.resolve(spec, project && "stored", violations);
     if (violations.length > 0) throw new InvalidRequest(violations);
     this.#deps.quota.refuseWhatNeverFits(caller.tenant, limits);
-    const host = await placeTask(this.#deps.hosts, spec, limits, async (one) => {
-      requireFit(one, spec, limits, policy);
-      requireTracker(one, spec, policy);
-      await this.#requireImage(one, this.#imageOf(spec));
-      this.#deps.environments.requireBuilds(environment, one);
-    });
+    const host = await this.#place(spec, limits, environment);
     const programDigest = digestOfProgram(spec, program);
     const expectedMillis =
       spec.expectedDurationMillis ?? (await this.#deps.history.expect(caller.tenant, programDigest));
     return { limits, program, inputs, environment, host, programDigest, expectedMillis };
+  }
+
+  #place(spec: TaskSpec, limits: TaskLimits, environment: TaskEnvironment | null): Promise<EngineHost> {
+    const { hosts, policy, environments } = this.#deps;
+    return placeTask(hosts, spec, limits, async (host) => {
+      requireFit(host, spec, limits, policy);
+      requireTracker(host, spec, policy);
+      await this.#requireImage(host, this.#imageOf(spec));
+      environments.requireBuilds(environment, host);
+    });
   }
 
   #checkEngine(spec: TaskSpec, violations: FieldViolation[]): void {
@@ -245,11 +285,11 @@ export class CreateTask {
   }
 
   /** Null for a snippet, a command, or an archive that is wrong anyway. */
-  async #project(caller: Caller, spec: TaskSpec, violations: FieldViolation[]): Promise<ProjectFacts | null> {
+  async #project(tenant: string, spec: TaskSpec, violations: FieldViolation[]): Promise<ProjectFacts | null> {
     const { archiveSha256: digest } = spec;
     if (!isSha256(digest)) return null;
     const { blobs, archives } = this.#deps;
-    const blob = await blobs.find(caller.tenant, digest);
+    const blob = await blobs.find(tenant, digest);
     const refuse = (description: string) => violations.push({ field: "archive_sha256", description });
     if (blob === undefined) {
       refuse("is not stored; send it with UploadBlob first");
@@ -257,7 +297,7 @@ export class CreateTask {
       refuse(`was refused: ${blob.refusal}`);
     } else if (blob.manifest === null) {
       refuse("is a blob of plain bytes; send the project as tar, tar.gz or zip");
-    } else if (!(await blobs.touch(caller.tenant, digest, this.#deps.clock()))) {
+    } else if (!(await blobs.touch(tenant, digest, this.#deps.clock()))) {
       refuse("has just expired; send it again with UploadBlob");
     } else {
       return {

@@ -1,3 +1,4 @@
+import type { AnnouncedProject } from "../domain/announced-project.ts";
 import type { BuildKit } from "../domain/build-kit.ts";
 import { type FieldViolation, Unsupported } from "../domain/errors.ts";
 import type { ArchiveReader } from "../domain/ports/archive-reader.ts";
@@ -38,15 +39,15 @@ export class ResolveEnvironment {
     this.#parse({ source: FIELD, text: environment?.requirements ?? "" }, violations);
   }
 
-  /** `hasProject`: the spec's archive is there and is one. */
+  /** `project`: the spec's archive is stored and is one, or what its client says of it; null where there is none, or nothing is known. */
   async resolve(
     spec: TaskSpec,
-    hasProject: boolean,
+    project: "stored" | AnnouncedProject | null,
     violations: FieldViolation[],
   ): Promise<TaskEnvironment | null> {
     const preload = spec.environment?.preload ?? [];
     checkPreload(preload, violations);
-    const lines = await this.#lines(spec, hasProject, violations);
+    const lines = await this.#lines(spec, project, violations);
     const { source, text } = lines ?? { source: "", text: "" };
     const requirements = this.#parse({ source, text }, violations);
     if (requirements.length === 0 && preload.length === 0) return null;
@@ -80,20 +81,19 @@ export class ResolveEnvironment {
 
   async #lines(
     spec: TaskSpec,
-    hasProject: boolean,
+    project: "stored" | AnnouncedProject | null,
     violations: FieldViolation[],
   ): Promise<{ source: string; text: string } | undefined> {
-    const { environment, archiveSha256 } = spec;
+    const { environment } = spec;
     if (environment !== null && environment.requirements !== "")
       return { source: FIELD, text: environment.requirements };
     // An empty environment is how to ask for none; one with modules to preload alone says nothing of packages.
-    if (!hasProject || (environment !== null && environment.preload.length === 0)) return undefined;
+    if (project === null || (environment !== null && environment.preload.length === 0)) return undefined;
     const folder = normalisePath(spec.workingDirectory) ?? "";
     for (const source of new Set([folder === "" ? FILE : `${folder}/${FILE}`, FILE])) {
-      if (!(await this.#archives.has(archiveSha256, source, "file"))) continue;
-      // The form that is unpacked is the one that is read.
-      await this.#rechecks.canonicalTar(archiveSha256, "RAW");
-      const bytes = await this.#archives.readFile(archiveSha256, source, MOST_BYTES);
+      const bytes = await (project === "stored"
+        ? this.#readStored(spec.archiveSha256, source)
+        : project.readFile(source));
       if (bytes === undefined) continue;
       try {
         return { source, text: new TextDecoder("utf-8", { fatal: true }).decode(bytes) };
@@ -104,6 +104,13 @@ export class ResolveEnvironment {
       }
     }
     return undefined;
+  }
+
+  async #readStored(sha256: string, path: string): Promise<Uint8Array | undefined> {
+    if (!(await this.#archives.has(sha256, path, "file"))) return undefined;
+    // The form that is unpacked is the one that is read.
+    await this.#rechecks.canonicalTar(sha256, "RAW");
+    return await this.#archives.readFile(sha256, path, MOST_BYTES);
   }
 }
 

@@ -17,6 +17,7 @@ export const TASK_NEEDS: Needs<typeof TaskServiceService> = {
   // Whoever may make a task may see what becomes of it in the same call.
   runTask: "tasks:write",
   submitTask: "tasks:write",
+  validateTask: "tasks:write",
   getTask: "tasks:read",
   listTasks: "tasks:read",
   watchTask: "tasks:read",

@@ -7,6 +7,7 @@ import { TaskMessages } from "./task-messages.ts";
 import { uploadFromProto } from "./translate/blob-to-proto.ts";
 import { eventsAsData, eventsAsText } from "./translate/events-to-proto.ts";
 import { FieldCheck } from "./translate/field-check.ts";
+import { projectFromProto } from "./translate/project-from-proto.ts";
 import { resourcesFromProto, specFromProto } from "./translate/spec-from-proto.ts";
 import { artifactToProto, taskToProto, type View } from "./translate/task-to-proto.ts";
 import { int64 } from "./translate/to-wire.ts";
@@ -41,6 +42,15 @@ export function taskService(application: Application): ServiceHandlers<typeof Ta
       const upload = uploadFromProto(header.archive, "header.archive", "optional", check);
       const task = await application.submitTask(caller, request, upload, chunks, signal);
       return { task: taskToProto(task, "basic") };
+    },
+
+    async validateTask({ task, project }, { caller }) {
+      const check = new FieldCheck();
+      if (task === undefined) check.add("task", "is required");
+      const announced = project === undefined ? null : projectFromProto(project, check);
+      if (task === undefined) throw check.failure();
+      await application.validateTask(caller, specFromProto(task, check), announced);
+      return {};
     },
 
     async getTask(request, { caller }) {

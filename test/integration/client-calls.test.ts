@@ -43,6 +43,7 @@ const TASK_CONFIG = {
 };
 const FILES = {
   "project/main.py": "print(1)",
+  "project/lib/requirements.txt": "six",
   "main.py": "print(2)",
   "train.csv": "x\n1\n",
   "task.json": JSON.stringify(TASK_CONFIG),

@@ -4,7 +4,7 @@ import { status } from "@grpc/grpc-js";
 import type { GetCallerResponse } from "@longshore/proto/longshore/v1/access_service.ts";
 import type { UploadBlobRequest } from "@longshore/proto/longshore/v1/blob_service.ts";
 import { CreateTaskRequest } from "@longshore/proto/longshore/v1/task.ts";
-import { SubmitTaskRequest } from "@longshore/proto/longshore/v1/task_service.ts";
+import { ProjectDescription, SubmitTaskRequest } from "@longshore/proto/longshore/v1/task_service.ts";
 import type { GetUsageRequest } from "@longshore/proto/longshore/v1/usage_service.ts";
 import {
   BadArchive,
@@ -17,6 +17,7 @@ import {
   NotEnforced,
   NotFound,
   QuotaExceeded,
+  RecordDamaged,
   RequestIdReused,
   SystemFault,
   Unavailable,
@@ -57,6 +58,7 @@ const ERRORS: Partial<Record<ErrorReason, () => LongshoreError>> = {
   INTERNAL: () => new SystemFault("a fault"),
   BAD_CURSOR: () => new BadCursor("not one of this task"),
   UNSUPPORTED: () => new Unsupported("no"),
+  RECORD_DAMAGED: () => new RecordDamaged("t", "spec: is not JSON"),
   IMAGE_REFUSED: () => new ImageRefused("i", "python", "no Python"),
 };
 
@@ -73,6 +75,10 @@ const CALLS: Readonly<Record<string, [Failing, (to: TransportServer) => Promise<
   CreateTask: ["createTask", ({ tasks }) => answerOf((done) => tasks.createTask(snippet, done))],
   RunTask: ["createTask", ({ tasks }) => messagesOf(tasks.runTask(snippet))],
   SubmitTask: ["submitTask", ({ tasks }) => uploadOf((done) => tasks.submitTask(done), [submit()])],
+  ValidateTask: [
+    "validateTask",
+    ({ tasks }) => answerOf((done) => tasks.validateTask({ task: snippet, project: undefined }, done)),
+  ],
   GetTask: ["getTask", ({ tasks }) => answerOf((done) => tasks.getTask({ id: "t", view: 0 }, done))],
   ListTasks: ["listTasks", ({ tasks }) => answerOf((done) => tasks.listTasks(listing({}), done))],
   WatchTask: ["watchTask", ({ tasks }) => messagesOf(tasks.watchTask(watching({ id: "t" })))],
@@ -213,6 +219,15 @@ const WRONG: readonly [string, readonly string[], (to: TransportServer) => Promi
     ({ tasks }) => uploadOf((done) => tasks.submitTask(done), [submit({ maxAttempts: -1 })]),
   ],
   ["SubmitTask", ["header"], ({ tasks }) => uploadOf((done) => tasks.submitTask(done), [submit(), submit()])],
+  [
+    "ValidateTask",
+    ["task", "project.archive_bytes"],
+    ({ tasks }) =>
+      answerOf((done) => {
+        const project = ProjectDescription.fromPartial({ archiveBytes: -1n });
+        return tasks.validateTask({ task: undefined, project }, done);
+      }),
+  ],
   [
     "GetTask",
     ["id", "view"],
@@ -433,7 +448,7 @@ describe("status codes", async () => {
   });
 
   test("every RPC lists its codes in a form that can be read", () => {
-    assert.equal(documented.size, 36);
+    assert.equal(documented.size, 37);
     for (const codes of documented.values()) assert.ok(codes.has("INTERNAL"));
     assert.throws(() => parseCodes("Errors: those of CreateTask."), /not a list of codes/);
     assert.throws(() => parseCodes("Errors: NOT_THERE."), /not a status code/);

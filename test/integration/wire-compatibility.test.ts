@@ -126,6 +126,7 @@ const SNIPPET = { code: "print('hi')", resources: { cpu: "2", ram: "512MB" }, la
 const REQUESTS: Readonly<Record<string, readonly object[]>> = {
   CreateTask: [SNIPPET],
   RunTask: [SNIPPET],
+  ValidateTask: [{ task: SNIPPET }],
   SubmitTask: [
     { header: { task: { entrypoint: "main.py" }, archive: { format: "BLOB_FORMAT_ZIP" } } },
     { chunk: Buffer.from("abc") },

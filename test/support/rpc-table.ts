@@ -75,6 +75,10 @@ export const RPC_TABLE: Readonly<Record<string, RpcEntry>> = {
       ];
     },
   },
+  "TaskService/ValidateTask": {
+    need: "tasks:write",
+    trials: (theirs) => newTask(theirs).map((task) => [{ task }]),
+  },
   "TaskService/GetTask": byId("tasks:read"),
   "TaskService/ListTasks": {
     need: "tasks:read",

@@ -32,6 +32,7 @@ import {
   TaskEvent,
   type TaskServiceServer,
   TaskServiceService,
+  type ValidateTaskRequest,
   type WatchTaskRequest,
   type WatchTaskResponse,
 } from "@longshore/proto/longshore/v1/task_service";
@@ -158,6 +159,7 @@ export class ScriptedServer implements AsyncDisposable {
   readonly tasks = new Map<string, ScriptedTask>();
   readonly blobs = new Map<string, StoredBlob>();
   readonly created: CreateTaskRequest[] = [];
+  readonly validated: ValidateTaskRequest[] = [];
   readonly uploads: { offset: number; received: number }[] = [];
   readonly watches: WatchTaskRequest[] = [];
   readonly cancelled: string[] = [];
@@ -266,6 +268,10 @@ export class ScriptedServer implements AsyncDisposable {
         const answer = { task: task.record };
         if (this.tasks.size > before) this.onCreate(task);
         return answer;
+      }),
+      validateTask: this.#unary("ValidateTask", (request) => {
+        this.validated.push(request);
+        return {};
       }),
       getTask: this.#unary("GetTask", ({ id }) => ({ task: this.task(id).record })),
       listTasks: this.#unary("ListTasks", (request) => {

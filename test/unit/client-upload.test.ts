@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
-import { status } from "@grpc/grpc-js";
+import { Metadata, status } from "@grpc/grpc-js";
 import {
   BadArchive,
   findViolations,
@@ -149,6 +149,56 @@ describe("creating a task", () => {
     await using folder = await TemporaryFolder.create({ "main.py": "1" });
     await using client = new Longshore(server.address);
     await assert.rejects(client.submit(folder.path), InvalidRequest);
+  });
+
+  test("that is wrong is refused before anything is sent for it, and what is there already costs no question", async () => {
+    await using server = await ScriptedServer.start();
+    server.refuse = (method) => {
+      if (method !== "ValidateTask") return undefined;
+      const details = [badRequest([{ field: "resources.cpu", description: "is too much" }])];
+      return richError(status.INVALID_ARGUMENT, "INVALID_REQUEST", "1 problem", details);
+    };
+    await using folder = await TemporaryFolder.create({
+      "project/main.py": "1",
+      "project/sub/requirements.txt": "six",
+      "data.csv": "a",
+    });
+    await using client = new Longshore(server.address);
+    const inputs = [{ path: "d.csv", file: folder.at("data.csv") }];
+    await assert.rejects(client.submit(folder.at("project"), { inputs }), InvalidRequest);
+    assert.equal(server.uploads.length + server.created.length, 0);
+
+    server.refuse = () => undefined;
+    await client.submit(folder.at("project"), { inputs, requestId: "r" });
+    const [asked, ...more] = server.validated;
+    assert.equal(more.length, 0);
+    assert.deepEqual(asked?.task, server.created[0]);
+    assert.deepEqual(asked?.project?.files, ["main.py", "sub/requirements.txt"]);
+    assert.deepEqual(asked?.project?.folders, ["sub"]);
+    assert.equal(asked?.project?.contentBytes, 4n);
+    assert.deepEqual(
+      asked?.project?.requirements.map(({ path, content }) => [path, Buffer.from(content).toString()]),
+      [["sub/requirements.txt", "six"]],
+    );
+    await client.submit(folder.at("project"), { inputs });
+    await client.submit({ code: "1" });
+    assert.equal(server.validated.length, 1);
+  });
+
+  test("is created all the same by a server that knows of no check beforehand", async () => {
+    await using server = await ScriptedServer.start();
+    server.refuse = (method) =>
+      method === "ValidateTask"
+        ? Object.assign(new Error("unknown"), {
+            code: status.UNIMPLEMENTED,
+            details: "unknown method",
+            metadata: new Metadata(),
+          })
+        : undefined;
+    await using folder = await TemporaryFolder.create({ "main.py": "1" });
+    await using client = new Longshore(server.address);
+    await client.submit(folder.path);
+    assert.equal(server.created.length, 1);
   });
 
   test("translates every option, and names all that it cannot translate before anything is sent", async () => {

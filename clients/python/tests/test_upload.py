@@ -42,6 +42,19 @@ def test_goes_on_where_the_connection_was_cut(proxied: longshore.Client, proxy: 
     assert list(task.logs()) == [hashlib.sha256(content).hexdigest() + "\n"]
 
 
+def test_what_is_wrong_is_named_before_anything_is_sent(
+    proxied: longshore.Client, proxy: CuttingProxy, project: Path
+) -> None:
+    (project / "data.bin").write_bytes(noise(random.random()))
+    (project / "train.py").write_text("print('one')")
+    (project / "requirements.txt").write_text("six\n-e .\n")
+    with pytest.raises(longshore.InvalidRequest) as raised:
+        proxied.submit(project, entrypoint="nope.py", cpu=-1, placement={"engine": "nowhere"})
+    fields = sorted(violation.field for violation in raised.value.violations)
+    assert fields == ["entrypoint", "environment.requirements", "placement.engine", "resources.cpu"]
+    assert proxy.bytes_sent < SIZE / 10
+
+
 def test_what_the_server_has_is_not_sent_again(proxied: longshore.Client, proxy: CuttingProxy, project: Path) -> None:
     (project / "data.bin").write_bytes(noise(random.random()))
     (project / "main.py").write_text("print('one')")

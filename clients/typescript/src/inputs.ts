@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import type { CreateTaskRequest } from "@longshore/proto/longshore/v1/task";
 import type { Channel } from "./channel.ts";
 import { BadSource } from "./errors.ts";
-import { type UploadOptions, uploadBlob } from "./upload.ts";
+import { type BeforeSending, type UploadOptions, uploadBlob } from "./upload.ts";
 import { fileSource, type UploadSource, whyUnreadable } from "./upload-source.ts";
 
 /** A file here by its path, a blob by its digest, or an artifact of another task (`task.artifact("model.bin")`). */
@@ -45,39 +45,49 @@ export function inputOf(input: InputOption): CreateTaskRequest["inputs"][number]
   return { path, source: { $case: "blobSha256", value: "file" in input ? "" : input.blobSha256 } };
 }
 
-/** Makes the server have the files among the inputs, and names them in the request by their digests. */
+/** A file among the inputs, read once for its digest. */
+export interface OpenInput {
+  readonly file: string;
+  readonly source: UploadSource;
+}
+
+/** Makes the server have the files among the inputs. */
 export async function sendInputs(
   channel: Channel,
-  request: CreateTaskRequest,
-  inputs: readonly InputOption[],
-  options: UploadOptions,
+  inputs: readonly OpenInput[],
+  options: UploadOptions & BeforeSending,
 ): Promise<void> {
-  for (const [index, { file, source }] of await openFiles(inputs, options)) {
+  for (const { file, source } of inputs) {
     const onProgress = options.onProgress;
-    const { sha256 } = await uploadBlob(channel, source, {
+    await uploadBlob(channel, source, {
       ...options,
       ...(onProgress !== undefined && {
         onProgress: (progress) =>
           onProgress(progress.phase === "uploading" ? { ...progress, name: basename(file) } : progress),
       }),
     });
-    const input = request.inputs[index];
-    if (input !== undefined) input.source = { $case: "blobSha256", value: sha256 };
   }
 }
 
-/** Every file is looked at before the first is sent: all that cannot be read are named at once. */
-async function openFiles(
+/**
+ * Looks at the files among the inputs and names them in the request by their digests. None is sent before the last is read: all that
+ * cannot be are named at once.
+ */
+export async function openInputs(
+  request: CreateTaskRequest,
   inputs: readonly InputOption[],
   { signal }: UploadOptions,
-): Promise<Map<number, { file: string; source: UploadSource }>> {
-  const found = new Map<number, { file: string; source: UploadSource }>();
+): Promise<OpenInput[]> {
+  const found: OpenInput[] = [];
   const problems: { path: string; problem: string }[] = [];
   for (const [index, input] of inputs.entries()) {
     if (!("file" in input)) continue;
     const { file } = input;
     try {
-      found.set(index, { file, source: await fileSource(file, "raw", signal) });
+      const source = await fileSource(file, "raw", signal);
+      found.push({ file, source });
+      const named = request.inputs[index];
+      if (named !== undefined) named.source = { $case: "blobSha256", value: source.sha256 };
     } catch (error) {
       signal?.throwIfAborted();
       problems.push({

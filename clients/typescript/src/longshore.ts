@@ -15,7 +15,7 @@ import { Blobs } from "./blobs.ts";
 import { type CallOptions, Channel } from "./channel.ts";
 import { channelOptions, type LongshoreOptions } from "./connection.ts";
 import { LongshoreError } from "./errors.ts";
-import { listInputs, sendInputs } from "./inputs.ts";
+import { listInputs, openInputs, sendInputs } from "./inputs.ts";
 import type { StateName } from "./names.ts";
 import type { TaskOutcome } from "./outcome.ts";
 import { followPictures, type PictureOptions } from "./pictures.ts";
@@ -40,6 +40,7 @@ import {
   type UsageRange,
   type UsageReport,
 } from "./usage.ts";
+import { validateOnce } from "./validate.ts";
 import { Webhooks } from "./webhooks.ts";
 
 export type SubmitOptions = TaskOptions & UploadOptions;
@@ -109,10 +110,14 @@ export class Longshore implements AsyncDisposable {
     if (program.kind === "stored") request.archiveSha256 = program.sha256;
     if (program.kind === "archive") {
       if (request.entrypoint === "") request.entrypoint = program.entrypoint;
-      const blob = await uploadBlob(this.#channel, program.archive, options);
-      request.archiveSha256 = blob.sha256;
+      request.archiveSha256 = program.archive.sha256;
     }
-    await sendInputs(this.#channel, request, listInputs(options.inputs), options);
+    const inputs = await openInputs(request, listInputs(options.inputs), options);
+    const project = program.kind === "archive" ? program.project : undefined;
+    const beforeSending = validateOnce(this.#channel, request, project, options);
+    const sending = { ...options, beforeSending };
+    if (program.kind === "archive") await uploadBlob(this.#channel, program.archive, sending);
+    await sendInputs(this.#channel, inputs, sending);
     // Awaited here: a refusal that comes while the program is released would count as unhandled and end the process.
     return await this.#create(request, options);
   }
@@ -152,7 +157,8 @@ export class Longshore implements AsyncDisposable {
    */
   async submitStream(archive: AsyncIterable<Uint8Array>, options: SubmitStreamOptions = {}): Promise<Task> {
     const task = requestOf(options);
-    await sendInputs(this.#channel, task, listInputs(options.inputs), options);
+    const inputs = await openInputs(task, listInputs(options.inputs), options);
+    await sendInputs(this.#channel, inputs, options);
     const format = options.format === undefined ? 0 : formatNumber(options.format);
     const messages = async function* (): AsyncGenerator<SubmitTaskRequest, void, undefined> {
       const header = { task, archive: { sha256: "", sizeBytes: 0n, offsetBytes: 0n, format } };

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
+import { type FileHandle, mkdtemp, open, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import type { ProjectDescription, ProjectFile } from "@longshore/proto/longshore/v1/task_service";
 import { BadSource } from "./errors.ts";
 import { TAR_END, tarHeader, tarPadding } from "./tar-header.ts";
 import type { Progress } from "./upload.ts";
@@ -12,7 +13,13 @@ export interface PackedFolder extends UploadSource, AsyncDisposable {
   readonly files: number;
   /** Bytes in the files themselves. */
   readonly contentBytes: number;
+  /** What the server is told of it before it is sent. */
+  readonly project: ProjectDescription;
 }
+
+const REQUIREMENTS = "requirements.txt";
+/** The server takes far fewer lines. */
+const MOST_REQUIREMENTS_BYTES = 2 ** 19;
 
 export interface PackOptions {
   readonly signal?: AbortSignal;
@@ -47,6 +54,7 @@ async function packEntries(
     options.onProgress?.({ phase: "packing", files, bytes: written.contentBytes, done: true });
     return {
       ...written,
+      project: await describe(entries, written),
       files,
       format: "tar",
       read: (offset) => readFileFrom(path, offset),
@@ -56,6 +64,27 @@ async function packEntries(
     await release();
     throw error;
   }
+}
+
+async function describe(
+  entries: readonly WalkedEntry[],
+  { sizeBytes, contentBytes }: WrittenTar,
+): Promise<ProjectDescription> {
+  const paths = (folders: boolean) =>
+    entries.filter(({ isFolder }) => isFolder === folders).map(({ path }) => path);
+  const requirements: ProjectFile[] = [];
+  for (const { path, file, isFolder } of entries) {
+    if (isFolder || basename(path) !== REQUIREMENTS || (await stat(file)).size > MOST_REQUIREMENTS_BYTES)
+      continue;
+    requirements.push({ path, content: await readFile(file) });
+  }
+  return {
+    files: paths(false),
+    folders: paths(true),
+    contentBytes: BigInt(contentBytes),
+    archiveBytes: BigInt(sizeBytes),
+    requirements,
+  };
 }
 
 interface WrittenTar {

@@ -1,5 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
+import type { ProjectDescription } from "@longshore/proto/longshore/v1/task_service";
 import { BadSource } from "./errors.ts";
 import { packFile, packFolder } from "./pack.ts";
 import type { UploadOptions } from "./upload.ts";
@@ -21,7 +22,13 @@ export type Program = AsyncDisposable & { readonly name: string } & (
     | { readonly kind: "none" }
     | { readonly kind: "code"; readonly code: string }
     | { readonly kind: "stored"; readonly sha256: string }
-    | { readonly kind: "archive"; readonly archive: UploadSource; readonly entrypoint: string }
+    | {
+        readonly kind: "archive";
+        readonly archive: UploadSource;
+        readonly entrypoint: string;
+        /** Absent where it was not packed here. */
+        readonly project?: ProjectDescription;
+      }
   );
 
 /** A larger Python file goes as a project, since a snippet is part of the task's record. */
@@ -66,6 +73,7 @@ async function openPath(path: string, options: UploadOptions): Promise<Program> 
     return {
       kind: "archive",
       archive: packed,
+      project: packed.project,
       name,
       entrypoint: "",
       [Symbol.asyncDispose]: () => packed[Symbol.asyncDispose](),
@@ -100,6 +108,7 @@ async function openScript(
   return {
     kind: "archive",
     archive: packed,
+    project: packed.project,
     name,
     entrypoint: name,
     [Symbol.asyncDispose]: () => packed[Symbol.asyncDispose](),

@@ -38,6 +38,12 @@ export interface UploadOptions extends CallOptions {
   readonly onProgress?: (progress: Progress) => void;
 }
 
+/** Something is about to be sent for a task. */
+export interface BeforeSending {
+  /** Rejects where it need not be. */
+  readonly beforeSending?: () => Promise<void>;
+}
+
 /** What the server has of a digest. */
 export async function getBlob(channel: Channel, sha256: string, options: CallOptions): Promise<Blob> {
   const { blob } = await channel.unary(BlobServiceService.getBlob, { sha256 }, { ...options, retry: true });
@@ -50,7 +56,7 @@ export async function getBlob(channel: Channel, sha256: string, options: CallOpt
 export async function uploadBlob(
   channel: Channel,
   source: UploadSource,
-  options: UploadOptions,
+  options: UploadOptions & BeforeSending,
 ): Promise<Blob> {
   const backoff = new Backoff({ giveUpMillis: GIVE_UP_MILLIS });
   let storedBefore: number | undefined;
@@ -80,6 +86,7 @@ export async function uploadBlob(
       });
     report(committed, stored);
     if (stored) return blob;
+    await options.beforeSending?.();
     if (committed > lastCommitted) backoff.reset();
     lastCommitted = committed;
     try {

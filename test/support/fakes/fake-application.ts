@@ -182,6 +182,10 @@ export class FakeApplication implements Application {
     return this.createTask(caller, { spec: { ...request.spec, archiveSha256: sha256 }, violations: [] });
   }
 
+  async validateTask(...[, request]: Parameters<Application["validateTask"]>): Promise<void> {
+    refuse(request.violations);
+  }
+
   async getTask(_caller: Caller, id: string): Promise<Task> {
     const task = this.tasks.get(id);
     if (task === undefined) throw new NotFound("task", id);

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
 from longshore.v1 import blob_service_pb2, task_pb2, task_service_pb2
 
-from .._core.inputs import open_files
-from .._core.options import BlobFormatName, ProgressCallback, SubmitOptions, SubmitStreamOptions, naming
+from .._core.inputs import OpenedFile, open_files
+from .._core.options import BlobFormatName, SubmitOptions, SubmitStreamOptions, naming
 from .._core.source import OpenProgram
 from .._core.spec import request_of
 from .._core.terminal import progress_shown
@@ -16,6 +15,7 @@ from .._core.upload_source import CHUNK_BYTES
 from .channel import Channel
 from .runtime import in_thread
 from .upload import format_of, upload_blob
+from .validate import Validation
 
 
 async def submit(channel: Channel, opening: OpenProgram, options: SubmitOptions, progress: bool) -> task_pb2.Task:
@@ -28,9 +28,15 @@ async def submit(channel: Channel, opening: OpenProgram, options: SubmitOptions,
             request.code, request.archive_sha256 = program.code, program.sha256
             if program.archive is not None:
                 request.entrypoint = request.entrypoint or program.entrypoint
-                blob = await upload_blob(channel, program.archive, on_progress, direct)
-                request.archive_sha256 = blob.sha256
-            await _send_inputs(channel, request, options.get("inputs"), on_progress, direct)
+                request.archive_sha256 = program.archive.sha256
+            files = await in_thread(open_files, options.get("inputs"))
+            _name(files, request)
+            project = program.archive.project if program.archive is not None else None
+            validation = Validation(channel, request, project, options.get("traceparent", ""))
+            if program.archive is not None:
+                await upload_blob(channel, program.archive, on_progress, direct, validation)
+            for file in files:
+                await upload_blob(channel, file.source, naming(file.name, on_progress), direct, validation)
         finally:
             program.close()
     # Safe to repeat: the request_id makes the second one answer the first task.
@@ -43,7 +49,10 @@ async def submit_stream(
     channel: Channel, archive: AsyncIterable[bytes], format: BlobFormatName | None, options: SubmitStreamOptions
 ) -> task_pb2.Task:
     request = request_of(options)
-    await _send_inputs(channel, request, options.get("inputs"), None, False)
+    files = await in_thread(open_files, options.get("inputs"))
+    _name(files, request)
+    for file in files:
+        await upload_blob(channel, file.source, None)
     header = blob_service_pb2.UploadHeader(format=format_of(format))
 
     async def messages() -> AsyncIterator[task_service_pb2.SubmitTaskRequest]:
@@ -58,14 +67,7 @@ async def submit_stream(
     return answer.task
 
 
-async def _send_inputs(
-    channel: Channel,
-    request: task_pb2.CreateTaskRequest,
-    given: Any,
-    on_progress: ProgressCallback | None,
-    direct: bool,
-) -> None:
-    """Makes the server have the files among the inputs, and names them in the request by their digests."""
-    for file in await in_thread(open_files, given):
-        blob = await upload_blob(channel, file.source, naming(file.name, on_progress), direct)
-        request.inputs[file.index].blob_sha256 = blob.sha256
+def _name(files: Sequence[OpenedFile], request: task_pb2.CreateTaskRequest) -> None:
+    """By their digests, whether or not the server has them by now."""
+    for file in files:
+        request.inputs[file.index].blob_sha256 = file.source.sha256

@@ -9,11 +9,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
+from longshore.v1 import task_service_pb2
+
 from .errors import BadSource, SourceProblem
 from .options import Progress, ProgressCallback
 from .tar_writer import END, header_of, padding
 from .upload_source import CHUNK_BYTES, UploadSource
 from .walk import WalkedEntry, walk_folder
+
+# The server takes far fewer lines.
+MOST_REQUIREMENTS_BYTES = 2**19
 
 
 def pack_folder(
@@ -54,10 +59,22 @@ def _pack(
             for name in sorted(extra):
                 tar.add_bytes(name, extra[name])
             tar.finish()
-        return UploadSource.of_file(path, "tar", tar.sha256, tar.size, lambda: shutil.rmtree(folder))
+        project = tar.describe(entries, extra)
+        return UploadSource.of_file(path, "tar", tar.sha256, tar.size, lambda: shutil.rmtree(folder), project)
     except BaseException:
         shutil.rmtree(folder)
         raise
+
+
+def _is_requirements(entry: WalkedEntry) -> bool:
+    if entry.is_folder or os.path.basename(entry.path) != "requirements.txt":
+        return False
+    return os.stat(entry.file).st_size <= MOST_REQUIREMENTS_BYTES
+
+
+def _read(entry: WalkedEntry) -> task_service_pb2.ProjectFile:
+    with open(entry.file, "rb") as file:
+        return task_service_pb2.ProjectFile(path=entry.path, content=file.read())
 
 
 def _private(path: str, flags: int) -> int:
@@ -96,6 +113,17 @@ class _TarFile:
         self._write(header_of(name, is_folder=False, executable=False, size=len(content)))
         self._write(content + padding(len(content)))
         self._report(len(content))
+
+    def describe(
+        self, entries: Sequence[WalkedEntry], extra: Mapping[str, bytes]
+    ) -> task_service_pb2.ProjectDescription:
+        return task_service_pb2.ProjectDescription(
+            files=[*(entry.path for entry in entries if not entry.is_folder), *sorted(extra)],
+            folders=[entry.path for entry in entries if entry.is_folder],
+            content_bytes=self._bytes,
+            archive_bytes=self.size,
+            requirements=[_read(entry) for entry in entries if _is_requirements(entry)],
+        )
 
     def finish(self) -> None:
         self._write(END)

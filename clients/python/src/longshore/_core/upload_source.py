@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from longshore.v1 import task_service_pb2
+
 from .errors import BadSource, SourceProblem
 from .options import BlobFormatName
 
@@ -29,12 +31,19 @@ class UploadSource:
     format: BlobFormatName
     open: Callable[[], BinaryIO]
     close: Callable[[], None] = _nothing
+    # What the server is told of a project before it is sent; None where it was not packed here.
+    project: task_service_pb2.ProjectDescription | None = None
 
     @staticmethod
     def of_file(
-        path: str, format: BlobFormatName, sha256: str, size_bytes: int, close: Callable[[], None] = _nothing
+        path: str,
+        format: BlobFormatName,
+        sha256: str,
+        size_bytes: int,
+        close: Callable[[], None] = _nothing,
+        project: task_service_pb2.ProjectDescription | None = None,
     ) -> UploadSource:
-        return UploadSource(sha256, size_bytes, format, lambda: open(path, "rb", buffering=0), close)
+        return UploadSource(sha256, size_bytes, format, lambda: open(path, "rb", buffering=0), close, project)
 
     @staticmethod
     def of_bytes(content: bytes, format: BlobFormatName) -> UploadSource:

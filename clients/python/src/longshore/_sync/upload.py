@@ -23,6 +23,7 @@ from .._core.store_addresses import upload_url_request
 from .._core.upload_source import UploadSource
 from .channel import Channel
 from .runtime import in_thread, sleep
+from .validate import Validation
 
 # How long an upload goes on trying without getting any further, in seconds.
 GIVE_UP = 60.0
@@ -58,7 +59,11 @@ def get_blob(channel: Channel, sha256: str) -> blob_service_pb2.Blob:
 
 
 def upload_blob(
-    channel: Channel, source: UploadSource, on_progress: ProgressCallback | None, direct: bool = False
+    channel: Channel,
+    source: UploadSource,
+    on_progress: ProgressCallback | None,
+    direct: bool = False,
+    validation: Validation | None = None,
 ) -> blob_service_pb2.Blob:
     """Sends nothing that is there, and goes on where a lost connection left off."""
     backoff = Backoff(GIVE_UP)
@@ -79,6 +84,8 @@ def upload_blob(
         upload.report(committed, done=stored)
         if stored:
             return blob
+        if validation is not None:
+            validation.before_sending()
         if committed > before:
             backoff.reset()
         try:

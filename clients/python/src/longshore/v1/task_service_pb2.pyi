@@ -347,6 +347,123 @@ class SubmitTaskResponse(_message.Message):
 Global___SubmitTaskResponse: _TypeAlias = SubmitTaskResponse  # noqa: Y015
 
 @_typing.final
+class ValidateTaskRequest(_message.Message):
+    """A task that is going to be made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> _task_pb2.CreateTaskRequest:
+        """As CreateTask will get it, with the digests of what is going to be sent."""
+
+    @_builtins.property
+    def project(self) -> Global___ProjectDescription:
+        """What is in the archive; where it is absent and the archive is not stored, entrypoint and requirements.txt are looked at when it has come."""
+
+    def __init__(
+        self,
+        *,
+        task: _task_pb2.CreateTaskRequest | None = ...,
+        project: Global___ProjectDescription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["project", b"project", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateTaskRequest: _TypeAlias = ValidateTaskRequest  # noqa: Y015
+
+@_typing.final
+class ProjectDescription(_message.Message):
+    """What a client says of an archive that it is going to send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    FOLDERS_FIELD_NUMBER: _builtins.int
+    CONTENT_BYTES_FIELD_NUMBER: _builtins.int
+    ARCHIVE_BYTES_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    content_bytes: _builtins.int
+    """Sum of its files' sizes."""
+    archive_bytes: _builtins.int
+    """Size of the archive itself."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of its files. With more than 50,000 paths, or one that is none, the description counts as absent."""
+
+    @_builtins.property
+    def folders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of folders that hold nothing."""
+
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectFile]:
+        """Each requirements.txt in it."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_builtins.str] | None = ...,
+        folders: _abc.Iterable[_builtins.str] | None = ...,
+        content_bytes: _builtins.int = ...,
+        archive_bytes: _builtins.int = ...,
+        requirements: _abc.Iterable[Global___ProjectFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_bytes", b"archive_bytes", "content_bytes", b"content_bytes", "files", b"files", "folders", b"folders", "requirements", b"requirements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProjectDescription: _TypeAlias = ProjectDescription  # noqa: Y015
+
+@_typing.final
+class ProjectFile(_message.Message):
+    """A file of a project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Its path."""
+    content: _builtins.bytes
+    """Its bytes."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProjectFile: _TypeAlias = ProjectFile  # noqa: Y015
+
+@_typing.final
+class ValidateTaskResponse(_message.Message):
+    """Nothing is wrong, as far as can be told without the bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidateTaskResponse: _TypeAlias = ValidateTaskResponse  # noqa: Y015
+
+@_typing.final
 class GetTaskRequest(_message.Message):
     """Names a task."""
 

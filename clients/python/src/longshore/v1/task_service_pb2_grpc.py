@@ -55,6 +55,11 @@ class TaskServiceStub(object):
                 request_serializer=longshore_dot_v1_dot_task__service__pb2.SubmitTaskRequest.SerializeToString,
                 response_deserializer=longshore_dot_v1_dot_task__service__pb2.SubmitTaskResponse.FromString,
                 _registered_method=True)
+        self.ValidateTask = channel.unary_unary(
+                '/longshore.v1.TaskService/ValidateTask',
+                request_serializer=longshore_dot_v1_dot_task__service__pb2.ValidateTaskRequest.SerializeToString,
+                response_deserializer=longshore_dot_v1_dot_task__service__pb2.ValidateTaskResponse.FromString,
+                _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/longshore.v1.TaskService/GetTask',
                 request_serializer=longshore_dot_v1_dot_task__service__pb2.GetTaskRequest.SerializeToString,
@@ -132,6 +137,15 @@ class TaskServiceServicer(object):
         """Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
         FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidateTask(self, request, context):
+        """Names everything that is wrong with a task before its bytes are sent; nothing is stored, and archive and inputs need not be there yet.
+        A request_id that was used for the same task is OK. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND),
+        ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,6 +237,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.SubmitTask,
                     request_deserializer=longshore_dot_v1_dot_task__service__pb2.SubmitTaskRequest.FromString,
                     response_serializer=longshore_dot_v1_dot_task__service__pb2.SubmitTaskResponse.SerializeToString,
+            ),
+            'ValidateTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateTask,
+                    request_deserializer=longshore_dot_v1_dot_task__service__pb2.ValidateTaskRequest.FromString,
+                    response_serializer=longshore_dot_v1_dot_task__service__pb2.ValidateTaskResponse.SerializeToString,
             ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
@@ -356,6 +375,33 @@ class TaskService(object):
             '/longshore.v1.TaskService/SubmitTask',
             longshore_dot_v1_dot_task__service__pb2.SubmitTaskRequest.SerializeToString,
             longshore_dot_v1_dot_task__service__pb2.SubmitTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longshore.v1.TaskService/ValidateTask',
+            longshore_dot_v1_dot_task__service__pb2.ValidateTaskRequest.SerializeToString,
+            longshore_dot_v1_dot_task__service__pb2.ValidateTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,11 @@ class TaskServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
     FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
     """
+    ValidateTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ValidateTaskRequest, _task_service_pb2.ValidateTaskResponse]
+    """Names everything that is wrong with a task before its bytes are sent; nothing is stored, and archive and inputs need not be there yet.
+    A request_id that was used for the same task is OK. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND),
+    ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+    """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]
     """Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND)."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
@@ -108,6 +113,11 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
     Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
     FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+    """
+    ValidateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ValidateTaskRequest, _task_service_pb2.ValidateTaskResponse]  # type: ignore[assignment]
+    """Names everything that is wrong with a task before its bytes are sent; nothing is stored, and archive and inputs need not be there yet.
+    A request_id that was used for the same task is OK. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND),
+    ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND)."""
@@ -178,6 +188,17 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Uploads an archive and creates its task in one call. It may answer before the last chunk; the rest need not be sent then.
         Errors: INVALID_ARGUMENT (INVALID_REQUEST, BAD_ARCHIVE, DIGEST_MISMATCH), NOT_FOUND (NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED), ABORTED (UPLOAD_IN_PROGRESS),
         FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+        """
+
+    @_abc_1.abstractmethod
+    def ValidateTask(
+        self,
+        request: _task_service_pb2.ValidateTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.ValidateTaskResponse, _abc.Awaitable[_task_service_pb2.ValidateTaskResponse]]:
+        """Names everything that is wrong with a task before its bytes are sent; nothing is stored, and archive and inputs need not be there yet.
+        A request_id that was used for the same task is OK. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND),
+        ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
         """
 
     @_abc_1.abstractmethod

@@ -242,6 +242,42 @@ export interface SubmitTaskResponse {
   task: Task | undefined;
 }
 
+/** A task that is going to be made. */
+export interface ValidateTaskRequest {
+  /** As CreateTask will get it, with the digests of what is going to be sent. */
+  task:
+    | CreateTaskRequest
+    | undefined;
+  /** What is in the archive; where it is absent and the archive is not stored, entrypoint and requirements.txt are looked at when it has come. */
+  project: ProjectDescription | undefined;
+}
+
+/** What a client says of an archive that it is going to send. */
+export interface ProjectDescription {
+  /** Paths of its files. With more than 50,000 paths, or one that is none, the description counts as absent. */
+  files: string[];
+  /** Paths of folders that hold nothing. */
+  folders: string[];
+  /** Sum of its files' sizes. */
+  contentBytes: bigint;
+  /** Size of the archive itself. */
+  archiveBytes: bigint;
+  /** Each requirements.txt in it. */
+  requirements: ProjectFile[];
+}
+
+/** A file of a project. */
+export interface ProjectFile {
+  /** Its path. */
+  path: string;
+  /** Its bytes. */
+  content: Uint8Array;
+}
+
+/** Nothing is wrong, as far as can be told without the bytes. */
+export interface ValidateTaskResponse {
+}
+
 /** Names a task. */
 export interface GetTaskRequest {
   /** Its id. */
@@ -1288,6 +1324,385 @@ export const SubmitTaskResponse: MessageFns<SubmitTaskResponse> = {
   fromPartial(object: DeepPartial<SubmitTaskResponse>): SubmitTaskResponse {
     const message = createBaseSubmitTaskResponse();
     message.task = (object.task !== undefined && object.task !== null) ? Task.fromPartial(object.task) : undefined;
+    return message;
+  },
+};
+
+function createBaseValidateTaskRequest(): ValidateTaskRequest {
+  return { task: undefined, project: undefined };
+}
+
+export const ValidateTaskRequest: MessageFns<ValidateTaskRequest> = {
+  encode(message: ValidateTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.task !== undefined) {
+      CreateTaskRequest.encode(message.task, writer.uint32(10).fork()).join();
+    }
+    if (message.project !== undefined) {
+      ProjectDescription.encode(message.project, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ValidateTaskRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseValidateTaskRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.task = CreateTaskRequest.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.project = ProjectDescription.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ValidateTaskRequest {
+    return {
+      task: isSet(object.task) ? CreateTaskRequest.fromJSON(object.task) : undefined,
+      project: isSet(object.project) ? ProjectDescription.fromJSON(object.project) : undefined,
+    };
+  },
+
+  toJSON(message: ValidateTaskRequest): unknown {
+    const obj: any = {};
+    if (message.task !== undefined) {
+      obj.task = CreateTaskRequest.toJSON(message.task);
+    }
+    if (message.project !== undefined) {
+      obj.project = ProjectDescription.toJSON(message.project);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ValidateTaskRequest>): ValidateTaskRequest {
+    return ValidateTaskRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ValidateTaskRequest>): ValidateTaskRequest {
+    const message = createBaseValidateTaskRequest();
+    message.task = (object.task !== undefined && object.task !== null)
+      ? CreateTaskRequest.fromPartial(object.task)
+      : undefined;
+    message.project = (object.project !== undefined && object.project !== null)
+      ? ProjectDescription.fromPartial(object.project)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseProjectDescription(): ProjectDescription {
+  return { files: [], folders: [], contentBytes: 0n, archiveBytes: 0n, requirements: [] };
+}
+
+export const ProjectDescription: MessageFns<ProjectDescription> = {
+  encode(message: ProjectDescription, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.files) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.folders) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.contentBytes !== 0n) {
+      if (BigInt.asIntN(64, message.contentBytes) !== message.contentBytes) {
+        throw new globalThis.Error("value provided for field message.contentBytes of type int64 too large");
+      }
+      writer.uint32(24).int64(message.contentBytes);
+    }
+    if (message.archiveBytes !== 0n) {
+      if (BigInt.asIntN(64, message.archiveBytes) !== message.archiveBytes) {
+        throw new globalThis.Error("value provided for field message.archiveBytes of type int64 too large");
+      }
+      writer.uint32(32).int64(message.archiveBytes);
+    }
+    for (const v of message.requirements) {
+      ProjectFile.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProjectDescription {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProjectDescription();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.files.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.folders.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.contentBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.archiveBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requirements.push(ProjectFile.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ProjectDescription {
+    return {
+      files: globalThis.Array.isArray(object?.files) ? object.files.map((e: any) => globalThis.String(e)) : [],
+      folders: globalThis.Array.isArray(object?.folders) ? object.folders.map((e: any) => globalThis.String(e)) : [],
+      contentBytes: isSet(object.contentBytes)
+        ? BigInt(object.contentBytes)
+        : isSet(object.content_bytes)
+        ? BigInt(object.content_bytes)
+        : 0n,
+      archiveBytes: isSet(object.archiveBytes)
+        ? BigInt(object.archiveBytes)
+        : isSet(object.archive_bytes)
+        ? BigInt(object.archive_bytes)
+        : 0n,
+      requirements: globalThis.Array.isArray(object?.requirements)
+        ? object.requirements.map((e: any) => ProjectFile.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ProjectDescription): unknown {
+    const obj: any = {};
+    if (message.files?.length) {
+      obj.files = message.files;
+    }
+    if (message.folders?.length) {
+      obj.folders = message.folders;
+    }
+    if (message.contentBytes !== 0n) {
+      obj.contentBytes = message.contentBytes.toString();
+    }
+    if (message.archiveBytes !== 0n) {
+      obj.archiveBytes = message.archiveBytes.toString();
+    }
+    if (message.requirements?.length) {
+      obj.requirements = message.requirements.map((e) => ProjectFile.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ProjectDescription>): ProjectDescription {
+    return ProjectDescription.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ProjectDescription>): ProjectDescription {
+    const message = createBaseProjectDescription();
+    message.files = object.files?.map((e) => e) || [];
+    message.folders = object.folders?.map((e) => e) || [];
+    message.contentBytes = (object.contentBytes !== undefined && object.contentBytes !== null)
+      ? BigInt(object.contentBytes)
+      : 0n;
+    message.archiveBytes = (object.archiveBytes !== undefined && object.archiveBytes !== null)
+      ? BigInt(object.archiveBytes)
+      : 0n;
+    message.requirements = object.requirements?.map((e) => ProjectFile.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseProjectFile(): ProjectFile {
+  return { path: "", content: new Uint8Array(0) };
+}
+
+export const ProjectFile: MessageFns<ProjectFile> = {
+  encode(message: ProjectFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.content.length !== 0) {
+      writer.uint32(18).bytes(message.content);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProjectFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProjectFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.content = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ProjectFile {
+    return {
+      path: isSet(object.path) ? globalThis.String(object.path) : "",
+      content: isSet(object.content) ? bytesFromBase64(object.content) : new Uint8Array(0),
+    };
+  },
+
+  toJSON(message: ProjectFile): unknown {
+    const obj: any = {};
+    if (message.path !== "") {
+      obj.path = message.path;
+    }
+    if (message.content.length !== 0) {
+      obj.content = base64FromBytes(message.content);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ProjectFile>): ProjectFile {
+    return ProjectFile.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ProjectFile>): ProjectFile {
+    const message = createBaseProjectFile();
+    message.path = object.path ?? "";
+    message.content = object.content ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseValidateTaskResponse(): ValidateTaskResponse {
+  return {};
+}
+
+export const ValidateTaskResponse: MessageFns<ValidateTaskResponse> = {
+  encode(_: ValidateTaskResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ValidateTaskResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseValidateTaskResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ValidateTaskResponse {
+    return {};
+  },
+
+  toJSON(_: ValidateTaskResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ValidateTaskResponse>): ValidateTaskResponse {
+    return ValidateTaskResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ValidateTaskResponse>): ValidateTaskResponse {
+    const message = createBaseValidateTaskResponse();
     return message;
   },
 };
@@ -3353,6 +3768,21 @@ export const TaskServiceService = {
     responseSerialize: (value: SubmitTaskResponse): Buffer => Buffer.from(SubmitTaskResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SubmitTaskResponse => SubmitTaskResponse.decode(value),
   },
+  /**
+   * Names everything that is wrong with a task before its bytes are sent; nothing is stored, and archive and inputs need not be there yet.
+   * A request_id that was used for the same task is OK. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND),
+   * ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
+  validateTask: {
+    path: "/longshore.v1.TaskService/ValidateTask" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ValidateTaskRequest): Buffer => Buffer.from(ValidateTaskRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ValidateTaskRequest => ValidateTaskRequest.decode(value),
+    responseSerialize: (value: ValidateTaskResponse): Buffer =>
+      Buffer.from(ValidateTaskResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ValidateTaskResponse => ValidateTaskResponse.decode(value),
+  },
   /** Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   getTask: {
     path: "/longshore.v1.TaskService/GetTask" as const,
@@ -3483,6 +3913,12 @@ export interface TaskServiceServer extends UntypedServiceImplementation {
    * FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), OUT_OF_RANGE (WRONG_OFFSET), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
    */
   submitTask: handleClientStreamingCall<SubmitTaskRequest, SubmitTaskResponse>;
+  /**
+   * Names everything that is wrong with a task before its bytes are sent; nothing is stored, and archive and inputs need not be there yet.
+   * A request_id that was used for the same task is OK. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND),
+   * ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
+  validateTask: handleUnaryCall<ValidateTaskRequest, ValidateTaskResponse>;
   /** Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   getTask: handleUnaryCall<GetTaskRequest, GetTaskResponse>;
   /** Lists tasks, newest first; a page ends early where it would be over 4 MiB. Errors: INVALID_ARGUMENT (INVALID_REQUEST). */
@@ -3572,6 +4008,26 @@ export interface TaskServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SubmitTaskResponse) => void,
   ): ClientWritableStream<SubmitTaskRequest>;
+  /**
+   * Names everything that is wrong with a task before its bytes are sent; nothing is stored, and archive and inputs need not be there yet.
+   * A request_id that was used for the same task is OK. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND),
+   * ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (NEVER_FITS, NOT_ENFORCED, IMAGE_REFUSED), RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+   */
+  validateTask(
+    request: ValidateTaskRequest,
+    callback: (error: ServiceError | null, response: ValidateTaskResponse) => void,
+  ): ClientUnaryCall;
+  validateTask(
+    request: ValidateTaskRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ValidateTaskResponse) => void,
+  ): ClientUnaryCall;
+  validateTask(
+    request: ValidateTaskRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ValidateTaskResponse) => void,
+  ): ClientUnaryCall;
   /** Reads one task. Errors: INVALID_ARGUMENT (INVALID_REQUEST), NOT_FOUND (NOT_FOUND). */
   getTask(
     request: GetTaskRequest,
