@@ -4,7 +4,7 @@ import type { Policy } from "../domain/policy.ts";
 import type { EngineTier } from "../domain/ports/engine.ts";
 import type { Isolation } from "../domain/task.ts";
 import { Latch } from "./changes.ts";
-import type { EngineHosts } from "./engine-host.ts";
+import type { EngineHost, EngineHosts } from "./engine-host.ts";
 import type { Builds } from "./resolve-environment.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { TaskQueue } from "./task-queue.ts";
@@ -78,7 +78,8 @@ export class DescribeServer {
 
   /** What is there to build with helps nobody where no engine takes what was built. */
   #buildsSomewhere(): Builds {
-    if (this.#hosts.all().some(({ capabilities }) => capabilities.environments === true)) return this.#builds;
+    const may = ({ capabilities, away }: EngineHost) => capabilities.environments === true || Boolean(away);
+    if (this.#hosts.all().some(may)) return this.#builds;
     return { kit: null, whyNot: "no engine of this server gives tasks packages; use an image that has them" };
   }
 
