@@ -113,7 +113,7 @@ export const SETTINGS = {
   LONGSHORE_COUNT_OTHERS: setting(
     flag,
     "true",
-    "whether what other containers on this host are limited to is kept from tasks: CPU, memory and GPUs",
+    "whether what other containers on this host are limited to, and what other pods and jobs of a cluster ask for, is kept from tasks",
   ),
   LONGSHORE_DEFAULT_TIMEOUT: setting(duration, "30s", "longest run of a task that says nothing"),
   LONGSHORE_MAX_TIMEOUT: setting(duration, "24h", "longest run that a task may ask for"),

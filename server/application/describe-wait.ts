@@ -3,13 +3,17 @@ import type { Limit } from "../domain/limits.ts";
 import { formatSize, type Resources } from "../domain/resources.ts";
 
 /** What a queued task waits for, as one sentence; what others hold of it is named, for they may let it go. */
-export function describeShortage({ limit, needed, available }: Shortage, foreign: Resources): string {
+export function describeShortage(
+  { limit, needed, available }: Shortage,
+  foreign: Resources,
+  where = "this host",
+): string {
   const others = new Map<Limit, number>([
     ["CPU", foreign.cpuMillis],
     ["RAM", foreign.ramBytes],
     ["GPU", foreign.gpuCount],
   ]).get(limit);
-  const held = others ? `; other containers on this host hold ${describeAmount(limit, others)}` : "";
+  const held = others ? `; other containers on ${where} hold ${describeAmount(limit, others)}` : "";
   return `waiting for ${describeAmount(limit, needed)} (${describeAmount(limit, available)} free${held})`;
 }
 

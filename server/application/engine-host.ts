@@ -1,4 +1,4 @@
-import type { CapacityLedger } from "../domain/capacity.ts";
+import type { CapacityLedger } from "../domain/capacity-ledger.ts";
 import { NotEnforced, NotFound, SystemFault, type Unavailable } from "../domain/errors.ts";
 import type { Limit } from "../domain/limits.ts";
 import type { Engine, EngineCapabilities, EngineTier } from "../domain/ports/engine.ts";

@@ -1,4 +1,5 @@
-import { CapacityLedger, NO_RESOURCES } from "../domain/capacity.ts";
+import { NO_RESOURCES } from "../domain/capacity.ts";
+import { CapacityLedger } from "../domain/capacity-ledger.ts";
 import { SystemFault, Unavailable } from "../domain/errors.ts";
 import type { LimitSupport } from "../domain/limits.ts";
 import type { Policy } from "../domain/policy.ts";

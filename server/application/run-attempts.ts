@@ -247,7 +247,7 @@ export class RunAttempts {
       taskId: task.id,
       attempt: record.number,
       shape,
-      placement: { account, partition, instanceType },
+      placement: { account, partition, instanceType, gpuModel: task.spec.resources?.gpuModel ?? "" },
       tenant: task.tenant,
     };
     try {

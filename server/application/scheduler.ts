@@ -178,7 +178,8 @@ export class Scheduler {
       const message = position === 1 ? "next to start" : "waiting for its turn";
       return { ...common, kind: "CAPACITY", message };
     }
-    const message = describeShortage(shortage, host.ledger.foreign);
+    const where = host.capabilities.largest === undefined ? "this host" : "the cluster's hosts";
+    const message = describeShortage(shortage, host.ledger.foreign, where);
     return { ...common, kind: "CAPACITY", ...shortage, message };
   }
 

@@ -20,6 +20,9 @@ const ENGINE = "atena02";
 const noUv = (await whyNoUv()) ?? false;
 /** As task.proto numbers it. */
 const ENVIRONMENT_STAGE = 4;
+/** The same cluster, of which it only knows what the operator says. */
+const BLIND = "blind";
+const GPU_MODEL = "NVIDIA-H200";
 const PROJECT = join(ROOT, "test/fixtures/projects/training");
 const python = process.env.LONGSHORE_TEST_PYTHON ?? "";
 
@@ -35,13 +38,18 @@ describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing()
   let archive: string;
   before(async () => {
     lab = await KubernetesLab.start();
+    await lab.pretendGpus(2, GPU_MODEL);
     folder = await TemporaryFolder.create();
     const kubeconfig = await readFile(lab.kubeconfig, "utf8");
     const api = /https:\/\/([0-9.:]+)/.exec(kubeconfig)?.[1] ?? "";
     proxy = await CuttingProxy.start(api);
     await writeFile(folder.at("kubeconfig"), kubeconfig.replace(api, proxy.address));
     const cluster = { kind: "kubernetes", kubeconfig: folder.at("kubeconfig"), start_timeout: "5s" };
-    const engines = [{ name: ENGINE, ...cluster }];
+    const capacity = { cpu: "2", ram: "8GB", storage: "20GB" };
+    const engines = [
+      { name: ENGINE, ...cluster },
+      { name: BLIND, ...cluster, capacity },
+    ];
     await writeFile(folder.at("engines.json"), JSON.stringify({ engines }));
     const wheels = folder.at("wheels");
     await mkdir(wheels);
@@ -57,6 +65,7 @@ describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing()
       LONGSHORE_BUILD_WHEELS: wheels,
       LONGSHORE_BUILD_CPU: "1",
       LONGSHORE_BUILD_RAM: "256MB",
+      LONGSHORE_COUNT_OTHERS: "true",
     });
     client = new Longshore(server.address);
     archive = folder.at("training.zip");
@@ -71,7 +80,7 @@ describe("tasks in a real Kubernetes cluster", { skip: await kubernetesMissing()
       "-n",
       NAMESPACE,
       "-l",
-      `longshore.dev/engine=${ENGINE}`,
+      `longshore.dev/engine in (${ENGINE}, ${BLIND})`,
       "-o",
       "name",
     );
@@ -135,6 +144,15 @@ with longshore.Client(sys.argv[1]) as client:
     });
     await checkTrained(stdout.trim(), await readFile(folder.at("python/model/weights.json"), "utf8"));
   });
+
+  const letGo = () =>
+    lab.kubectl("delete", "pod", "squatter", "--grace-period=0", "--force", "--ignore-not-found");
+  /** Holds most of the node. */
+  const squatter = async () => {
+    await lab.kubectl("apply", "-f", join(ROOT, "test/support/kubernetes-lab/squatter.yaml"));
+    await lab.kubectl("wait", "--for=condition=Ready", "pod/squatter");
+    return { [Symbol.asyncDispose]: async () => void (await letGo()) };
+  };
 
   const numbered = (source: Source, onLine: (lines: number) => void) => {
     const told = new Set<number>();
@@ -238,16 +256,31 @@ with longshore.Client(sys.argv[1]) as client:
     assert.equal((await task.result({ reject: false })).reason, "OUT_OF_MEMORY");
   });
 
-  test("a task that no node takes goes back to the queue with the scheduler's reason, and runs when there is room", async () => {
-    await lab.kubectl("apply", "-f", join(ROOT, "test/support/kubernetes-lab/squatter.yaml"));
+  test("a task beside pods of others waits without a pod, is told what they hold, and runs when they let go", async () => {
+    await using _ = await squatter();
+    for await (const { foreign } of client.watchCapacity({ engine: ENGINE }))
+      if ((foreign?.cpuMillis ?? 0n) >= 1200n) break;
     const task = await client.submit({ code: "print('at last')" }, { ...SMALL, cpu: "1" });
+    const { wait } = await task.get();
+    assert.match(wait?.message ?? "", /1 CPU .* CPU free; other containers on the cluster's hosts hold 1\./);
+    await letGo();
+    assert.equal((await task.result()).reason, "EXITED");
+    assert.equal((await task.get()).attempts.length, 1);
+  });
+
+  test("a task of an engine that does not know of them goes back to the queue with the scheduler's reason, and runs when there is room", async () => {
+    await using _ = await squatter();
+    const task = await client.submit(
+      { code: "print('at last')" },
+      { ...SMALL, cpu: "1", placement: { engine: BLIND } },
+    );
     for await (const event of task.watch())
       if (
         event.kind === "task" &&
         event.task.attempts.some(({ result }) => /Insufficient cpu/.test(result?.message ?? ""))
       )
         break;
-    await lab.kubectl("delete", "pod", "squatter", "--grace-period=0", "--force");
+    await letGo();
     assert.equal((await task.result()).reason, "EXITED");
     assert.equal((await task.get()).result?.stdoutTail, "at last\n");
   });
@@ -272,6 +305,24 @@ with longshore.Client(sys.argv[1]) as client:
     }
     assert.match(notes[0] ?? "", /^built in/);
     assert.match(notes[1] ?? "", /^cached/);
+  });
+
+  test("GPUs are requested whole, on a node of the model asked for, and never more than others leave", async () => {
+    const [engine] = (await client.capabilities()).engines;
+    assert.deepEqual([engine?.largestTask?.gpuCount, engine?.gpuModels], [2, [GPU_MODEL]]);
+    const onGpus = (gpu: string, code: string) =>
+      client.submit({ code }, { ...SMALL, cpu: "0.1", gpu, gpuModel: GPU_MODEL });
+    await assert.rejects(onGpus("3", "print(1)"), /3 GPU/);
+    const first = await onGpus("1", "print('begun', flush=True)\nimport time\ntime.sleep(60)");
+    for await (const event of first.watch()) if (event.kind === "log") break;
+    const requested = "{.items[*].spec.containers[?(@.name=='runner')].resources.requests.nvidia\\.com/gpu}";
+    const selected = "{.items[*].spec.nodeSelector.nvidia\\.com/gpu\\.product}";
+    const pods = ["get", "pods", "-n", NAMESPACE, "-l", `longshore.dev/task=${first.id}`, "-o"];
+    assert.equal(await lab.kubectl(...pods, `jsonpath=${requested} ${selected}`), `1 ${GPU_MODEL}`);
+    const both = await onGpus("2", "print('both')");
+    assert.match((await both.get()).wait?.message ?? "", /waiting for 2 GPU \(1 GPU free/);
+    await first.cancel();
+    assert.equal((await both.result()).reason, "EXITED");
   });
 
   test("what the cluster cannot give is refused at once, with why", async () => {

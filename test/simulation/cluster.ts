@@ -1,6 +1,7 @@
 import { type EngineHost, EngineHosts } from "#server/application/engine-host.ts";
 import { Scheduler } from "#server/application/scheduler.ts";
-import { CapacityLedger, NO_RESOURCES } from "#server/domain/capacity.ts";
+import { NO_RESOURCES } from "#server/domain/capacity.ts";
+import { CapacityLedger } from "#server/domain/capacity-ledger.ts";
 import { FairShare } from "#server/domain/fair-share.ts";
 import { GIBIBYTE } from "#server/domain/resources.ts";
 import type { Task } from "#server/domain/task.ts";

@@ -103,6 +103,23 @@ export class KubernetesLab implements AsyncDisposable {
     return path;
   }
 
+  /** The first node says that it has so many, as a device plugin would have it: the scheduler counts them, and no pod finds one. */
+  async pretendGpus(count: number, model: string): Promise<void> {
+    const patch = [{ op: "add", path: "/status/capacity/nvidia.com~1gpu", value: String(count) }];
+    await this.kubectl(
+      "patch",
+      "node/n1",
+      "--subresource=status",
+      "--type=json",
+      "-p",
+      JSON.stringify(patch),
+    );
+    await this.kubectl("label", "node/n1", `nvidia.com/gpu.product=${model}`);
+    const allocatable = "jsonpath={.status.allocatable.nvidia\\.com/gpu}";
+    // The kubelet takes it over with its next report.
+    while ((await this.kubectl("get", "node/n1", "-o", allocatable)) !== String(count));
+  }
+
   /** Lets the first node find an image under a name with its digest, as one that came from a registry has it. */
   async nameByDigest(image: string, name: string): Promise<string> {
     const local = `docker.io/${image}`;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { claimedGpus } from "#server/adapters/docker/foreign-containers.ts";
-import { CapacityLedger, type Gpu, NO_RESOURCES } from "#server/domain/capacity.ts";
+import { type Gpu, NO_RESOURCES } from "#server/domain/capacity.ts";
+import { CapacityLedger } from "#server/domain/capacity-ledger.ts";
 
 const TOTAL = { cpuMillis: 4000, ramBytes: 2 ** 33, storageBytes: 2 ** 35, gpuCount: 4 };
 const GPUS: readonly Gpu[] = [

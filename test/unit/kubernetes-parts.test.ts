@@ -4,6 +4,7 @@ import type { V1Pod } from "@kubernetes/client-node";
 import { requireBuildNetwork } from "#server/adapters/kubernetes/brought-files.ts";
 import { sandboxJob } from "#server/adapters/kubernetes/job-manifest.ts";
 import { LABELS } from "#server/adapters/kubernetes/naming.ts";
+import { gpuModelLabels } from "#server/adapters/kubernetes/nodes.ts";
 import { BUILD_NETWORK_POLICY, DEFAULT_PLACEMENT } from "#server/adapters/kubernetes/options.ts";
 import { exitOf, startFailure, waitingFor } from "#server/adapters/kubernetes/pod-state.ts";
 import { PodWatch } from "#server/adapters/kubernetes/pod-watch.ts";
@@ -30,6 +31,7 @@ function plan(changes: Partial<Parameters<typeof sandboxJob>[0]> = {}) {
     build: null,
     volume: { configMap: "longshore-runner-0", runner: [], programs: [] },
     placement: DEFAULT_PLACEMENT,
+    nodeLabels: {},
     startSeconds: 300,
     holdSeconds: 3600,
     nodeAwaySeconds: 60,
@@ -78,6 +80,20 @@ describe("the job of a sandbox", () => {
       assert.equal(runner?.resources?.requests?.[name], runner?.resources?.limits?.[name], name);
     assert.equal(runner?.resources?.limits?.["nvidia.com/gpu"], "2");
     assert.equal(runner?.resources?.limits?.cpu, "1000m");
+  });
+
+  test("goes to a node of the GPU's model where one is asked for that nodes have told", () => {
+    const known = [{ id: "n1/nvidia.com/gpu/0", model: "NVIDIA-H200" }];
+    const at = { placement: { ...DEFAULT_PLACEMENT, nodeSelector: { pool: "tasks" } } };
+    const nodeLabels = gpuModelLabels("NVIDIA-H200", known, at);
+    assert.deepEqual(podSpecOf({ ...at, nodeLabels }).nodeSelector, {
+      pool: "tasks",
+      "nvidia.com/gpu.product": "NVIDIA-H200",
+    });
+    for (const model of ["", "T4", "nvidia.com/gpu"]) assert.deepEqual(gpuModelLabels(model, known, at), {});
+    // Nodes that tell no model have it under the resource's name, which is no label.
+    const unnamed = [{ id: "n1/nvidia.com/gpu/0", model: "nvidia.com/gpu" }];
+    assert.deepEqual(gpuModelLabels("nvidia.com/gpu", unnamed, at), {});
   });
 
   test("is one attempt and no more, and goes by itself where its server never comes back", () => {

@@ -5,7 +5,7 @@ import { AttemptLog } from "#server/application/attempt-log.ts";
 import { AttemptSpans } from "#server/application/attempt-spans.ts";
 import { EngineHosts } from "#server/application/engine-host.ts";
 import { Meter } from "#server/application/meter.ts";
-import { CapacityLedger } from "#server/domain/capacity.ts";
+import { CapacityLedger } from "#server/domain/capacity-ledger.ts";
 import { PriceBook } from "#server/domain/price-book.ts";
 import type { ResultReason, Task } from "#server/domain/task.ts";
 import { FakeEngine } from "../support/fakes/fake-engine.ts";

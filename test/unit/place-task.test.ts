@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type EngineHost, EngineHosts } from "#server/application/engine-host.ts";
 import { placeTask } from "#server/application/place-task.ts";
-import { CapacityLedger } from "#server/domain/capacity.ts";
+import { CapacityLedger } from "#server/domain/capacity-ledger.ts";
 import { NeverFits, NotEnforced, SystemFault, Unavailable } from "#server/domain/errors.ts";
 import { GIBIBYTE } from "#server/domain/resources.ts";
 import { FakeEngine } from "../support/fakes/fake-engine.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { CapacityLedger } from "#server/domain/capacity.ts";
+import { CapacityLedger } from "#server/domain/capacity-ledger.ts";
 import { WrongState } from "#server/domain/errors.ts";
 import { isTerminal, NO_USAGE, type Task, type TaskResult } from "#server/domain/task.ts";
 import { apply, currentAttempt, type TaskChange, TRANSITIONS } from "#server/domain/transition.ts";

@@ -1,12 +1,13 @@
 import type { V1Node } from "@kubernetes/client-node";
-import type { Gpu } from "../../domain/capacity.ts";
+import { type Gpu, subtractResources } from "../../domain/capacity.ts";
 import { SystemFault, Unavailable } from "../../domain/errors.ts";
 import type { Limit, LimitSupport } from "../../domain/limits.ts";
 import type { EngineCapabilities, EngineTier } from "../../domain/ports/engine.ts";
 import type { Resources } from "../../domain/resources.ts";
 import type { Cluster } from "./cluster.ts";
+import { SANDBOX_OVERHEAD } from "./job-manifest.ts";
+import { gpuIdsOf, gpuModelLabel, offerOf, takes } from "./nodes.ts";
 import { type KubernetesEngineOptions, NETWORK_POLICY } from "./options.ts";
-import { quantity } from "./quantity.ts";
 
 type Support = Omit<LimitSupport, "limit">;
 
@@ -43,38 +44,8 @@ export async function describeCapabilities(
     ],
     total,
     environments: true,
-    ...(offers.length === 0 ? {} : { largest: largest(offers) }),
-    gpus: gpusOf(total.gpuCount, nodes ?? [], options.placement.gpuResource),
-  };
-}
-
-function takes({ spec, metadata, status }: V1Node, { placement }: KubernetesEngineOptions): boolean {
-  const ready =
-    status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "True") ?? false;
-  const selected = Object.entries(placement.nodeSelector).every(
-    ([key, value]) => metadata?.labels?.[key] === value,
-  );
-  const refused = (spec?.taints ?? []).some(
-    (taint) =>
-      taint.effect !== "PreferNoSchedule" &&
-      !placement.tolerations.some(
-        ({ key, operator, value, effect }) =>
-          (key === undefined || key === taint.key) &&
-          (operator === "Exists" || (value ?? "") === (taint.value ?? "")) &&
-          (effect === undefined || effect === taint.effect),
-      ),
-  );
-  return ready && selected && spec?.unschedulable !== true && !refused;
-}
-
-function offerOf({ status }: V1Node, { placement }: KubernetesEngineOptions): Resources {
-  const of = (name: string) => quantity(status?.allocatable?.[name] ?? "0");
-  const ramBytes = Math.floor(of("memory"));
-  return {
-    cpuMillis: Math.floor(of("cpu") * 1000),
-    ramBytes,
-    storageBytes: placement.storage === "memory" ? ramBytes : Math.floor(of("ephemeral-storage")),
-    gpuCount: Math.floor(of(placement.gpuResource)),
+    ...(offers.length === 0 ? {} : { largest: subtractResources(largest(offers), SANDBOX_OVERHEAD) }),
+    gpus: gpusOf(total.gpuCount, nodes ?? [], options),
   };
 }
 
@@ -97,15 +68,17 @@ const sum = (offers: readonly Resources[]) => combine(offers, (a, b) => a + b);
 const largest = (offers: readonly Resources[]) => combine(offers, Math.max);
 
 /** Which device a pod gets is the cluster's to say; these only count them. */
-function gpusOf(count: number, nodes: readonly V1Node[], resource: string): Gpu[] {
-  const models = nodes.flatMap(({ metadata, status }) => {
-    const model = metadata?.labels?.[`${resource.split("/")[0]}/gpu.product`] ?? resource;
-    return Array.from({ length: Math.floor(quantity(status?.allocatable?.[resource] ?? "0")) }, () => model);
+function gpusOf(count: number, nodes: readonly V1Node[], options: KubernetesEngineOptions): Gpu[] {
+  const { gpuResource } = options.placement;
+  const found = nodes.flatMap((node) => {
+    const model = node.metadata?.labels?.[gpuModelLabel(gpuResource)] ?? gpuResource;
+    return gpuIdsOf(node, options).map((id) => ({ id, model }));
   });
-  return Array.from({ length: count }, (_, index) => ({
-    id: `${resource}/${index}`,
-    model: models[index] ?? resource,
-  }));
+  // As many as the operator says, whatever there is at the moment.
+  return Array.from(
+    { length: count },
+    (_, at) => found[at] ?? { id: `${gpuResource}/${at}`, model: gpuResource },
+  );
 }
 
 /** Every limit there is, once; the record type makes a forgotten one a type error. */

@@ -112,6 +112,19 @@ export class Cluster {
     }
   }
 
+  /** Of all namespaces, those that a node has and that have not ended; undefined where the server may not see them. */
+  async placedPods(): Promise<V1Pod[] | undefined> {
+    const fieldSelector = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
+    try {
+      // From the API server's memory: a moment old, and no work for etcd.
+      const list = () => this.#core.listPodForAllNamespaces({ fieldSelector, resourceVersion: "0" });
+      return (await this.#ask("list all pods", list)).items;
+    } catch (error) {
+      if (error instanceof Error && statusOf(error.cause) === 403) return undefined;
+      throw error;
+    }
+  }
+
   async hasNetworkPolicy(name: string): Promise<boolean> {
     const { namespace } = this;
     const found = await this.#unlessMissing("read a network policy", () =>

@@ -6,7 +6,7 @@ import type {
   V1VolumeMount,
 } from "@kubernetes/client-node";
 import type { SandboxShape } from "../../domain/ports/engine.ts";
-import { MEBIBYTE } from "../../domain/resources.ts";
+import { MEBIBYTE, type Resources } from "../../domain/resources.ts";
 import { checkedSandboxId } from "../sandbox/sandbox-id.ts";
 import { LABELS } from "./naming.ts";
 import type { KubernetesPlacement } from "./options.ts";
@@ -15,6 +15,15 @@ import type { KubernetesPlacement } from "./options.ts";
 const RUNNER_RAM_BYTES = 12 * MEBIBYTE;
 /** Its PID 1 and the connections of a server, about 9 MB each. */
 const COURIER_RAM_BYTES = 96 * MEBIBYTE;
+const COURIER_CPU_MILLIS = 20;
+
+/** What the pod of a task asks for besides what its task may use. */
+export const SANDBOX_OVERHEAD: Resources = {
+  cpuMillis: COURIER_CPU_MILLIS,
+  ramBytes: RUNNER_RAM_BYTES + COURIER_RAM_BYTES,
+  storageBytes: 0,
+  gpuCount: 0,
+};
 /** PID 1 moves descriptors out of its task's way to 256 and above, even where a task may open fewer. */
 const RUNNER_DESCRIPTORS = 320;
 /** Frame headers, usage samples and the end frame, beside the log bytes that were asked for. */
@@ -65,6 +74,8 @@ export interface JobPlan {
   readonly build: { readonly network: boolean } | null;
   readonly volume: ProgramVolume;
   readonly placement: KubernetesPlacement;
+  /** Labels that its node must have besides the operator's. */
+  readonly nodeLabels: Readonly<Record<string, string>>;
   readonly startSeconds: number;
   readonly holdSeconds: number;
   readonly nodeAwaySeconds: number;
@@ -109,6 +120,7 @@ function podSpec(plan: JobPlan, lifeSeconds: number): V1PodSpec {
     shape.isolation === "GVISOR" ? placement.runtimeClasses.gvisor : placement.runtimeClasses.container;
   return {
     ...hardenedPod(placement),
+    nodeSelector: { ...placement.nodeSelector, ...plan.nodeLabels },
     ...(runtimeClass ? { runtimeClassName: runtimeClass } : {}),
     // Instead of the five minutes that a cluster gives by default.
     tolerations: [
@@ -288,7 +300,7 @@ function runnerResources({ shape, placement }: JobPlan): V1ResourceRequirements 
 function courierResources(): V1ResourceRequirements {
   const memory = String(COURIER_RAM_BYTES);
   return {
-    requests: { cpu: "20m", memory },
+    requests: { cpu: `${COURIER_CPU_MILLIS}m`, memory },
     limits: { cpu: "1", memory, "ephemeral-storage": String(64 * MEBIBYTE) },
   };
 }

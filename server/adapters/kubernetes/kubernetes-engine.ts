@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { type ForeignLoad, NO_RESOURCES } from "../../domain/capacity.ts";
+import type { ForeignLoad } from "../../domain/capacity.ts";
 import { NotFound, SystemFault, Unavailable, Unsupported } from "../../domain/errors.ts";
 import {
   type Engine,
@@ -20,20 +20,19 @@ import { bringFiles, inputOf, needsNetwork, requireBuildNetwork } from "./brough
 import { describeCapabilities } from "./capabilities.ts";
 import { Cluster } from "./cluster.ts";
 import { Courier, CourierRefused, signalRunner } from "./courier.ts";
+import { ForeignPods } from "./foreign-pods.ts";
 import { Images } from "./images.ts";
-import { COURIER } from "./job-manifest.ts";
-import { JournalMirror } from "./journal-mirror.ts";
+import { JournalMirrors } from "./journal-mirrors.ts";
 import { MirroredFiles } from "./mirrored-files.ts";
+import { gpuModelLabels } from "./nodes.ts";
 import { openNamespaces } from "./open-namespaces.ts";
 import type { KubernetesEngineOptions } from "./options.ts";
-import { containerOf, isReady, isRunning } from "./pod-state.ts";
+import { isReady, isRunning } from "./pod-state.ts";
 import { SandboxJobs } from "./sandbox-jobs.ts";
 import type { SandboxNamespaces } from "./sandbox-namespaces.ts";
 
 /** A killed runner still writes its end frame; one that does not end within this is killed by the cluster. */
 const KILL_BOUND_MILLIS = 10_000;
-/** How long the rest of a journal may take to come over once the runner has ended. */
-const DRAIN_MILLIS = 60_000;
 const READ_BYTES = 1 << 20;
 /** SIGUSR2 and SIGUSR1: SIGTERM is the kubelet's, for pods that have to go. */
 const SIGNALS = { terminate: 12, kill: 10 } as const;
@@ -76,7 +75,7 @@ export class KubernetesEngine implements Engine {
   readonly removedAtOpen: readonly string[] = [];
   readonly files: SandboxFiles;
   readonly #parts: Parts;
-  readonly #mirrors = new Map<string, JournalMirror>();
+  readonly #mirrors: JournalMirrors;
   /** Made by this server and without a spec: nobody else may give it one. */
   readonly #waiting = new Set<string>();
   /** Sandboxes whose end is our own doing, so that it is not taken for somebody else's. */
@@ -90,14 +89,15 @@ export class KubernetesEngine implements Engine {
   constructor(parts: Parts) {
     this.#parts = parts;
     this.name = parts.options.name;
-    const { mirrored } = parts;
+    const { mirrored, jobs, options } = parts;
+    this.#mirrors = new JournalMirrors({ jobs, files: mirrored, log: options.log });
     this.files = {
       journal: (id) => mirrored.journal(id),
       artifacts: (id, signal) => this.#artifacts(id, signal),
       // They lie in the pod, and go with it.
       removeArtifacts: async () => undefined,
       remove: async (id) => {
-        await this.#stopMirror(id);
+        await this.#mirrors.stop(id);
         await mirrored.remove(id);
       },
       list: () => mirrored.list(),
@@ -172,7 +172,7 @@ export class KubernetesEngine implements Engine {
     }
     this.#waiting.delete(sandbox.id);
     // At the same time: what the task says first should not wait for a connection.
-    this.#mirror(sandbox.id);
+    this.#mirrors.start(sandbox.id);
     try {
       await courier.begin(message);
     } catch (error) {
@@ -210,11 +210,9 @@ export class KubernetesEngine implements Engine {
     }
   }
 
-  async *foreignLoad(signal: AbortSignal): AsyncGenerator<ForeignLoad> {
-    // Where a pod goes, and what else is there, is the cluster's scheduler's to weigh.
-    yield { resources: NO_RESOURCES, gpuIds: [] };
-    if (signal.aborted) return;
-    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  foreignLoad(signal: AbortSignal): AsyncIterable<ForeignLoad> {
+    const { cluster, options } = this.#parts;
+    return new ForeignPods(cluster, options, this.#requireJoined().total).watch(signal);
   }
 
   release(sandboxId: string): Promise<void> {
@@ -234,7 +232,7 @@ export class KubernetesEngine implements Engine {
     for (const timer of this.#killTimers.values()) clearTimeout(timer);
     this.#killTimers.clear();
     await Promise.allSettled(this.#releases.values());
-    await Promise.all([...this.#mirrors.keys()].map((id) => this.#stopMirror(id)));
+    await this.#mirrors.close();
     await this.#parts.jobs.watch.close();
   }
 
@@ -246,7 +244,7 @@ export class KubernetesEngine implements Engine {
     const kept = new Set(await mirrored.list());
     await jobs.watch.start();
     // Journals of pods that an earlier server began are read on from where its copies end, before anybody hears of an end.
-    for (const id of jobs.watch.all().keys()) if (kept.has(id)) this.#mirror(id);
+    for (const id of jobs.watch.all().keys()) if (kept.has(id)) this.#mirrors.start(id);
     this.#joined = capabilities;
     return capabilities;
   }
@@ -266,7 +264,7 @@ export class KubernetesEngine implements Engine {
     return cluster;
   }
 
-  #plan({ sandboxId, taskId, attempt, shape, build }: SandboxOrder) {
+  #plan({ sandboxId, taskId, attempt, shape, placement, build }: SandboxOrder) {
     const { options, images, jobs, namespaces } = this.#parts;
     const capabilities = this.#requireJoined();
     const tier = capabilities.tiers.find(({ isolation }) => isolation === shape.isolation);
@@ -287,6 +285,7 @@ export class KubernetesEngine implements Engine {
       build: build === undefined ? null : { network: needsNetwork({ shape, build }) },
       volume: namespaces.volume,
       placement: options.placement,
+      nodeLabels: gpuModelLabels(placement?.gpuModel ?? "", capabilities.gpus, options),
       startSeconds: Math.ceil(options.startMillis / 1000),
       holdSeconds: Math.ceil(options.holdMillis / 1000),
       nodeAwaySeconds: options.nodeAwaySeconds,
@@ -300,41 +299,8 @@ export class KubernetesEngine implements Engine {
     if (exit === undefined) return undefined;
     if (exit.lost && this.#endings.has(sandboxId))
       return { ...exit, lost: false, message: "removed by the server" };
-    const mirror = this.#mirrors.get(sandboxId);
-    if (mirror === undefined) return exit;
-    // What was written last comes over first. A courier that cannot be reached any more must not hold the news back for ever.
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, DRAIN_MILLIS);
-    await Promise.race([mirror.done, late]);
-    clearTimeout(timer);
+    await this.#mirrors.drained(sandboxId);
     return exit;
-  }
-
-  #mirror(sandboxId: string): void {
-    const { mirrored: files, jobs, options } = this.#parts;
-    if (this.#mirrors.has(sandboxId)) return;
-    const target = {
-      sandboxId,
-      podName: () => {
-        const pod = jobs.pod(sandboxId);
-        return pod !== undefined && containerOf(pod, COURIER)?.state?.running !== undefined
-          ? pod.metadata?.name
-          : undefined;
-      },
-      hasEnded: () => {
-        const pod = jobs.pod(sandboxId);
-        return pod === undefined || !isRunning(pod);
-      },
-    };
-    this.#mirrors.set(
-      sandboxId,
-      new JournalMirror({ cluster: jobs.at(sandboxId), files, log: options.log }, target),
-    );
-  }
-
-  async #stopMirror(sandboxId: string): Promise<void> {
-    await this.#mirrors.get(sandboxId)?.stop();
-    this.#mirrors.delete(sandboxId);
   }
 
   async *#artifacts(sandboxId: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
@@ -367,7 +333,7 @@ export class KubernetesEngine implements Engine {
     this.#killTimers.delete(sandboxId);
     try {
       await this.#parts.jobs.remove(sandboxId);
-      await this.#stopMirror(sandboxId);
+      await this.#mirrors.stop(sandboxId);
       // Those who wait for its end see that it was our doing.
       await nextTurn();
     } finally {

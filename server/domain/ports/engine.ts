@@ -45,6 +45,8 @@ export interface Placement {
   readonly account: string;
   readonly partition: string;
   readonly instanceType: string;
+  /** Of its GPUs; one that the engine has told of. */
+  readonly gpuModel?: string;
 }
 
 /** An order for the sandbox of one attempt. */

@@ -1,7 +1,8 @@
 import { Longshore, type Task } from "@longshore/client";
 import { EngineHosts } from "#server/application/engine-host.ts";
 import { Scheduler } from "#server/application/scheduler.ts";
-import { CapacityLedger, NO_RESOURCES } from "#server/domain/capacity.ts";
+import { NO_RESOURCES } from "#server/domain/capacity.ts";
+import { CapacityLedger } from "#server/domain/capacity-ledger.ts";
 import { FairShare } from "#server/domain/fair-share.ts";
 import { CollectingLog } from "../../support/fakes/collecting-log.ts";
 import { FakeEngine } from "../../support/fakes/fake-engine.ts";
