@@ -78,7 +78,7 @@ export class WebhookSender implements DeliveryChannel {
     if (isIP(address) === 0) return undefined;
     const why = whyNotPublic(address, port, this.#options.allowed);
     if (why === undefined) return undefined;
-    const said = isLocalName(host) ? `${host} stands for ${why}` : why;
+    const said = isLocalName(host) ? `${host}: ${why}` : why;
     if (whyNotPublic(address, port, EVERYTHING) !== undefined)
       return `${said}, which this server never sends to; give a public address`;
     const value = isIPv6(address) ? "" : `=${address}:${port}`;
