@@ -16,7 +16,7 @@ import type { SandboxNamespaces, SandboxSource } from "./sandbox-namespaces.ts";
 import { manifestList, type TenantManifests, tenantManifests } from "./tenant-manifests.ts";
 
 /** The API server takes a moment to act on rights that were just given. */
-const RIGHTS_MILLIS = 5_000;
+const RIGHTS_MILLIS = 15_000;
 const RIGHTS_PAUSE_MILLIS = 50;
 
 interface TenantNamespacesOptions {
