@@ -22,7 +22,8 @@ server_inputs() {
 # Afterwards $server_image is the name of an image of this work tree.
 build_server_image() {
   server_image=${LONGSHORE_SERVER_IMAGE:-longshore/server:dev}
-  local node_image=${LONGSHORE_NODE_IMAGE:-node:24-bookworm-slim}
+  local node_image=${LONGSHORE_NODE_IMAGE:-node:24-bookworm-slim} old
+  old=$(docker image inspect --format '{{.Id}}' "$server_image" 2>/dev/null || true)
   if pull "$node_image"; then
     say "building    $server_image  from $node_image"
     local log=$cache/server-image.log
@@ -32,6 +33,9 @@ build_server_image() {
       { tail -n 15 "$log" >&2; fail "docker build of deploy/image/Dockerfile failed" "The whole output is in $log."; }
   else
     one_at_a_time assemble_server_image
+  fi
+  if [ -n "$old" ] && [ "$old" != "$(docker image inspect --format '{{.Id}}' "$server_image")" ]; then
+    docker image rm "$old" >/dev/null 2>&1 || true # refused, rightly, while a server still runs from it
   fi
 }
 
