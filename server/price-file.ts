@@ -12,7 +12,7 @@ export const money = z.string(WRONG_PRICE).transform((text, context) => {
   return z.NEVER;
 });
 
-export const currency = z
+const currency = z
   .string('is missing or no currency such as "USD"')
   .regex(/^[A-Z]{3}$/, 'is no currency such as "USD"');
 

@@ -1,5 +1,4 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Hold } from "../domain/capacity.ts";
 import { DamagedJournal, type JournalFrame, type RunnerEnd, type UsageSample } from "../domain/journal.ts";
 import type { SandboxExit } from "../domain/ports/engine.ts";
 import type { Attempt as AttemptRecord, Stage, StageName, Task } from "../domain/task.ts";
@@ -28,7 +27,6 @@ export class Attempt {
   readonly task: Task;
   readonly record: AttemptRecord;
   readonly host: EngineHost;
-  readonly hold: Hold;
   readonly #deps: AttemptDeps;
   readonly #log = new AttemptLog();
   readonly #spans = new AttemptSpans();
@@ -47,12 +45,11 @@ export class Attempt {
   #committing: Promise<void> | undefined;
   #fault: { readonly error: unknown } | undefined;
 
-  constructor(deps: AttemptDeps, task: Task, record: AttemptRecord, host: EngineHost, hold: Hold) {
+  constructor(deps: AttemptDeps, task: Task, record: AttemptRecord, host: EngineHost) {
     this.#deps = deps;
     this.task = task;
     this.record = record;
     this.host = host;
-    this.hold = hold;
   }
 
   /** Resolves at the end of the attempt; rejects with the abort reason when the server stops watching. */

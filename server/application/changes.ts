@@ -2,10 +2,6 @@
 export class Changes {
   readonly #listeners = new Map<string, Set<() => void>>();
 
-  hasListeners(key: string): boolean {
-    return this.#listeners.has(key);
-  }
-
   tell(key: string): void {
     for (const listener of this.#listeners.get(key) ?? []) listener();
   }

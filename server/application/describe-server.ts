@@ -11,7 +11,7 @@ import type { TaskQueue } from "./task-queue.ts";
 
 /** At most twice a second: a busy server changes more often than anybody can read. */
 const LEAST_INTERVAL_MILLIS = 500;
-export const MAX_CHUNK_BYTES = 2 ** 20;
+const MAX_CHUNK_BYTES = 2 ** 20;
 
 /** What this server can do, and what it holds now. */
 export class DescribeServer {

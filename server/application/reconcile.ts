@@ -165,7 +165,7 @@ export class Reconcile {
     this.#deps.scheduler.adopt(host, task, hold);
     this.#deps.cache.adopt(task);
     this.#deps.environments.adopt(task, attempt);
-    this.#deps.attempts.adopt(task, attempt, host, hold);
+    this.#deps.attempts.adopt(task, attempt, host);
   }
 
   /** Nobody works on it: an error of ours let go of it. */

@@ -76,13 +76,13 @@ export class RunAttempts {
   }
 
   /** Goes on with an attempt from before a restart. */
-  adopt(task: Task, record: AttemptRecord, host: EngineHost, hold: Hold): void {
+  adopt(task: Task, record: AttemptRecord, host: EngineHost): void {
     this.#track(task, host, async (active) => {
       active.sandboxId = record.sandboxId;
       active.begun = true;
       active.adopted = true;
       if (task.cancellation !== null) this.cancel(task.id);
-      await this.#finish(active, new Attempt(this.#deps, task, record, host, hold));
+      await this.#finish(active, new Attempt(this.#deps, task, record, host));
     });
   }
 
@@ -193,7 +193,7 @@ export class RunAttempts {
       if (warm !== undefined) await this.#discard(host, warm.id);
       return;
     }
-    const attempt = new Attempt(this.#deps, started, record, host, hold);
+    const attempt = new Attempt(this.#deps, started, record, host);
     const sandbox = warm ?? (await this.#create(active, started, record, shape));
     const brought = { projectTar, inputTar: this.#inputs.tar(inputs, this.#startSignal(active)) };
     const spec = this.#runnerSpec(started, record, brought);

@@ -19,7 +19,7 @@ import { RecheckArchive } from "./recheck-archive.ts";
 import type { StorageRoom, StoredBytes } from "./stored-bytes.ts";
 import { untilAborted } from "./until-aborted.ts";
 
-export const MAX_CHUNK_BYTES = 2 ** 20;
+const MAX_CHUNK_BYTES = 2 ** 20;
 
 /** What a client says before the bytes. */
 export interface UploadHeader {

@@ -72,11 +72,6 @@ export class JournalParser {
     return this.#consumed + this.#held;
   }
 
-  /** The attempt named by the header, once that was read. */
-  get attemptId(): string | undefined {
-    return this.#attemptId;
-  }
-
   /** The end frame has been handed out. */
   get ended(): boolean {
     return this.#ended;

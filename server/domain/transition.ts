@@ -91,7 +91,7 @@ export function allows(state: TaskState, kind: ChangeKind): boolean {
 }
 
 /** Where a result leads. A cancelled task that ended by itself first keeps its own ending; one that got lost was cancelled. */
-export function terminalState(from: TaskState, result: TaskResult): TaskState {
+function terminalState(from: TaskState, result: TaskResult): TaskState {
   if (result.reason === "CANCELLED") return "CANCELLED";
   if (from === "CANCELLING" && isSystemFault(result.reason)) return "CANCELLED";
   return result.reason === "EXITED" && result.exitCode === 0 ? "SUCCEEDED" : "FAILED";

@@ -57,7 +57,7 @@ export interface Delivery {
   readonly body: string;
 }
 
-export const MAX_TASK_WEBHOOKS = 10;
+const MAX_TASK_WEBHOOKS = 10;
 
 /** Adds what is wrong with the addresses that a task names; `problemOf` knows what can be sent to. */
 export function checkTaskWebhooks(

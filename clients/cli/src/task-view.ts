@@ -80,7 +80,7 @@ export class TaskView {
 }
 
 /** One event as JSON: output as text where it is valid UTF-8, as base64 where it is not. */
-export function eventToJson(event: TaskEvent): unknown {
+function eventToJson(event: TaskEvent): unknown {
   if (event.kind === "task")
     return { kind: "task", time: event.time, cursor: event.cursor, task: recordToJson(event.task) };
   if (event.kind !== "log") return event;

@@ -115,7 +115,7 @@ export class Artifacts {
 }
 
 /** Only what means the same place on every system: no root, no way up, no drive, no device, no byte that ends a name early. */
-export function isSafePath(path: string): boolean {
+function isSafePath(path: string): boolean {
   if (path === "" || path.startsWith("/") || path.includes("\0")) return false;
   if (process.platform === "win32" && /[\\:]/.test(path)) return false;
   return path.split("/").every((part) => part !== "" && part !== "." && part !== "..");

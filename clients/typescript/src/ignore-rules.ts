@@ -22,7 +22,7 @@ const LEFT_OUT = [
   ".DS_Store",
 ];
 
-export const IGNORE_FILE = ".longshoreignore";
+const IGNORE_FILE = ".longshoreignore";
 
 export interface IgnoreRules {
   /** Whether a path, relative to the folder and with "/" between its parts, is left out. */

@@ -6,9 +6,9 @@ import { saneMtime } from "./archive-entry.ts";
 import { decodeName, refuse } from "./entry-name.ts";
 
 export const STORED = 0;
-export const DEFLATED = 8;
+const DEFLATED = 8;
 const FLAG_ENCRYPTED = 0x2041;
-export const FLAG_DESCRIPTOR = 0x0008;
+const FLAG_DESCRIPTOR = 0x0008;
 const FLAG_UTF8 = 0x0800;
 /** How hard deflate tried: of no consequence to a reader. */
 const FLAGS_EFFORT = 0x0006;

@@ -15,7 +15,7 @@ import type { StorageTier } from "./storage.ts";
  */
 export const RUNNER_RAM_BYTES = 12 * MEBIBYTE;
 /** PID 1, which has no threads, and one helper that overlaps with the start of the task. */
-export const RUNNER_PROCESSES = 2;
+const RUNNER_PROCESSES = 2;
 /** gVisor's kernel in user space and its file server, where they count from their start. Measured: 30 and 20 MB. */
 const SENTRY_RAM_BYTES = 48 * MEBIBYTE;
 /** The same where the sandbox enters its control groups later: only what they grow by from there on is charged to them. */

@@ -68,7 +68,7 @@ export function shapeKey(shape: SandboxShape): string {
 }
 
 /** What an idle sandbox of this shape holds; a preload that fails for memory leaves less. */
-export function idleBytes({ environment, limits }: SandboxShape): number {
+function idleBytes({ environment, limits }: SandboxShape): number {
   if (environment === undefined || environment.preload.length === 0) return IDLE_SANDBOX_BYTES;
   return Math.min(PRELOADED_SANDBOX_BYTES, limits.ramBytes + IDLE_SANDBOX_BYTES);
 }
@@ -103,10 +103,6 @@ export class WarmPool<S extends Poolable> {
       if (sandbox.waiting) return sandbox;
       this.#discard(sandbox.id);
     }
-  }
-
-  holds(id: string): boolean {
-    return [...this.#shelves.values()].some((shelf) => shelf.idle.some((sandbox) => sandbox.id === id));
   }
 
   /** Takes it off its shelf without a word: somebody else removes it. */

@@ -39,7 +39,7 @@ const KEEP_ENDED_SECONDS = 3600;
 
 export const RUNNER = "runner";
 export const COURIER = "courier";
-export const DATA_FOLDER = "/longshore/data";
+const DATA_FOLDER = "/longshore/data";
 export const PROGRAMS = "/longshore/programs";
 
 const FIXED_ENV = {

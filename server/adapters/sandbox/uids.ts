@@ -43,8 +43,4 @@ export class UidPool {
     this.#bySandbox.delete(sandboxId);
     this.#used.delete(uid);
   }
-
-  get live(): number {
-    return this.#used.size;
-  }
 }

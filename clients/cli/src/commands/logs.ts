@@ -87,7 +87,7 @@ async function readLastLines(
 }
 
 /** The events from the last so many lines on; undefined when there are fewer. An unfinished last line counts as one. */
-export function cutToLines(events: readonly LogEvent[], lines: number): LogEvent[] | undefined {
+function cutToLines(events: readonly LogEvent[], lines: number): LogEvent[] | undefined {
   if (lines === 0) return [];
   let left = lines;
   let last = true;
