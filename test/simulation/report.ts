@@ -39,12 +39,12 @@ function overall(outcomes: readonly Outcome[]): string {
 
 /** What it takes to keep so many in order, on this machine. */
 function passes(outcomes: readonly Outcome[]): string {
-  const head = ["", "passes", "median", "p99", "longest", "heap, per task"];
+  const head = ["", "passes", "mean", "p99", "longest", "heap, per task"];
   const millis = (value: number) => `${value.toFixed(value < 1 ? 3 : 1)} ms`;
   const rows = outcomes.map(({ plan, passes: found, heapBytesPerTask }) => [
     plan.name,
     found.count.toLocaleString("en"),
-    ...[found.medianMillis, found.p99Millis, found.mostMillis].map(millis),
+    ...[found.meanMillis, found.p99Millis, found.mostMillis].map(millis),
     `${(heapBytesPerTask / 1024).toFixed(1)} KiB`,
   ]);
   return table([head, ...rows]);
