@@ -30,7 +30,8 @@ interface Bytes {
 async function bytesOf(folder: string): Promise<Bytes> {
   const sums = { database: 0, files: 0, journal: 0 };
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
+    // Volumes are those of sandboxes that wait in the pool, for tasks to come.
+    if (!entry.isFile() || entry.name === "volume.ext4") continue;
     // What the server takes away meanwhile is no cost that stays.
     const found = await unlessMissing(stat(join(entry.parentPath, entry.name)));
     if (found === undefined) continue;
