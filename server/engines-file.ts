@@ -39,7 +39,6 @@ export interface KubernetesEntry {
   }[];
   readonly priorityClass: string;
   readonly runtimeClass: string;
-  readonly gvisorRuntimeClass: string | null;
   readonly gpuResource: string;
   readonly storage: "disk" | "memory";
   readonly networkPolicyHolds: boolean;
@@ -139,7 +138,6 @@ const kubernetes = z
     tolerations: z.array(toleration).default([]),
     priority_class: z.string().default(""),
     runtime_class: z.string().default(""),
-    gvisor_runtime_class: text.optional(),
     gpu_resource: text.default("nvidia.com/gpu"),
     storage: z.enum(["disk", "memory"]).default("disk"),
     network_policy_holds: z.boolean().default(false),
@@ -170,7 +168,6 @@ const kubernetes = z
       tolerations: one.tolerations,
       priorityClass: one.priority_class,
       runtimeClass: one.runtime_class,
-      gvisorRuntimeClass: one.gvisor_runtime_class ?? null,
       gpuResource: one.gpu_resource,
       storage: one.storage,
       networkPolicyHolds: one.network_policy_holds,

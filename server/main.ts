@@ -253,10 +253,9 @@ async function openKubernetes(
 ): Promise<Engine> {
   // Only where it is used: the client's models take a while to load.
   const { openKubernetesEngine } = await import("./adapters/kubernetes/kubernetes-engine.ts");
-  const { runtimeClass: container, gvisorRuntimeClass: gvisor } = entry;
   return await openKubernetesEngine({
     ...entry,
-    placement: { ...entry, runtimeClasses: { container, gvisor } },
+    placement: entry,
     dataDirectory,
     installationId,
     runnerDirectory: RUNNER_DIRECTORY,

@@ -36,7 +36,6 @@ describe("LONGSHORE_ENGINES", () => {
     assert.equal(cluster.capacity?.gpuCount, 0);
     assert.equal(cluster.holdMillis, 2 * 3_600_000);
     assert.equal(cluster.networkPolicyHolds, false);
-    assert.equal(cluster.gvisorRuntimeClass, null);
     assert.equal(cluster.namespacePerTenant, null);
     assert.deepEqual(docker, { name: "docker", kind: "docker" });
   });

@@ -109,16 +109,16 @@ describe("the job of a sandbox", () => {
       ...DEFAULT_PLACEMENT,
       nodeSelector: { pool: "tasks" },
       priorityClass: "batch",
-      runtimeClasses: { container: "", gvisor: "gvisor" },
+      runtimeClass: "kata",
       storage: "memory" as const,
     };
-    const spec = podSpecOf({ placement, shape: { ...shape, isolation: "GVISOR" } });
+    const spec = podSpecOf({ placement });
     assert.deepEqual(spec.nodeSelector, { pool: "tasks" });
     assert.equal(spec.priorityClassName, "batch");
-    assert.equal(spec.runtimeClassName, "gvisor");
+    assert.equal(spec.runtimeClassName, "kata");
     const volume = spec.volumes?.find(({ name }) => name === "volume");
     assert.deepEqual(volume?.emptyDir, { medium: "Memory", sizeLimit: String(shape.limits.storageBytes) });
-    assert.equal(podSpecOf({ placement }).runtimeClassName, undefined);
+    assert.equal(podSpecOf({ placement: DEFAULT_PLACEMENT }).runtimeClassName, undefined);
   });
 
   test("gives packages to the task read-only, and starts no interpreter before they are there", () => {

@@ -116,12 +116,10 @@ export function sandboxJob(plan: JobPlan): V1Job {
 
 function podSpec(plan: JobPlan, lifeSeconds: number): V1PodSpec {
   const { shape, placement, uid } = plan;
-  const runtimeClass =
-    shape.isolation === "GVISOR" ? placement.runtimeClasses.gvisor : placement.runtimeClasses.container;
   return {
     ...hardenedPod(placement),
     nodeSelector: { ...placement.nodeSelector, ...plan.nodeLabels },
-    ...(runtimeClass ? { runtimeClassName: runtimeClass } : {}),
+    ...(placement.runtimeClass === "" ? {} : { runtimeClassName: placement.runtimeClass }),
     // Instead of the five minutes that a cluster gives by default.
     tolerations: [
       ...placement.tolerations.map((toleration) => ({ ...toleration })),

@@ -11,8 +11,8 @@ export interface KubernetesPlacement {
   readonly imagePullPolicy: "IfNotPresent" | "Always" | "Never";
   /** Names of secrets in the namespace. */
   readonly imagePullSecrets: readonly string[];
-  /** Of the isolation tiers; empty takes the cluster's default, null turns gVisor off. */
-  readonly runtimeClasses: { readonly container: string; readonly gvisor: string | null };
+  /** Empty takes the cluster's default. */
+  readonly runtimeClass: string;
   /** The extended resource that stands for a whole GPU. */
   readonly gpuResource: string;
   /** disk: an emptyDir that the kubelet looks after. memory: a tmpfs that is exactly as large as was asked for, and counts as RAM. */
@@ -80,7 +80,7 @@ export const DEFAULT_PLACEMENT: KubernetesPlacement = {
   priorityClass: "",
   imagePullPolicy: "IfNotPresent",
   imagePullSecrets: [],
-  runtimeClasses: { container: "", gvisor: null },
+  runtimeClass: "",
   gpuResource: "nvidia.com/gpu",
   storage: "disk",
 };
