@@ -11,7 +11,8 @@ has_jwt() { compgen -G '/usr/lib/*/slurm*/auth_jwt.so' >/dev/null; }
 # The first of ten ports that nobody listens on: other clusters of the kind may be up on this machine.
 free_ports() {
   local first offset
-  for ((first = 21000 + RANDOM % 800 * 10; ; first += 10)); do
+  # Below 25000: the other servers of tests have their ports there, and may not be up yet.
+  for ((first = 21000 + RANDOM % 390 * 10; ; first += 10)); do
     for ((offset = 0; offset < 10; offset++)); do
       if (: <"/dev/tcp/127.0.0.1/$((first + offset))") 2>/dev/null; then continue 2; fi
     done

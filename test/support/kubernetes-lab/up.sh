@@ -139,6 +139,12 @@ for i in $(seq 1 "$nodes"); do
 done
 export KUBECONFIG=$run/kc/admin.kubeconfig
 for _ in $(seq 1 600); do
+  for pid in "$run"/*.pid; do
+    kill -0 "$(cat "$pid")" 2>/dev/null && continue
+    name=$(basename "$pid" .pid)
+    echo "the lab's $name ended: $(tail -n 1 "$run/log/$name.log")" >&2
+    exit 1
+  done
   if [ "$(kone kubectl get nodes --no-headers 2>/dev/null | grep -cw Ready)" = "$nodes" ] && kone kubectl get sa default >/dev/null 2>&1; then exit 0; fi
   sleep 0.2
 done
