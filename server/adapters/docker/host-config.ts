@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { ContainerCreateOptions, HostConfig, MountSettings } from "dockerode";
 import type { BuildTools, SandboxShape } from "../../domain/ports/engine.ts";
 import { MEBIBYTE } from "../../domain/resources.ts";
+import { environmentIdOf } from "../sandbox/environment-folder.ts";
 import { HOSTS_FILE } from "../sandbox/runner-source.ts";
 import type { SandboxPaths } from "../sandbox/sandbox-paths.ts";
 import { VOLUME_FOLDERS } from "../sandbox/volume.ts";
@@ -226,9 +227,8 @@ function environmentMounts({ shape, build }: SandboxPlan): MountSettings[] {
   ];
 }
 
-/** The name of its content is what tells it from any other folder of the host. */
 function environmentFolder(path: string): string {
-  if (!ENVIRONMENT_FOLDER.test(path)) throw new RangeError(`${path} is no folder of an environment`);
+  if (environmentIdOf(path) === undefined) throw new RangeError(`${path} is no folder of an environment`);
   return path;
 }
 
@@ -288,7 +288,6 @@ const EGRESS_NETWORK = /^longshore-egress-[0-9a-f]{8}$/;
 const HOST_NAME = /^[a-z0-9][a-z0-9.-]{0,252}$/;
 /** Where the runner looks for it. */
 const ENVIRONMENT = "/environment";
-const ENVIRONMENT_FOLDER = /^\/(?:[^\0]*\/)?environments\/[0-9a-f]{64}\/content$/;
 const MODULE = /^[A-Za-z_][A-Za-z0-9_]{0,99}(?:\.[A-Za-z_][A-Za-z0-9_]{0,99})*$/;
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 

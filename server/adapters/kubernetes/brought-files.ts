@@ -3,13 +3,13 @@ import { open, readdir, stat } from "node:fs/promises";
 import { basename, join, relative } from "node:path";
 import { SystemFault, Unsupported } from "../../domain/errors.ts";
 import type { BuildTools, RunnerSpec, SandboxOrder } from "../../domain/ports/engine.ts";
+import { environmentIdOf } from "../sandbox/environment-folder.ts";
 import type { Cluster } from "./cluster.ts";
 import { type BroughtFile, Courier } from "./courier.ts";
 import { BUILD_NETWORK_POLICY } from "./options.ts";
 
 /** Files of which one read takes all are read so: opening a stream costs more than they do. */
 const SMALL_BYTES = 256 * 1024;
-const ENVIRONMENT_FOLDER = /^\/(?:[^\0]*\/)?environments\/[0-9a-f]{64}\/content$/;
 
 /**
  * What a sandbox has besides its spec: packages, or what the build of packages takes. The Docker engine binds the server's folders; here
@@ -95,9 +95,8 @@ async function* contentOf(path: string): AsyncGenerator<Uint8Array> {
   else yield* createReadStream(path, { highWaterMark: SMALL_BYTES });
 }
 
-/** The name of its content is what tells it from any other folder of the host. */
 function environmentFolder(path: string): string {
-  if (!ENVIRONMENT_FOLDER.test(path))
+  if (environmentIdOf(path) === undefined)
     throw new SystemFault(`${basename(path)} is no folder of an environment`);
   return path;
 }

@@ -3,9 +3,8 @@ import { cp, mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { storageError } from "../../domain/storage-error.ts";
+import { environmentIdOf } from "../sandbox/environment-folder.ts";
 import { exists } from "../sandbox/errno.ts";
-
-const FOLDER = /^\/(?:[^\0]*\/)?environments\/([0-9a-f]{64})\/content$/;
 
 /**
  * Environments where the nodes see them: the server's own, where those see its data folder, else copies below the shared one, each
@@ -22,7 +21,7 @@ export class SharedEnvironments {
 
   /** Answers where nodes find the environment of this folder of the server's. */
   async place(folder: string): Promise<string> {
-    const id = FOLDER.exec(folder)?.[1];
+    const id = environmentIdOf(folder);
     if (id === undefined) throw new RangeError(`${folder} is no folder of an environment`);
     if (this.#folder === null) return folder;
     const target = join(this.#folder, id, "content");
