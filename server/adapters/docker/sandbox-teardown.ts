@@ -1,3 +1,4 @@
+import { Releases } from "../sandbox/releases.ts";
 import type { UidPool } from "../sandbox/uids.ts";
 import type { EngineParts } from "./engine-parts.ts";
 import type { LiveSandbox } from "./live-sandbox.ts";
@@ -21,7 +22,7 @@ export class SandboxTeardown {
   readonly #shared: Shared;
   /** Begun and not finished, because the daemon was away or because it is being done. */
   readonly #discards = new Set<string>();
-  readonly #releases = new Map<string, Promise<void>>();
+  readonly #releases = new Releases();
   /** Sandboxes whose end is our own doing, so that it is not taken for somebody else's. */
   readonly #endings = new Set<string>();
   readonly #killTimers = new Map<string, NodeJS.Timeout>();
@@ -37,11 +38,7 @@ export class SandboxTeardown {
 
   /** Idempotent; at most one under way for each sandbox. */
   release(id: string): Promise<void> {
-    const running = this.#releases.get(id);
-    if (running !== undefined) return running;
-    const release = this.#release(id).finally(() => this.#releases.delete(id));
-    this.#releases.set(id, release);
-    return release;
+    return this.#releases.join(id, (sandbox) => this.#release(sandbox));
   }
 
   /** Leaves nothing at all of a sandbox; where the daemon is away, as soon as it is asked for its containers again. */
@@ -118,6 +115,6 @@ export class SandboxTeardown {
   }
 
   async settled(): Promise<void> {
-    await Promise.allSettled(this.#releases.values());
+    await this.#releases.settled();
   }
 }

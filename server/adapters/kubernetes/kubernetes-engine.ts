@@ -16,6 +16,7 @@ import {
   type SandboxStatus,
 } from "../../domain/ports/engine.ts";
 import { specMessage } from "../../domain/spec-message.ts";
+import { Releases } from "../sandbox/releases.ts";
 import { bringFiles, inputOf, needsNetwork, requireBuildNetwork } from "./brought-files.ts";
 import { describeCapabilities } from "./capabilities.ts";
 import { Cluster } from "./cluster.ts";
@@ -80,7 +81,7 @@ export class KubernetesEngine implements Engine {
   readonly #waiting = new Set<string>();
   /** Sandboxes whose end is our own doing, so that it is not taken for somebody else's. */
   readonly #endings = new Set<string>();
-  readonly #releases = new Map<string, Promise<void>>();
+  readonly #releases = new Releases();
   readonly #killTimers = new Map<string, NodeJS.Timeout>();
   #joining: Promise<EngineCapabilities> | undefined;
   /** What the cluster has told, once it answers. */
@@ -216,11 +217,7 @@ export class KubernetesEngine implements Engine {
   }
 
   release(sandboxId: string): Promise<void> {
-    const running = this.#releases.get(sandboxId);
-    if (running !== undefined) return running;
-    const release = this.#release(sandboxId).finally(() => this.#releases.delete(sandboxId));
-    this.#releases.set(sandboxId, release);
-    return release;
+    return this.#releases.join(sandboxId, (sandbox) => this.#release(sandbox));
   }
 
   async list(): Promise<SandboxStatus[]> {
@@ -231,7 +228,7 @@ export class KubernetesEngine implements Engine {
   async close(): Promise<void> {
     for (const timer of this.#killTimers.values()) clearTimeout(timer);
     this.#killTimers.clear();
-    await Promise.allSettled(this.#releases.values());
+    await this.#releases.settled();
     await this.#mirrors.close();
     await this.#parts.jobs.watch.close();
   }

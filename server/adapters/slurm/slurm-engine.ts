@@ -15,6 +15,7 @@ import {
   type SandboxStatus,
 } from "../../domain/ports/engine.ts";
 import { specMessage } from "../../domain/spec-message.ts";
+import { Releases } from "../sandbox/releases.ts";
 import { installRunner } from "../sandbox/runner-source.ts";
 import { isSandboxId } from "../sandbox/sandbox-id.ts";
 import { sandboxesFolder } from "../sandbox/sandbox-paths.ts";
@@ -88,7 +89,7 @@ export class SlurmEngine implements Engine {
   readonly #watch: JobWatch;
   readonly #uids: UidPool;
   readonly #live = new Map<string, Live>();
-  readonly #releases = new Map<string, Promise<void>>();
+  readonly #releases = new Releases();
   /** Sandboxes whose end is our own doing, so that it is not taken for somebody else's. */
   readonly #endings = new Set<string>();
   readonly #killTimers = new Map<string, NodeJS.Timeout>();
@@ -209,11 +210,7 @@ export class SlurmEngine implements Engine {
   }
 
   release(sandboxId: string): Promise<void> {
-    const running = this.#releases.get(sandboxId);
-    if (running !== undefined) return running;
-    const release = this.#release(sandboxId).finally(() => this.#releases.delete(sandboxId));
-    this.#releases.set(sandboxId, release);
-    return release;
+    return this.#releases.join(sandboxId, (sandbox) => this.#release(sandbox));
   }
 
   /** Jobs with our comment that have not ended, and sandboxes that were not released, whatever became of their jobs. */
@@ -249,7 +246,7 @@ export class SlurmEngine implements Engine {
   async close(): Promise<void> {
     for (const timer of this.#killTimers.values()) clearTimeout(timer);
     this.#killTimers.clear();
-    await Promise.allSettled(this.#releases.values());
+    await this.#releases.settled();
     await this.#watch.close();
     await this.files.close();
   }
