@@ -1,15 +1,21 @@
 import type { V1Node } from "@kubernetes/client-node";
 import { type Gpu, subtractResources } from "../../domain/capacity.ts";
 import { SystemFault, Unavailable } from "../../domain/errors.ts";
-import type { Limit, LimitSupport } from "../../domain/limits.ts";
+import type { Limit } from "../../domain/limits.ts";
 import type { EngineCapabilities, EngineTier } from "../../domain/ports/engine.ts";
 import type { Resources } from "../../domain/resources.ts";
+import {
+  advisory,
+  enforced,
+  limitTable,
+  SERVER_LIMITS,
+  type Support,
+  unsupported,
+} from "../sandbox/limit-table.ts";
 import type { Cluster } from "./cluster.ts";
 import { SANDBOX_OVERHEAD } from "./job-manifest.ts";
 import { gpuIdsOf, gpuModelLabel, offerOf, takes } from "./nodes.ts";
 import { type KubernetesEngineOptions, NETWORK_POLICY } from "./options.ts";
-
-type Support = Omit<LimitSupport, "limit">;
 
 export async function describeCapabilities(
   cluster: Cluster,
@@ -105,12 +111,8 @@ function supports(
     ),
     OPEN_FILES: enforced("RLIMIT_NOFILE of every process"),
     INODES: unsupported("Kubernetes does not count them", "use engine docker where the number matters"),
-    LOG: enforced("counted by the runner; RLIMIT_FSIZE bounds the journal if the runner is overcome"),
-    ARTIFACTS: enforced("counted by the runner; RLIMIT_FSIZE bounds the file if the runner is overcome"),
+    ...SERVER_LIMITS,
     RUN_TIME: enforced("the runner's clock, backed by the server's and the job's deadline"),
-    QUEUE_TIME: enforced("the server's clock"),
-    TOTAL_TIME: enforced("the runner's clock, backed by the server's"),
-    QUOTA: enforced("the server, at admission"),
     NETWORK: networkSupport(hasPolicy, networkPolicyHolds),
   };
 }
@@ -127,37 +129,4 @@ function networkSupport(hasPolicy: boolean, holds: boolean): Support {
     `${policy}, as far as the cluster's network plugin holds to policies`,
     'set "network_policy_holds": true in LONGSHORE_ENGINES once you have seen that it does',
   );
-}
-
-function limitTable(table: Readonly<Record<Limit, Support>>): LimitSupport[] {
-  return LIMIT_ORDER.map((limit) => ({ limit, ...table[limit] }));
-}
-
-const LIMIT_ORDER: readonly Limit[] = [
-  "CPU",
-  "RAM",
-  "STORAGE",
-  "GPU",
-  "PROCESSES",
-  "OPEN_FILES",
-  "INODES",
-  "LOG",
-  "ARTIFACTS",
-  "RUN_TIME",
-  "QUEUE_TIME",
-  "TOTAL_TIME",
-  "QUOTA",
-  "NETWORK",
-];
-
-function enforced(mechanism: string): Support {
-  return { level: "ENFORCED", mechanism, advice: "" };
-}
-
-function advisory(mechanism: string, advice: string): Support {
-  return { level: "ADVISORY", mechanism, advice };
-}
-
-function unsupported(mechanism: string, advice: string): Support {
-  return { level: "UNSUPPORTED", mechanism, advice };
 }
